@@ -1,0 +1,104 @@
+# mpistill: `make help` lists the targets. Everything found with pkg-config where there is one, and can be pointed elsewhere.
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+MPICC ?= mpicc
+MPIRUN ?= mpirun
+PROTOC_C ?= protoc-c
+CLANG_FORMAT ?= clang-format
+PKG_CONFIG ?= pkg-config
+HDF5_PC ?= hdf5-openmpi
+MPI_PC ?= ompi-c
+BUILD ?= build
+ONNX_PROTO ?= /usr/include/onnx/onnx.proto
+OPTIMIZE ?= -O3 -g
+SANITIZE ?=
+
+pc = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
+ifdef HDF5_PREFIX
+HDF5_CFLAGS := -I$(HDF5_PREFIX)/include
+HDF5_LIBS := -L$(HDF5_PREFIX)/lib -Wl,-rpath,$(HDF5_PREFIX)/lib -lhdf5
+else
+HDF5_CFLAGS := $(call pc,--cflags,$(HDF5_PC))
+HDF5_LIBS := $(call pc,--libs,$(HDF5_PC))
+endif
+# The OpenMP build of OpenBLAS, whatever the system's default is: by its folder, at link time and at run time.
+OPENBLAS_DIR ?= $(firstword $(wildcard $(call pc,--variable=libdir,openblas)/openblas-openmp /usr/lib/*/openblas-openmp) $(call pc,--variable=libdir,openblas))
+OPENBLAS_INCLUDE ?= $(firstword $(wildcard /usr/include/*/openblas-openmp) $(call pc,--variable=includedir,openblas))
+DNNL_PREFIX ?=
+RANDOM123_PREFIX ?=
+
+LAYERS := base comm store import graph ops onnx models learn stages cli
+WARNINGS := -std=c11 -Wall -Wextra -Werror
+CPPFLAGS += -D_GNU_SOURCE -DMPISTILL_VERSION='"$(VERSION)"' -Iinclude -Isrc -I$(BUILD)/gen
+CPPFLAGS += $(addprefix -isystem ,$(patsubst -I%,%,$(filter -I%,$(call pc,--cflags,$(MPI_PC)) $(HDF5_CFLAGS)))) -isystem $(OPENBLAS_INCLUDE)
+CPPFLAGS += $(if $(DNNL_PREFIX),-isystem $(DNNL_PREFIX)/include) $(if $(RANDOM123_PREFIX),-isystem $(RANDOM123_PREFIX)/include)
+CPPFLAGS += $(call pc,--cflags-only-I,libprotobuf-c yaml-0.1 jansson libxxhash zlib)
+CFLAGS_ALL = $(WARNINGS) $(OPTIMIZE) -fopenmp -ffp-contract=off $(SANITIZE) $(CFLAGS)
+LDLIBS := $(HDF5_LIBS) $(call pc,--libs,$(MPI_PC)) -L$(OPENBLAS_DIR) -Wl,-rpath,$(OPENBLAS_DIR) -lopenblas
+LDLIBS += $(if $(DNNL_PREFIX),-L$(DNNL_PREFIX)/lib -Wl$(comma)-rpath$(comma)$(DNNL_PREFIX)/lib) -ldnnl
+LDLIBS += $(call pc,--libs,libprotobuf-c yaml-0.1 jansson libxxhash zlib) -lm
+comma := ,
+
+sources = $(sort $(wildcard src/$(1)/*.c))
+objects = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
+GEN_OBJ := $(BUILD)/obj/gen/onnx.pb-c.o
+LIB_OBJ := $(foreach l,$(filter-out cli,$(LAYERS)),$(call objects,$(l))) $(GEN_OBJ)
+archive = $(BUILD)/lib/lib$(1).a
+# Layers linked in reverse, so that a layer that reaches below itself fails to link in its own tests.
+upto = $(if $(filter $(1),$(2)),,$(firstword $(2)) $(call upto,$(1),$(wordlist 2,99,$(2))))
+reverse = $(if $(1),$(call reverse,$(wordlist 2,99,$(1))) $(firstword $(1)))
+
+ifeq ($(V),1)
+Q :=
+else
+Q := @
+endif
+say = $(if $(Q),@printf '  %-6s %s\n' $(1) $(2))
+
+all: $(BUILD)/mpistill $(BUILD)/libmpistill.a
+
+$(BUILD)/mpistill: $(call objects,cli) $(BUILD)/libmpistill.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libmpistill.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/obj/%.o: src/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/gen/onnx.pb-c.c: $(ONNX_PROTO)
+	$(call say,PROTOC,$@)
+	$(Q)mkdir -p $(@D) && $(PROTOC_C) --proto_path=$(dir $<) --c_out=$(@D) $<
+
+$(GEN_OBJ): $(BUILD)/gen/onnx.pb-c.c
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -O2 -g $(SANITIZE) -w -c -o $@ $<
+
+$(patsubst %.c,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(wildcard src/onnx/*.c))): | $(BUILD)/gen/onnx.pb-c.c
+
+define layer
+$(call archive,$(1)): $(call objects,$(1)) $(if $(filter onnx,$(1)),$(GEN_OBJ))
+	$(Q)mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
+
+# tests/unit/<layer>/test_*.c: linked with that layer and those above it.
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*/test_*.c))
+define unit
+$(BUILD)/tests/$(1)/%: tests/unit/$(1)/%.c $(foreach l,$(call reverse,$(call upto,$(1),$(LAYERS)) $(1)),$(call archive,$(l)))
+	$$(call say,TEST,$$@)
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(CPPFLAGS) -Itests/unit $$(CFLAGS_ALL) -MMD -MP $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
+endef
+$(foreach l,$(LAYERS),$(eval $(call unit,$(l))))
+
+unit: $(UNIT)
+
+clean:
+	$(Q)rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+.PHONY: all unit clean

@@ -1,0 +1,235 @@
+/* mpistill: distributed multi-teacher distillation over MPI. The library's interface: one options struct and one call a stage.
+ *
+ *     MPI_Init(&argc, &argv);
+ *     mpistill *m;
+ *     if (mpistill_open(&m, MPI_COMM_WORLD)) ...
+ *     mpistill_teach_options o;
+ *     mpistill_teach_defaults(&o);
+ *     o.dataset = "mnist.h5"; ...
+ *     if (mpistill_teach(m, &o)) fprintf(stderr, "%s\n", mpistill_message());
+ *     mpistill_close(&m);
+ *
+ * Every call returns 0 (done), 1 (failed), 2 (bad input) or 75 (stopped early, the same call goes on), the same on all ranks, and keeps a
+ * message for mpistill_message(). Calls are collective over the communicator unless "Local" is said. Options are borrowed during the call;
+ * strings NULL where nothing is given. Paths are relative to the working directory. */
+#ifndef MPISTILL_MPISTILL_H
+#define MPISTILL_MPISTILL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Lists that options fill. */
+typedef struct mpistill_strings {
+  size_t n;
+  char **items;
+} mpistill_strings;
+typedef struct mpistill_reals {
+  size_t n;
+  double *items;
+} mpistill_reals;
+typedef struct mpistill_ints {
+  size_t n;
+  int64_t *items;
+} mpistill_ints;
+
+/* What belongs to any command. */
+typedef struct mpistill_output_options {
+  bool quiet;     /* no progress, only warnings and errors */
+  bool json;      /* results as one JSON object on stdout */
+  char *log;      /* file of JSON lines, NULL: none */
+  bool force;     /* overwrite an existing output made from other inputs */
+} mpistill_output_options;
+
+typedef struct mpistill_loss {
+  char *kind;             /* "kd", "cross-entropy" */
+  double weight;
+  double temperature;     /* kd */
+  double label_smoothing; /* cross-entropy */
+} mpistill_loss;
+
+typedef struct mpistill_losses {
+  size_t n;
+  mpistill_loss *items;
+} mpistill_losses;
+
+typedef struct mpistill_optimizer {
+  char *kind;            /* "sgd", "adamw" */
+  double learning_rate;
+  double momentum;       /* sgd */
+  bool nesterov;         /* sgd */
+  double weight_decay;   /* sgd: added to the gradient; adamw: decoupled */
+  double beta1, beta2, epsilon; /* adamw */
+} mpistill_optimizer;
+
+typedef struct mpistill_schedule {
+  char *kind;            /* "constant", "step", "cosine", "one-cycle" */
+  double warmup_epochs;
+  double step_epochs;    /* step: epochs between drops */
+  double step_factor;    /* step: factor of a drop */
+  double final_factor;   /* cosine, one-cycle: rate at the end relative to the highest */
+} mpistill_schedule;
+
+typedef struct mpistill_train_options {
+  char *model;           /* the student, ONNX */
+  char *dataset;
+  char *split;           /* "train" */
+  char *test_split;      /* evaluated after training and in the log when there: "test" */
+  char *input;           /* which input array, NULL: the only one */
+  mpistill_strings soft_labels; /* none: plain training */
+  char *method;          /* several soft_labels: how they are combined */
+  mpistill_reals weights;
+  bool trust_rows;       /* accept soft labels without a dataset hash */
+  mpistill_losses losses; /* empty: made of kd_weight and temperature */
+  double kd_weight;      /* cross-entropy gets 1 - kd_weight */
+  double temperature;
+  mpistill_optimizer optimizer;
+  mpistill_schedule schedule;
+  double clip_norm;      /* 0: none */
+  int64_t epochs;
+  int64_t batch;         /* rows of the global batch */
+  int64_t shards;        /* 0: largest power of two <= batch / 32, between 1 and 64 */
+  int64_t threads;       /* 0: OMP_NUM_THREADS, else 1 */
+  uint64_t seed;
+  char *output;
+  bool restart;
+  mpistill_output_options out;
+} mpistill_train_options;
+
+typedef struct mpistill_teacher {
+  char *name;
+  char *model;           /* ONNX, or */
+  char *soft_labels;     /* a file made elsewhere */
+  char *input;           /* input array of the dataset */
+  mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output; empty: all in order */
+} mpistill_teacher;
+
+typedef struct mpistill_teachers {
+  size_t n;
+  mpistill_teacher *items;
+} mpistill_teachers;
+
+typedef struct mpistill_teach_options {
+  char *dataset;
+  char *split;
+  mpistill_teachers teachers;
+  char *dtype;           /* "float16", "float32" */
+  int64_t top_k;         /* 0: all */
+  int64_t block;         /* rows a block; 0: from the model's cost */
+  int64_t threads;
+  char *output;          /* folder: OUTPUT/<teacher>.h5 */
+  bool restart;
+  mpistill_output_options out;
+} mpistill_teach_options;
+
+typedef struct mpistill_aggregate_options {
+  mpistill_strings inputs;
+  char *dataset;         /* labelled rows for the metrics; NULL: no metrics against labels */
+  char *method;
+  mpistill_reals weights; /* empty: equal; made to sum to 1 */
+  double temperature;
+  char *dtype;
+  bool trust_rows;
+  char *output;
+  mpistill_output_options out;
+} mpistill_aggregate_options;
+
+typedef struct mpistill_evaluate_options {
+  char *model;
+  char *dataset;
+  char *split;
+  char *input;
+  int64_t threads;
+  mpistill_output_options out;
+} mpistill_evaluate_options;
+
+typedef struct mpistill_evaluation {
+  int64_t samples;       /* labelled rows */
+  int64_t errors;
+  double accuracy, nll, ece; /* NaN without labelled rows */
+  int64_t parameters;
+  int64_t bytes;         /* of the model file */
+  double latency_s;      /* median of one row, one thread, after warm-up */
+} mpistill_evaluation;
+
+typedef struct mpistill_create_options {
+  char *kind;            /* "mlp", "cnn", "resnet" */
+  mpistill_ints layers;  /* mlp: widths from input to classes */
+  int64_t depth;         /* resnet: 6n + 2 */
+  int64_t width;         /* cnn, resnet: channels of the first stage */
+  mpistill_ints channels; /* cnn: of each convolution */
+  int64_t hidden;        /* cnn: units of the fully connected layer before the classes */
+  mpistill_ints input;   /* cnn, resnet: channels, height, width */
+  int64_t classes;
+  double dropout;
+  bool batch_norm;       /* mlp, cnn */
+  char *activation;      /* mlp, cnn: "relu", "tanh", "sigmoid", "leaky-relu" */
+  uint64_t seed;
+  char *output;
+  mpistill_output_options out;
+} mpistill_create_options;
+
+typedef struct mpistill_import_options {
+  char *format;          /* "idx", "cifar", "csv", "npy" */
+  mpistill_strings sources; /* "train=images,labels", "test=..." */
+  char *label_column;    /* csv */
+  bool categorical;      /* csv: text columns become numbers */
+  bool standardize;      /* csv: scale and offset from the first split */
+  char *name, *source, *licence; /* root attributes */
+  char *output;
+  mpistill_output_options out;
+} mpistill_import_options;
+
+typedef struct mpistill_run_options {
+  char *recipe;          /* YAML file */
+  mpistill_strings set;  /* "distill.epochs=5" */
+  bool dry_run;
+  bool restart;
+  mpistill_output_options out;
+} mpistill_run_options;
+
+/* A recipe, as read. */
+typedef struct mpistill_recipe {
+  char *dataset;
+  char *output;
+  uint64_t seed;
+  bool baseline;         /* also train the same student on hard labels alone */
+  mpistill_teachers teachers;
+  mpistill_teach_options teach;
+  mpistill_aggregate_options aggregate;
+  struct {
+    char *model;                    /* ONNX, or */
+    mpistill_create_options create; /* create.kind is set */
+  } student;
+  mpistill_train_options distill;
+  int64_t threads;
+} mpistill_recipe;
+
+typedef struct mpistill mpistill;
+
+/* Collective over `parent` (an MPI_Comm, passed by address so that this header needs no <mpi.h>); it is duplicated. */
+int mpistill_open(mpistill **out, const void *parent_comm);
+void mpistill_close(mpistill **m);
+
+int mpistill_train(mpistill *m, const mpistill_train_options *o);
+int mpistill_teach(mpistill *m, const mpistill_teach_options *o);
+int mpistill_aggregate(mpistill *m, const mpistill_aggregate_options *o);
+int mpistill_evaluate(mpistill *m, const mpistill_evaluate_options *o, mpistill_evaluation *result);
+int mpistill_run(mpistill *m, const mpistill_run_options *o);
+/* Local. */
+int mpistill_create(const mpistill_create_options *o);
+int mpistill_import(const mpistill_import_options *o);
+
+/* Local. Fill with the defaults the command line has. */
+void mpistill_train_defaults(mpistill_train_options *o);
+void mpistill_teach_defaults(mpistill_teach_options *o);
+void mpistill_aggregate_defaults(mpistill_aggregate_options *o);
+void mpistill_evaluate_defaults(mpistill_evaluate_options *o);
+void mpistill_create_defaults(mpistill_create_options *o);
+void mpistill_import_defaults(mpistill_import_options *o);
+
+/* Local. The last message of this thread, and the version "0.1.0". */
+const char *mpistill_message(void);
+const char *mpistill_version(void);
+
+#endif

@@ -1,0 +1,28 @@
+/* Files: whole or not at all under their final name. */
+#ifndef MPISTILL_BASE_FILE_H
+#define MPISTILL_BASE_FILE_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Local. Reads a whole file, NUL appended (not counted). STATUS_BAD_INPUT if it cannot be read. mem_free. */
+status file_read(const char *path, unsigned char **bytes, size_t *n);
+/* Local. Writes PATH.part, flushes it to disk, renames it to PATH and flushes the folder. */
+status file_write(const char *path, const void *bytes, size_t n);
+/* Local. Flushes PATH.part, renames it to PATH, flushes the folder: for files written by others. */
+status file_commit(const char *path);
+bool file_exists(const char *path);
+int64_t file_size(const char *path); /* -1 if there is none */
+/* Local. STATUS_BAD_INPUT unless PATH can be created: its folder exists and is writable (access), PATH is not a folder. */
+status file_check_writable(const char *path);
+/* Local. The same for a folder that is made (with parents) if missing. */
+status file_make_folder(const char *path);
+/* Local. "folder/name"; the folder part of a path ("." if none); the last part of a path (borrowed). */
+status file_join(char **out, const char *folder, const char *name);
+status file_folder(char **out, const char *path);
+const char *file_name(const char *path);
+
+#endif

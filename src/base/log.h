@@ -1,0 +1,20 @@
+/* --log FILE: one JSON object a line, written by rank 0. */
+#ifndef MPISTILL_BASE_LOG_H
+#define MPISTILL_BASE_LOG_H
+
+#include "base/status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+typedef struct run_log run_log;
+/* Local. Appends to `path`; NULL path or !active: every call does nothing and succeeds. */
+status log_open(run_log **out, const char *path, bool active);
+/* Local. Takes `object` (a reference is stolen), adds "event" and "time_s" (seconds since log_open) in front and writes it at once. */
+void log_event(run_log *l, const char *event, json_t *object);
+status log_close(run_log **l); /* STATUS_FAILED if anything could not be written */
+
+/* Local. A real that may be NaN or infinite: null then (JSON has neither). */
+json_t *json_number(double x);
+
+#endif

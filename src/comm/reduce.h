@@ -1,0 +1,56 @@
+/* The tree all-reduce of gradient shards: the same bits on any number of ranks and threads.
+ *
+ * A global batch has n_shards shards. The sum over them pairs shards (2i, 2i+1), then these sums, and so on; where a right neighbour
+ * is missing the left passes through. Ranks own contiguous ranges of shards, cut at tree boundaries where that balances
+ * (reduce_range). Each rank owns one slice of the vector: it reads every partial sum of that slice, in the tree's order, updates its
+ * slice of the parameters, and all slices are handed to all.
+ *
+ *     reducer *r;
+ *     reducer_new(&r, c, n_shards, n_floats, n_stats);
+ *     for each step:
+ *       for each wave w < reducer_waves(r):
+ *         reducer_wave(r, w, &from, &to);                       // shards from..to of this rank
+ *         each thread, for its shards s of from..to:  write reducer_leaf(r, s)[n_floats] and reducer_stats(r, s)[n_stats]
+ *         reducer_fold(r, w);
+ *       reducer_sum(r, &slice, &begin, &end);                   // slice[0] is the sum of float `begin` over all shards
+ *       update parameters begin..end
+ *       reducer_share(r);                                       // everybody's slice of reducer_parameters(r)
+ *
+ * On one node this goes through a shared window without a copy; between nodes as messages (slices to their owners, then
+ * all-gather), in the same order of additions. Ranks beyond n_shards own no shard but do own a slice. */
+#ifndef MPISTILL_COMM_REDUCE_H
+#define MPISTILL_COMM_REDUCE_H
+
+#include "comm/comm.h"
+
+typedef struct reducer reducer;
+
+/* The range of shards that rank `rank` of `size` owns. Pure function. */
+void reduce_range(int n_shards, int size, int rank, int *from, int *to);
+
+/* Collective. Memory: leaves of one wave (at most max(8, threads rounded up) shards), log2 partial sums, and one vector of parameters a
+ * node (or a rank, where no window can be had). */
+status reducer_new(reducer **out, comm *c, int n_shards, size_t n_floats, int n_stats, int threads);
+void reducer_free(reducer **r); /* collective */
+
+int reducer_waves(const reducer *r);  /* 0 on a rank without shards */
+void reducer_wave(const reducer *r, int wave, int *from, int *to);
+float *reducer_leaf(reducer *r, int shard);   /* [n_floats], 64-byte aligned; only shards of the current wave */
+double *reducer_stats(reducer *r, int shard); /* [n_stats] */
+void reducer_fold(reducer *r, int wave);      /* local */
+
+/* Collective. The sum over all shards of this rank's slice [begin, end) (slice borrowed until reducer_share), and of the stats of
+ * all shards (totals[n_stats], the same on all ranks, also summed by the tree). The slices are multiples of 16 floats. Shards whose rank
+ * passed `mine` != STATUS_OK make all ranks return the agreed status. */
+status reducer_sum(reducer *r, status mine, float **slice, size_t *begin, size_t *end, double *totals);
+
+/* The vector that all ranks see after reducer_share; a rank writes only its slice, between reducer_sum and reducer_share.
+ * To set all of it: every rank writes its slice, then reducer_share. */
+float *reducer_parameters(reducer *r);
+void reducer_slice(const reducer *r, size_t *begin, size_t *end);
+status reducer_share(reducer *r); /* collective */
+
+/* Seconds this rank has spent in reducer_sum and reducer_share since it was made. */
+double reducer_seconds(const reducer *r);
+
+#endif

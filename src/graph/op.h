@@ -1,0 +1,99 @@
+/* What an operator is: one const struct of small functions, one row in src/ops/ops.def.
+ *
+ * A plan makes one `step` per node and calls, in this order:
+ *     infer      once   types and shapes of the outputs from those of the inputs
+ *     prepare    once   primitives, tables, scratch sizes (optional)
+ *     load       when parameters have changed: repack weights (optional)
+ *     forward    every batch
+ *     backward   every batch when training, in reverse order (optional)
+ *     release    once   what prepare made (optional)
+ * Between prepare and release nothing may allocate. Arrays are row-major and 64-byte aligned except parameters, which
+ * are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout` stay the same tensors for the life of a plan;
+ * their `data` may change between batches, so read it in forward and backward, not in prepare. */
+#ifndef MPISTILL_GRAPH_OP_H
+#define MPISTILL_GRAPH_OP_H
+
+#include "graph/graph.h"
+
+typedef struct run_context {  /* what a batch brings besides its arrays */
+  bool training;              /* Dropout drops, BatchNormalization uses the batch */
+  uint64_t seed;              /* of the run */
+  uint64_t step;              /* global optimisation step: part of every random stream */
+  const int64_t *rows;        /* [rows] ids of the samples in the dataset, NULL: 0, 1, 2, ... */
+  float row_share;            /* rows of this shard / rows of the global batch: weight of batch statistics */
+} run_context;
+
+typedef struct step {
+  const op *op;
+  const node *node;
+  const graph *graph;
+  int index;                /* of the node in graph->nodes: the random stream of the node */
+  int n_in, n_out;
+  tensor **in;              /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
+  tensor **out;             /* [n_out], NULL where absent or not used */
+  tensor **din;             /* [n_in] gradient of in[i], NULL where none is wanted */
+  tensor **dout;            /* [n_out] gradient of out[i], NULL where nothing depends on it */
+  bool *accumulate;         /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
+  bool *constant;           /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
+  bool reference;           /* use the plain reference kernel, not a library */
+  bool training;            /* the plan was made for training: backward may follow */
+  size_t scratch_bytes;     /* set by prepare: memory needed within one call, shared by all steps */
+  void *scratch;            /* given before forward/backward; not zeroed */
+  size_t saved_bytes;       /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
+  void *saved;
+  void *state;              /* owned by the op: made in prepare, freed in release */
+  const run_context *run;
+} step;
+
+enum { /* op.flags */
+  OP_VIEW = 1,      /* output 0 is input 0's memory under another shape: forward and backward copy nothing when the
+                       plan shares the storage, and copy when out->data != in->data (op_view_* do both) */
+  OP_IN_PLACE = 2,  /* output 0 may be given input 0's memory when nobody needs that any more (same type and count);
+                       din[0] may likewise be dout[0]'s */
+  OP_RANDOM = 4     /* not to be folded */
+};
+
+enum { /* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward */
+  KEEP_IN0 = 1 << 0,
+  KEEP_IN1 = 1 << 1,
+  KEEP_IN2 = 1 << 2,
+  KEEP_IN3 = 1 << 3,
+  KEEP_IN_ALL = 0xffff,
+  KEEP_OUT0 = 1 << 16,
+  KEEP_OUT1 = 1 << 17
+};
+
+#define OP_EVERY_INPUT 0xffffffffu
+
+struct op {
+  const char *name;               /* ONNX op_type */
+  const char *domain;             /* "" is ai.onnx */
+  int since;                      /* first opset of this meaning; several rows may share a name */
+  int until;                      /* last opset, 0: no end known */
+  int min_inputs, max_inputs;     /* max -1: any number */
+  int max_outputs;
+  const char *const *attributes;  /* NULL-ended names that are understood; any other attribute is refused at load */
+  unsigned flags;
+  uint32_t keeps;
+  uint32_t differentiable;        /* bit i: a gradient flows to input i (bit 31: to it and all later ones) */
+  uint32_t statistics;            /* bit i: input i is a running statistic; din[i] receives run->row_share times the
+                                     batch's statistic */
+  status (*infer)(step *s);
+  status (*prepare)(step *s);
+  void (*load)(step *s);
+  status (*forward)(step *s);
+  status (*backward)(step *s);
+  void (*release)(step *s);
+};
+
+/* Local. STATUS_BAD_INPUT with "node 'NAME' (TYPE): " before the message. For infer, prepare and forward. */
+status step_error(const step *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Local. Sets out[i]'s type and shape when that output is wanted. */
+void step_set_output(step *s, int i, dtype type, const shape *sh);
+
+/* Local. A constant integer tensor input (or attribute, for older opsets) as int64_t values: axes, pads, shapes.
+ * *n = -1 when both are absent. STATUS_BAD_INPUT when the input is not constant or has more than max values. */
+status step_ints(const step *s, int input, const char *attribute, int64_t *values, int max, int *n);
+
+#endif

@@ -37,6 +37,7 @@ typedef struct step {
   bool *constant;           /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
   bool reference;           /* use the plain reference kernel, not a library */
   bool training;            /* the plan was made for training: backward may follow */
+  int64_t rows;             /* of the plan: its random streams belong to rows (0: as many as in[0] has) */
   size_t scratch_bytes;     /* set by prepare: memory needed within one call, shared by all steps */
   void *scratch;            /* given before forward/backward; not zeroed */
   size_t saved_bytes;       /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
@@ -50,7 +51,8 @@ enum { /* op.flags */
                        plan shares the storage, and copy when out->data != in->data (op_view_* do both) */
   OP_IN_PLACE = 2,  /* output 0 may be given input 0's memory when nobody needs that any more (same type and count);
                        din[0] may likewise be dout[0]'s */
-  OP_RANDOM = 4     /* not to be folded */
+  OP_RANDOM = 4,    /* not to be folded */
+  OP_SHAPE = 8      /* reads only the shape of input 0: forward may run once after infer, as if that were constant */
 };
 
 enum { /* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward */

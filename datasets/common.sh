@@ -1,0 +1,46 @@
+# Shared by the scripts of this folder: sourced, not run. A script sets `usage` first.
+set -eu
+
+die() {
+  echo "${0##*/}: error: $*" >&2
+  exit 2
+}
+
+# The folder of the user's download and the output file, from the command line.
+read_arguments() {
+  if [ $# -ne 2 ] || [ "$1" = --help ]; then
+    echo "usage: ${0##*/} $usage" >&2
+    exit 2
+  fi
+  folder=$1
+  output=$2
+  [ -d "$folder" ] || die "$folder: there is no such folder"
+}
+
+# find_mpistill: sets `mpistill` from $MPISTILL, the build beside this folder, or PATH.
+find_mpistill() {
+  mpistill=${MPISTILL:-}
+  [ -n "$mpistill" ] || mpistill=$(dirname "$0")/../build/mpistill
+  [ -x "$mpistill" ] || mpistill=$(command -v mpistill) ||
+    die "mpistill is not found: run make first, or set MPISTILL to the program"
+}
+
+# check TOOL FILE SUM...: the file has one of these checksums.
+check() {
+  tool=$1
+  file=$2
+  shift 2
+  [ -f "$file" ] || die "$file: there is no such file"
+  found=$("$tool" <"$file" | cut -d' ' -f1)
+  for wanted in "$@"; do
+    [ "$found" = "$wanted" ] && return 0
+  done
+  die "$file: its checksum is $found, expected $*: download it again"
+}
+
+# pick FILE: sets `picked` to the file as it was downloaded (.gz) or unpacked, whichever there is.
+pick() {
+  picked=$1.gz
+  [ -f "$picked" ] || picked=$1
+  [ -f "$picked" ] || die "$1.gz: there is no such file (and none without .gz)"
+}

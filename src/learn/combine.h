@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { COMBINE_MAX_TEACHERS = 4096 };
+
 typedef struct combine_batch {
-  int n_teachers;              /* K */
+  int n_teachers;              /* K, from 1 to COMBINE_MAX_TEACHERS */
   int64_t rows, classes;       /* C */
   const float *const *logits;  /* [K] of [rows, C] */
   const double *weights;       /* [K], >= 0, sum 1 */

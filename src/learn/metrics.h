@@ -13,7 +13,7 @@ typedef struct metric_sums { /* additive; only doubles, so that an array of it c
   double bin_rows[METRIC_BINS], bin_hits[METRIC_BINS], bin_confidence[METRIC_BINS];
 } metric_sums;
 
-/* Adds rows x classes logits; labels of -1 are skipped. */
+/* Adds rows x classes logits; labels are below classes, those of -1 are skipped. */
 void metric_add(metric_sums *m, const float *logits, const int32_t *labels, int64_t rows, int64_t classes);
 void metric_merge(metric_sums *m, const metric_sums *other);
 double metric_accuracy(const metric_sums *m); /* NaN without labelled rows, as the two below */

@@ -1,0 +1,303 @@
+/* Losses: values and gradients against PyTorch, and what must hold for any loss. */
+#include "reference.h"
+
+#include "learn/combine.h"
+#include "learn/loss.h"
+
+typedef struct loss_case {
+  const loss_kind *kind;
+  mpistill_loss options;
+  loss_batch batch;
+  float *logits, *soft, *scratch;
+  int32_t *labels;
+  double value;
+  const double *gradient;
+} loss_case;
+
+static void case_load(loss_case *c, const loss_kind *kind, int i) {
+  const double *o = reference_values("loss", kind->name, i, "options");
+  const double *labels = reference_values("loss", kind->name, i, "labels");
+  *c = (loss_case){.kind = kind, .options = {.weight = o[2], .temperature = o[3], .label_smoothing = o[4]}};
+  c->logits = reference_floats("loss", kind->name, i, "logits");
+  c->soft = reference_floats("loss", kind->name, i, "soft");
+  c->value = reference_values("loss", kind->name, i, "value")[0];
+  c->gradient = reference_values("loss", kind->name, i, "gradient");
+  int64_t rows = (int64_t)o[0], labelled = 0;
+  c->labels = calloc((size_t)rows, sizeof *c->labels);
+  c->scratch = calloc((size_t)(4 * o[1]), sizeof *c->scratch);
+  for (int64_t r = 0; r < rows; r++) labelled += (c->labels[r] = (int32_t)labels[r]) >= 0;
+  c->batch = (loss_batch){.rows = rows,
+                          .classes = (int64_t)o[1],
+                          .logits = c->logits,
+                          .labels = kind->needs_labels ? c->labels : NULL,
+                          .soft = kind->needs_soft ? c->soft : NULL,
+                          .batch_rows = rows,
+                          .batch_labelled = labelled,
+                          .scratch = c->scratch};
+}
+
+static void case_free(loss_case *c) {
+  free(c->logits);
+  free(c->soft);
+  free(c->scratch);
+  free(c->labels);
+}
+
+static float *zeros(const loss_batch *b) {
+  float *g = calloc((size_t)(b->rows * b->classes), sizeof *g);
+  assert_non_null(g);
+  return g;
+}
+
+/* Calls `check` for every case of every row of the table; a row without a case fails. */
+static void every_case(void (*check)(loss_case *c)) {
+  for (const loss_kind *const *k = loss_kinds(); *k; k++) {
+    int n = 0;
+    for (; reference_find("loss/%s/%d/value", (*k)->name, n); n++) {
+      loss_case c;
+      case_load(&c, *k, n);
+      check(&c);
+      case_free(&c);
+    }
+    if (!n) fail_msg("loss '%s' has no reference values", (*k)->name);
+  }
+}
+
+static void check_reference(loss_case *c) {
+  float *g = zeros(&c->batch);
+  assert_close(c->kind->evaluate(&c->options, &c->batch, g), c->value, 1e-6);
+  double off = relative_difference(g, c->gradient, c->batch.rows * c->batch.classes);
+  if (!(off <= 1e-6)) fail_msg("gradient of '%s' is off by %g", c->kind->name, off);
+  free(g);
+}
+
+static void test_values_and_gradients_are_those_of_pytorch(void **state) {
+  (void)state;
+  every_case(check_reference);
+}
+
+/* The slope along the gradient, by a step of +-h on all logits. */
+static void check_slope(loss_case *c) {
+  const int64_t n = c->batch.rows * c->batch.classes;
+  float *g = zeros(&c->batch), *unused = zeros(&c->batch), *moved = zeros(&c->batch);
+  c->kind->evaluate(&c->options, &c->batch, g);
+  double norm = 0, slope = 0, value[2];
+  for (int64_t i = 0; i < n; i++) norm += (double)g[i] * g[i];
+  norm = sqrt(norm);
+  const double h = 1e-2;
+  double moves[2] = {-h, h};
+  c->batch.logits = moved;
+  for (int side = 0; side < 2; side++) {
+    for (int64_t i = 0; i < n; i++) moved[i] = c->logits[i] + (float)(moves[side] * g[i] / norm);
+    value[side] = c->options.weight * c->kind->evaluate(&c->options, &c->batch, unused);
+  }
+  slope = (value[1] - value[0]) / (2 * h);
+  assert_close(slope, norm, 1e-3);
+  free(g), free(unused), free(moved);
+}
+
+static void test_gradient_is_the_slope(void **state) {
+  (void)state;
+  every_case(check_slope);
+}
+
+static void check_shards(loss_case *c) {
+  const int64_t n = c->batch.classes;
+  float *whole = zeros(&c->batch), *parts = zeros(&c->batch);
+  double value = c->kind->evaluate(&c->options, &c->batch, whole), sum = 0;
+  const int64_t cuts[] = {0, 1, 1, 3, c->batch.rows}; /* one shard has no rows */
+  for (int s = 0; s < 4; s++) {
+    loss_batch shard = c->batch;
+    shard.rows = cuts[s + 1] - cuts[s];
+    shard.logits = c->logits + cuts[s] * n;
+    if (shard.labels) shard.labels = c->labels + cuts[s];
+    if (shard.soft) shard.soft = c->soft + cuts[s] * n;
+    sum += c->kind->evaluate(&c->options, &shard, parts + cuts[s] * n);
+  }
+  assert_close(sum, value, 1e-14);
+  assert_memory_equal(parts, whole, (size_t)(c->batch.rows * n) * sizeof *whole);
+  free(whole), free(parts);
+}
+
+static void test_parts_of_shards_add_up(void **state) {
+  (void)state;
+  every_case(check_shards);
+}
+
+static void check_accumulates(loss_case *c) {
+  const int64_t n = c->batch.rows * c->batch.classes;
+  float *once = zeros(&c->batch), *twice = zeros(&c->batch);
+  double first = c->kind->evaluate(&c->options, &c->batch, once);
+  c->kind->evaluate(&c->options, &c->batch, twice);
+  assert_true(first == c->kind->evaluate(&c->options, &c->batch, twice));
+  for (int64_t i = 0; i < n; i++)
+    assert_true(fabsf(twice[i] - 2 * once[i]) <= 1e-6f * fabsf(once[i]) + 1e-9f);
+  free(once), free(twice);
+}
+
+static void test_gradient_is_added(void **state) {
+  (void)state;
+  every_case(check_accumulates);
+}
+
+/* Copied to every alignment, a row gives the same bits. */
+static void check_alignment(loss_case *c) {
+  const int64_t n = c->batch.classes;
+  float *room = calloc((size_t)n + 8, sizeof *room), *first = calloc((size_t)n, sizeof *first);
+  loss_batch b = c->batch;
+  b.rows = 1;
+  if (b.labels) b.labels = c->labels + 1;
+  double value = 0;
+  for (int shift = 0; shift < 8; shift++) {
+    memcpy(room + shift, c->logits, (size_t)n * sizeof *room);
+    b.logits = room + shift;
+    float *g = calloc((size_t)n, sizeof *g);
+    double v = c->kind->evaluate(&c->options, &b, g);
+    if (!shift) value = v, memcpy(first, g, (size_t)n * sizeof *g);
+    assert_true(v == value);
+    assert_memory_equal(g, first, (size_t)n * sizeof *g);
+    free(g);
+  }
+  free(room), free(first);
+}
+
+static void test_bits_do_not_depend_on_alignment(void **state) {
+  (void)state;
+  every_case(check_alignment);
+}
+
+static void check_nan(loss_case *c) {
+  float *g = zeros(&c->batch);
+  const float bad[] = {NAN, INFINITY};
+  for (int k = 0; k < 2; k++)
+    for (int64_t j = 0; j < c->batch.classes && j < 70; j += 3) {
+      int64_t at = 1 * c->batch.classes + j; /* a labelled row */
+      float kept = c->logits[at];
+      c->logits[at] = bad[k];
+      assert_false(isfinite(c->kind->evaluate(&c->options, &c->batch, g)));
+      c->logits[at] = kept;
+    }
+  free(g);
+}
+
+static void test_nan_and_infinity_reach_the_loss(void **state) {
+  (void)state;
+  every_case(check_nan);
+}
+
+static void test_student_equal_to_teacher_has_no_kd(void **state) {
+  (void)state;
+  const loss_kind *kd = loss_find("kd");
+  for (int i = 0; reference_find("loss/kd/%d/value", i); i++) {
+    loss_case c;
+    case_load(&c, kd, i);
+    c.batch.soft = c.batch.logits;
+    float *g = zeros(&c.batch);
+    assert_true(kd->evaluate(&c.options, &c.batch, g) == 0);
+    for (int64_t j = 0; j < c.batch.rows * c.batch.classes; j++) assert_true(g[j] == 0);
+    free(g);
+    case_free(&c);
+  }
+}
+
+/* With T^2 the gradient tends to that of half the squared difference of the centred logits over C, whatever
+ * T. */
+static void test_kd_keeps_its_scale_at_high_temperature(void **state) {
+  (void)state;
+  const float z[] = {0.3f, -1.2f, 0.8f, 0.1f}, t[] = {1.0f, -0.4f, 0.2f, -0.8f}; /* both sum to 0 */
+  float scratch[16];
+  loss_batch b = {.rows = 1, .classes = 4, .logits = z, .soft = t, .batch_rows = 1, .scratch = scratch};
+  for (double temperature = 1e3; temperature <= 1e5; temperature *= 10) {
+    mpistill_loss o = {.weight = 1, .temperature = temperature};
+    float g[4] = {0};
+    double value = loss_find("kd")->evaluate(&o, &b, g), expected = 0;
+    for (int j = 0; j < 4; j++) {
+      expected += (z[j] - t[j]) * (z[j] - t[j]) / (2 * 4);
+      /* p and q near 1/4 have 24 bits: their difference, times T, keeps 2^-26 T. */
+      assert_true(fabs(g[j] - (z[j] - t[j]) / 4) < 1e-3 + 3e-8 * temperature);
+    }
+    assert_close(value, expected, 1e-2);
+  }
+}
+
+static void test_rows_without_label_are_left_out(void **state) {
+  (void)state;
+  const loss_kind *ce = loss_find("cross-entropy");
+  loss_case c;
+  case_load(&c, ce, 1);
+  float *g = zeros(&c.batch);
+  ce->evaluate(&c.options, &c.batch, g);
+  for (int64_t r = 0; r < c.batch.rows; r++)
+    for (int64_t j = 0; j < c.batch.classes; j++)
+      assert_true(c.labels[r] >= 0 || g[r * c.batch.classes + j] == 0);
+  for (int64_t r = 0; r < c.batch.rows; r++) c.labels[r] = -1;
+  c.batch.batch_labelled = 0;
+  memset(g, 0, (size_t)(c.batch.rows * c.batch.classes) * sizeof *g);
+  assert_true(ce->evaluate(&c.options, &c.batch, g) == 0);
+  for (int64_t j = 0; j < c.batch.rows * c.batch.classes; j++) assert_true(g[j] == 0);
+  free(g);
+  case_free(&c);
+}
+
+/* sum_k w_k KL(p_k || q) and KL(sum_k w_k p_k || q) differ by a constant. */
+static void test_kd_of_the_mixture_has_the_mean_gradient(void **state) {
+  (void)state;
+  const char *rule = "probability-mean";
+  const double *o = reference_values("combine", rule, 0, "options");
+  const int64_t rows = (int64_t)o[1], classes = (int64_t)o[2], n = rows * classes;
+  float *z = reference_floats("combine", rule, 0, "logits"), *scratch = calloc((size_t)(4 * classes), 4);
+  float *mean = calloc((size_t)n, 4), *mixed = calloc((size_t)n, 4), *student = calloc((size_t)n, 4);
+  for (int64_t i = 0; i < n; i++) student[i] = (float)sin((double)i);
+  const float *teachers[] = {z, z + n, z + 2 * n};
+  combine_batch mix = {3, rows, classes, teachers, reference_values("combine", rule, 0, "weights"), 4};
+  float *ensemble = calloc((size_t)n, 4);
+  combine_find(rule)->rows(&mix, ensemble);
+  loss_batch b = {
+      .rows = rows, .classes = classes, .logits = student, .batch_rows = rows, .scratch = scratch};
+  for (int k = 0; k < 3; k++) {
+    mpistill_loss part = {.weight = mix.weights[k], .temperature = 4};
+    b.soft = teachers[k];
+    loss_find("kd")->evaluate(&part, &b, mean);
+  }
+  b.soft = ensemble;
+  loss_find("kd")->evaluate(&(mpistill_loss){.weight = 1, .temperature = 4}, &b, mixed);
+  double expected[n];
+  for (int64_t i = 0; i < n; i++) expected[i] = mean[i];
+  assert_true(relative_difference(mixed, expected, n) < 1e-6);
+  free(z), free(scratch), free(mean), free(mixed), free(student), free(ensemble);
+}
+
+static void test_bad_options_are_refused(void **state) {
+  (void)state;
+  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = 4}), STATUS_OK);
+  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = 0}), STATUS_BAD_INPUT);
+  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = NAN}), STATUS_BAD_INPUT);
+  assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = 0.1}), STATUS_OK);
+  assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = 1}),
+                   STATUS_BAD_INPUT);
+  assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = -0.1}),
+                   STATUS_BAD_INPUT);
+  assert_null(loss_find("hinge"));
+}
+
+static int setup(void **state) {
+  (void)state;
+  return reference_run("losses") || reference_run("combine") ? -1 : 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_values_and_gradients_are_those_of_pytorch),
+      cmocka_unit_test(test_gradient_is_the_slope),
+      cmocka_unit_test(test_parts_of_shards_add_up),
+      cmocka_unit_test(test_gradient_is_added),
+      cmocka_unit_test(test_bits_do_not_depend_on_alignment),
+      cmocka_unit_test(test_nan_and_infinity_reach_the_loss),
+      cmocka_unit_test(test_student_equal_to_teacher_has_no_kd),
+      cmocka_unit_test(test_kd_keeps_its_scale_at_high_temperature),
+      cmocka_unit_test(test_rows_without_label_are_left_out),
+      cmocka_unit_test(test_kd_of_the_mixture_has_the_mean_gradient),
+      cmocka_unit_test(test_bad_options_are_refused),
+  };
+  return cmocka_run_group_tests(tests, setup, reference_free);
+}

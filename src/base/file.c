@@ -1,0 +1,189 @@
+#include "base/file.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+status file_read(const char *path, unsigned char **bytes, size_t *n) {
+  status st = STATUS_OK;
+  size_t used = 0, room = 1 << 16;
+  struct stat info;
+  unsigned char *data = NULL;
+  *bytes = NULL;
+  *n = 0;
+  FILE *f = fopen(path, "rb");
+  if (!f) THROW(STATUS_BAD_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+  if (fstat(fileno(f), &info)) THROW(STATUS_BAD_INPUT, "%s: cannot be read: %s", path, strerror(errno));
+  if (S_ISDIR(info.st_mode)) THROW(STATUS_BAD_INPUT, "%s: is a folder, a file is needed", path);
+  /* The size is a hint only: pipes have none, and a file may grow while it is read. */
+  if (info.st_size > 0) room = (size_t)info.st_size + 2;
+  TRY(mem_new(&data, room, 1));
+  for (size_t got; (got = fread(data + used, 1, room - 1 - used, f)) > 0;) {
+    used += got;
+    if (used < room - 1) continue;
+    TRY(mem_resize(&data, used, 2 * room, 1));
+    room *= 2;
+  }
+  if (ferror(f)) THROW(STATUS_BAD_INPUT, "%s: cannot be read: %s", path, strerror(errno));
+  data[used] = '\0';
+  *bytes = data;
+  *n = used;
+  data = NULL;
+done:
+  mem_free(data);
+  if (f) fclose(f);
+  return st;
+}
+
+/* Makes names in the folder of `path` last. Some file systems refuse to flush a folder (EINVAL): nothing more
+ * can be done there. */
+static status flush_folder(const char *path) {
+  status st = STATUS_OK;
+  char *folder = NULL;
+  int fd = -1;
+  TRY(file_folder(&folder, path));
+  fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) THROW(STATUS_FAILED, "%s: cannot be opened: %s", folder, strerror(errno));
+  if (fsync(fd) && errno != EINVAL && errno != EROFS)
+    THROW(STATUS_FAILED, "%s: cannot be flushed to disk: %s", folder, strerror(errno));
+done:
+  if (fd >= 0) close(fd);
+  mem_free(folder);
+  return st;
+}
+
+/* Flushes the open file, renames it and flushes its folder. Closes fd in any case. */
+static status commit(int fd, const char *part, const char *path) {
+  status st = STATUS_OK;
+  if (fsync(fd)) THROW(STATUS_FAILED, "%s: cannot be flushed to disk: %s", part, strerror(errno));
+  int failed = close(fd);
+  fd = -1;
+  if (failed) THROW(STATUS_FAILED, "%s: cannot be written: %s", part, strerror(errno));
+  if (rename(part, path))
+    THROW(STATUS_FAILED, "%s: cannot be renamed to %s: %s", part, path, strerror(errno));
+  TRY(flush_folder(path));
+done:
+  if (fd >= 0) close(fd);
+  return st;
+}
+
+static status write_all(int fd, const char *part, const unsigned char *bytes, size_t n) {
+  for (size_t done = 0; done < n;) {
+    ssize_t wrote = write(fd, bytes + done, n - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return status_set(STATUS_FAILED, "%s: cannot be written: %s", part, strerror(errno));
+    done += (size_t)wrote;
+  }
+  return STATUS_OK;
+}
+
+status file_write(const char *path, const void *bytes, size_t n) {
+  status st = STATUS_OK;
+  char *part = NULL;
+  int fd = -1;
+  TRY(file_check_writable(path));
+  TRY(mem_format(&part, "%s.part", path));
+  fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) THROW(STATUS_FAILED, "%s: cannot be created: %s", part, strerror(errno));
+  st = write_all(fd, part, bytes, n);
+  if (st) {
+    close(fd);
+  } else {
+    st = commit(fd, part, path);
+  }
+  if (st) unlink(part);
+done:
+  mem_free(part);
+  return st;
+}
+
+status file_commit(const char *path) {
+  status st = STATUS_OK;
+  char *part = NULL;
+  TRY(mem_format(&part, "%s.part", path));
+  int fd = open(part, O_RDWR | O_CLOEXEC);
+  if (fd < 0) THROW(STATUS_FAILED, "%s: cannot be opened: %s", part, strerror(errno));
+  TRY(commit(fd, part, path));
+done:
+  mem_free(part);
+  return st;
+}
+
+bool file_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+int64_t file_size(const char *path) {
+  struct stat info;
+  return stat(path, &info) ? -1 : (int64_t)info.st_size;
+}
+
+status file_check_writable(const char *path) {
+  status st = STATUS_OK;
+  struct stat info;
+  char *folder = NULL;
+  if (!*file_name(path)) THROW(STATUS_BAD_INPUT, "'%s': is not the name of a file", path);
+  TRY(file_folder(&folder, path));
+  if (stat(folder, &info))
+    THROW(STATUS_BAD_INPUT, "%s: cannot be written: folder '%s': %s", path, folder, strerror(errno));
+  if (!S_ISDIR(info.st_mode))
+    THROW(STATUS_BAD_INPUT, "%s: cannot be written: '%s' is not a folder", path, folder);
+  if (access(folder, W_OK | X_OK))
+    THROW(STATUS_BAD_INPUT, "%s: cannot be written: folder '%s': %s", path, folder, strerror(errno));
+  if (!stat(path, &info) && S_ISDIR(info.st_mode))
+    THROW(STATUS_BAD_INPUT, "%s: cannot be written: it is a folder", path);
+  if (!access(path, F_OK) && access(path, W_OK))
+    THROW(STATUS_BAD_INPUT, "%s: cannot be written: %s", path, strerror(errno));
+done:
+  mem_free(folder);
+  return st;
+}
+
+static status make_one(const char *path) {
+  struct stat info;
+  if (!mkdir(path, 0777)) return STATUS_OK;
+  int reason = errno;
+  if (!stat(path, &info)) { /* also when another rank was faster */
+    if (S_ISDIR(info.st_mode)) return STATUS_OK;
+    return status_set(STATUS_BAD_INPUT, "%s: is a file, a folder is needed", path);
+  }
+  return status_set(STATUS_BAD_INPUT, "%s: cannot be made: %s", path, strerror(reason));
+}
+
+status file_make_folder(const char *path) {
+  status st = STATUS_OK;
+  char *text = NULL;
+  if (!*path) THROW(STATUS_BAD_INPUT, "'': is not the name of a folder");
+  TRY(mem_string(&text, path));
+  for (char *slash = strchr(text + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    TRY(make_one(text));
+    *slash = '/';
+  }
+  TRY(make_one(text));
+  if (access(path, W_OK | X_OK)) THROW(STATUS_BAD_INPUT, "%s: cannot be written: %s", path, strerror(errno));
+done:
+  mem_free(text);
+  return st;
+}
+
+status file_join(char **out, const char *folder, const char *name) {
+  size_t n = strlen(folder);
+  return mem_format(out, "%s%s%s", folder, n && folder[n - 1] != '/' ? "/" : "", name);
+}
+
+status file_folder(char **out, const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash) return mem_string(out, ".");
+  return mem_string_n(out, path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+const char *file_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}

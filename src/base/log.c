@@ -1,0 +1,66 @@
+#include "base/log.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct run_log {
+  FILE *file;
+  char *path;
+  double started_s;
+  int reason; /* errno of the first write that failed, -1 for one without, 0 */
+};
+
+status log_open(run_log **out, const char *path, bool active) {
+  status st = STATUS_OK;
+  run_log *l = NULL;
+  *out = NULL;
+  if (!path || !active) goto done;
+  TRY(mem_new(&l, 1, sizeof *l));
+  TRY(mem_string(&l->path, path));
+  l->file = fopen(path, "a");
+  if (!l->file) THROW(STATUS_BAD_INPUT, "%s: the log cannot be opened: %s", path, strerror(errno));
+  l->started_s = clock_seconds();
+  *out = l;
+  l = NULL;
+done:
+  if (l) mem_free(l->path);
+  mem_free(l);
+  return st;
+}
+
+static bool write_line(run_log *l, const char *event, json_t *object) {
+  errno = 0;
+  json_t *line = json_pack("{s:s, s:f}", "event", event, "time_s", clock_seconds() - l->started_s);
+  bool good = line && (!object || !json_object_update(line, object)) &&
+              !json_dumpf(line, l->file, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) &&
+              fputc('\n', l->file) != EOF && !fflush(l->file);
+  json_decref(line);
+  return good;
+}
+
+void log_event(run_log *l, const char *event, json_t *object) {
+  if (l && !write_line(l, event, object) && !l->reason) l->reason = errno ? errno : -1;
+  json_decref(object);
+}
+
+status log_close(run_log **l) {
+  status st = STATUS_OK;
+  if (!*l) return st;
+  if (fclose((*l)->file) && !(*l)->reason) (*l)->reason = errno ? errno : -1;
+  if ((*l)->reason)
+    st = status_set(STATUS_FAILED, "%s: the log could not be written: %s", (*l)->path,
+                    (*l)->reason > 0 ? strerror((*l)->reason) : "no memory");
+  mem_free((*l)->path);
+  mem_free(*l);
+  *l = NULL;
+  return st;
+}
+
+json_t *json_number(double x) {
+  return isfinite(x) ? json_real(x) : json_null();
+}

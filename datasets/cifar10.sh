@@ -1,6 +1,5 @@
 #!/bin/sh
 # A download of CIFAR-10 (the binary version) -> a dataset file.
-# shellcheck disable=SC2034 # read by common.sh
 usage='FOLDER OUTPUT.h5
 
   FOLDER  holds cifar-10-binary.tar.gz; it is unpacked into a temporary folder (180 MB)'
@@ -8,7 +7,7 @@ usage='FOLDER OUTPUT.h5
 . "$(dirname "$0")/common.sh"
 
 # The checksum is the one its authors publish: MD5, of the archive.
-read_arguments "$@"
+read_arguments "$usage" "$@"
 find_mpistill
 check md5sum "$folder/cifar-10-binary.tar.gz" c32a1d4ab5d03f1284b67883e8d87530
 unpacked=$(mktemp -d)

@@ -1,4 +1,5 @@
-# Shared by the scripts of this folder: sourced, not run. A script sets `usage` first.
+# shellcheck shell=sh
+# Shared by the scripts of this folder: sourced, not run.
 set -eu
 
 die() {
@@ -6,13 +7,16 @@ die() {
   exit 2
 }
 
-# The folder of the user's download and the output file, from the command line.
+# read_arguments USAGE ARGUMENT...: sets `folder`, the user's download, and `output`.
 read_arguments() {
+  usage=$1
+  shift
   if [ $# -ne 2 ] || [ "$1" = --help ]; then
     echo "usage: ${0##*/} $usage" >&2
     exit 2
   fi
   folder=$1
+  # shellcheck disable=SC2034 # for the script that sources this
   output=$2
   [ -d "$folder" ] || die "$folder: there is no such folder"
 }

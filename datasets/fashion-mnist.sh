@@ -1,6 +1,5 @@
 #!/bin/sh
 # A download of Fashion-MNIST (four IDX files as .gz) -> a dataset file.
-# shellcheck disable=SC2034 # read by common.sh
 usage='FOLDER OUTPUT.h5
 
   FOLDER  holds train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz,
@@ -9,7 +8,7 @@ usage='FOLDER OUTPUT.h5
 . "$(dirname "$0")/common.sh"
 
 # The checksums are those its authors publish: MD5, of the .gz files.
-read_arguments "$@"
+read_arguments "$usage" "$@"
 find_mpistill
 check md5sum "$folder/train-images-idx3-ubyte.gz" 8d4fb7e6c68d591d4c3dfef9ec88bf0d
 check md5sum "$folder/train-labels-idx1-ubyte.gz" 25c81989df183df01b3e8a0aad5dffbe

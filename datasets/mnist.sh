@@ -1,6 +1,5 @@
 #!/bin/sh
 # A download of MNIST (four IDX files, as .gz or unpacked) -> a dataset file.
-# shellcheck disable=SC2034 # read by common.sh
 usage='FOLDER OUTPUT.h5
 
   FOLDER  holds train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz,
@@ -14,7 +13,7 @@ take() {
   check sha256sum "$picked" "$2" "$3"
 }
 
-read_arguments "$@"
+read_arguments "$usage" "$@"
 find_mpistill
 take train-images-idx3-ubyte \
   0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971 \

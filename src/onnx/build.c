@@ -1,0 +1,298 @@
+#include "onnx/build.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "graph/tensor.h"
+#include "onnx/proto.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BUILD_IR_VERSION = 8 };
+
+static const int64_t BYTES_MAX =
+    INT32_MAX - (1 << 20); /* protobuf messages end at 2 GiB; the rest is for the graph */
+
+struct builder {
+  status st; /* the first failure; nothing is done after it */
+  uint64_t seed;
+  uint64_t n_parameters;
+  int64_t n_bytes;         /* of all initializers */
+  Onnx__ModelProto *proto; /* made of mem_new pieces, so that proto_free takes it apart */
+};
+
+/* A fresh message. Pointers of any type go through memcpy: they may not be written as void *. */
+static status message_new(void *out, const ProtobufCMessageDescriptor *d) {
+  ProtobufCMessage *message;
+  status st = mem_new(&message, 1, d->sizeof_message);
+  if (!st) d->message_init(message);
+  memcpy(out, &message, sizeof message);
+  return st;
+}
+
+/* Appends a pointer to a repeated field; the array doubles whenever its length is a power of two. */
+static status append(void *array, size_t *n, const void *item) {
+  unsigned char *items;
+  status st = STATUS_OK;
+  memcpy(&items, array, sizeof items);
+  if ((*n & (*n - 1)) == 0) st = mem_resize(&items, *n, *n ? 2 * *n : 1, sizeof item);
+  memcpy(array, &items, sizeof items);
+  if (!st) memcpy(items + (*n)++ * sizeof item, &item, sizeof item);
+  return st;
+}
+
+/* A fresh message at the end of a repeated field; freed again if it cannot be put there. */
+static status append_message(void *out, void *array, size_t *n, const ProtobufCMessageDescriptor *d) {
+  void *message;
+  status st = message_new(&message, d);
+  if (st) return st;
+  st = append(array, n, message);
+  if (st) proto_free(message);
+  memcpy(out, &message, sizeof message);
+  return st;
+}
+
+static status append_string(char ***array, size_t *n, const char *text) {
+  char *copy;
+  status st = mem_string(&copy, text);
+  if (st) return st;
+  st = append(array, n, copy);
+  if (st) mem_free(copy);
+  return st;
+}
+
+static status start(builder *b, const char *graph_name) {
+  status st = STATUS_OK;
+  Onnx__OperatorSetIdProto *import;
+  TRY(message_new(&b->proto, &onnx__model_proto__descriptor));
+  Onnx__ModelProto *p = b->proto;
+  p->has_ir_version = true;
+  p->ir_version = BUILD_IR_VERSION;
+  TRY(mem_string(&p->producer_name, "mpistill"));
+  TRY(mem_string(&p->producer_version, MPISTILL_VERSION));
+  TRY(append_message(&import, &p->opset_import, &p->n_opset_import,
+                     &onnx__operator_set_id_proto__descriptor));
+  TRY(mem_string(&import->domain, ""));
+  import->has_version = true;
+  import->version = BUILD_OPSET;
+  TRY(message_new(&p->graph, &onnx__graph_proto__descriptor));
+  TRY(mem_string(&p->graph->name, graph_name));
+done:
+  return st;
+}
+
+status builder_new(builder **out, const char *graph_name, uint64_t seed) {
+  status st = STATUS_OK;
+  TRY(mem_new(out, 1, sizeof **out));
+  (*out)->seed = seed;
+  TRY(start(*out, graph_name));
+done:
+  if (st) builder_free(out);
+  return st;
+}
+
+void builder_free(builder **b) {
+  if (!*b) return;
+  proto_free((*b)->proto);
+  mem_free(*b);
+  *b = NULL;
+}
+
+static status add_dimension(Onnx__TensorShapeProto *s, const char *name, int64_t size) {
+  Onnx__TensorShapeProto__Dimension *d;
+  status st = append_message(&d, &s->dim, &s->n_dim, &onnx__tensor_shape_proto__dimension__descriptor);
+  if (st) return st;
+  if (!name) {
+    d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    d->dim_value = size;
+    return STATUS_OK;
+  }
+  st = mem_string(&d->dim_param, name);
+  if (!st) d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+  return st;
+}
+
+/* An input or output: float, [N, dims...]. */
+static status add_end(Onnx__ValueInfoProto ***array, size_t *n, const char *name, const int64_t *dims,
+                      int rank) {
+  status st = STATUS_OK;
+  Onnx__ValueInfoProto *info;
+  TRY(append_message(&info, array, n, &onnx__value_info_proto__descriptor));
+  TRY(mem_string(&info->name, name));
+  TRY(message_new(&info->type, &onnx__type_proto__descriptor));
+  TRY(message_new(&info->type->tensor_type, &onnx__type_proto__tensor__descriptor));
+  info->type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+  Onnx__TypeProto__Tensor *type = info->type->tensor_type;
+  type->has_elem_type = true;
+  type->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+  TRY(message_new(&type->shape, &onnx__tensor_shape_proto__descriptor));
+  TRY(add_dimension(type->shape, "N", 0));
+  for (int i = 0; i < rank; i++) TRY(add_dimension(type->shape, NULL, dims[i]));
+done:
+  return st;
+}
+
+void builder_input(builder *b, const char *name, const int64_t *dims, int rank) {
+  Onnx__GraphProto *g = b->proto->graph;
+  if (!b->st) b->st = add_end(&g->input, &g->n_input, name, dims, rank);
+}
+
+void builder_output(builder *b, const char *name, const int64_t *dims, int rank) {
+  Onnx__GraphProto *g = b->proto->graph;
+  if (!b->st) b->st = add_end(&g->output, &g->n_output, name, dims, rank);
+}
+
+/* An initializer with zeroed raw_data of `bytes` an element. */
+static status add_initializer(builder *b, const char *name, int type, size_t bytes, const int64_t *dims,
+                              int rank, Onnx__TensorProto **out) {
+  status st = STATUS_OK;
+  Onnx__GraphProto *g = b->proto->graph;
+  shape s = {.rank = rank};
+  for (int i = 0; i < rank; i++) s.dims[i] = dims[i];
+  int64_t count = shape_count(&s);
+  if (count < 0 || count > (BYTES_MAX - b->n_bytes) / (int64_t)bytes)
+    THROW(STATUS_BAD_INPUT, "the model would be larger than 2 GiB, which no ONNX file can be");
+  b->n_bytes += count * (int64_t)bytes;
+  TRY(append_message(out, &g->initializer, &g->n_initializer, &onnx__tensor_proto__descriptor));
+  Onnx__TensorProto *t = *out;
+  TRY(mem_string(&t->name, name));
+  t->has_data_type = true;
+  t->data_type = type;
+  TRY(mem_new(&t->dims, (size_t)rank, sizeof *t->dims));
+  t->n_dims = (size_t)rank;
+  if (rank) memcpy(t->dims, dims, (size_t)rank * sizeof *dims);
+  TRY(mem_new(&t->raw_data.data, (size_t)count, bytes));
+  t->raw_data.len = (size_t)count * bytes;
+  t->has_raw_data = true;
+done:
+  return st;
+}
+
+static void fill(float *x, int64_t n, uint64_t seed, uint64_t stream, build_init init, double fan_in,
+                 double fan_out) {
+  float deviation = (float)sqrt(2.0 / fan_in);
+  float limit = (float)sqrt(6.0 / (fan_in + fan_out));
+  for (int64_t i = 0; i < n; i++) {
+    uint64_t at = (uint64_t)i;
+    switch (init) {
+    case BUILD_ZERO:
+      x[i] = 0;
+      break;
+    case BUILD_ONE:
+      x[i] = 1;
+      break;
+    case BUILD_HE:
+      x[i] = deviation * rng_normal(seed, RNG_INITIALISE, stream, at);
+      break;
+    case BUILD_GLOROT:
+      x[i] = limit * (2 * rng_uniform(seed, RNG_INITIALISE, stream, at) - 1);
+      break;
+    }
+  }
+}
+
+void builder_parameter(builder *b, const char *name, const int64_t *dims, int rank, build_init init,
+                       int64_t fan_in, int64_t fan_out) {
+  Onnx__TensorProto *t = NULL;
+  if (b->st) return;
+  b->st = add_initializer(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof(float), dims, rank, &t);
+  if (b->st) return;
+  int64_t n = (int64_t)(t->raw_data.len / sizeof(float));
+  fill((float *)t->raw_data.data, n, b->seed, b->n_parameters++, init, (double)fan_in, (double)fan_out);
+}
+
+void builder_ints_constant(builder *b, const char *name, const int64_t *values, int n) {
+  Onnx__TensorProto *t = NULL;
+  if (b->st) return;
+  b->st =
+      add_initializer(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, sizeof *values, (int64_t[]){n}, 1, &t);
+  if (!b->st && n) memcpy(t->raw_data.data, values, t->raw_data.len);
+}
+
+void builder_float_constant(builder *b, const char *name, float value) {
+  Onnx__TensorProto *t = NULL;
+  if (b->st) return;
+  b->st = add_initializer(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof value, NULL, 0, &t);
+  if (!b->st) memcpy(t->raw_data.data, &value, sizeof value);
+}
+
+static status add_node(builder *b, const char *type, const char *name, const char *const *inputs,
+                       const char *output) {
+  status st = STATUS_OK;
+  Onnx__NodeProto *n;
+  Onnx__GraphProto *g = b->proto->graph;
+  TRY(append_message(&n, &g->node, &g->n_node, &onnx__node_proto__descriptor));
+  TRY(mem_string(&n->op_type, type));
+  TRY(mem_string(&n->name, name));
+  for (int i = 0; inputs[i]; i++) TRY(append_string(&n->input, &n->n_input, inputs[i]));
+  TRY(append_string(&n->output, &n->n_output, output));
+done:
+  return st;
+}
+
+void builder_node(builder *b, const char *type, const char *name, const char *const *inputs,
+                  const char *output) {
+  if (!b->st) b->st = add_node(b, type, name, inputs, output);
+}
+
+/* A named attribute of the node added last; NULL after a failure. */
+static Onnx__AttributeProto *add_attribute(builder *b, const char *name,
+                                           Onnx__AttributeProto__AttributeType type) {
+  Onnx__AttributeProto *a = NULL;
+  Onnx__GraphProto *g = b->proto->graph;
+  if (b->st) return NULL;
+  Onnx__NodeProto *n = g->node[g->n_node - 1];
+  b->st = append_message(&a, &n->attribute, &n->n_attribute, &onnx__attribute_proto__descriptor);
+  if (!b->st) b->st = mem_string(&a->name, name);
+  if (b->st) return NULL;
+  a->has_type = true;
+  a->type = type;
+  return a;
+}
+
+void builder_int(builder *b, const char *attribute, int64_t value) {
+  Onnx__AttributeProto *a = add_attribute(b, attribute, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT);
+  if (!a) return;
+  a->has_i = true;
+  a->i = value;
+}
+
+void builder_float(builder *b, const char *attribute, float value) {
+  Onnx__AttributeProto *a = add_attribute(b, attribute, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT);
+  if (!a) return;
+  a->has_f = true;
+  a->f = value;
+}
+
+void builder_string(builder *b, const char *attribute, const char *value) {
+  Onnx__AttributeProto *a = add_attribute(b, attribute, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+  if (!a) return;
+  b->st = mem_new(&a->s.data, strlen(value), 1);
+  if (b->st) return;
+  a->has_s = true;
+  a->s.len = strlen(value);
+  memcpy(a->s.data, value, a->s.len);
+}
+
+void builder_ints(builder *b, const char *attribute, const int64_t *values, int n) {
+  Onnx__AttributeProto *a = add_attribute(b, attribute, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  if (!a) return;
+  b->st = mem_new(&a->ints, (size_t)n, sizeof *a->ints);
+  if (b->st) return;
+  a->n_ints = (size_t)n;
+  if (n) memcpy(a->ints, values, (size_t)n * sizeof *values);
+}
+
+status builder_pack(builder *b, unsigned char **bytes, size_t *n) {
+  return b->st ? b->st : proto_pack(b->proto, bytes, n);
+}
+
+status builder_write(builder *b, const char *path) {
+  unsigned char *bytes = NULL;
+  size_t n;
+  status st = builder_pack(b, &bytes, &n);
+  if (!st) st = file_write(path, bytes, n);
+  mem_free(bytes);
+  return st;
+}

@@ -1,0 +1,305 @@
+#include "onnx/load.h"
+
+#include "base/mem.h"
+#include "onnx/attributes.h"
+#include "onnx/names.h"
+#include "onnx/tensor_proto.h"
+#include "ops/ops.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPSET_MIN = 7, OPSET_MAX = 21 };
+
+typedef struct loader {
+  const char *name; /* of the file */
+  const Onnx__ModelProto *proto;
+  const Onnx__GraphProto *from;
+  graph *g;
+  names *values;
+  int *initializers;
+} loader;
+
+static const char *plain_domain(const char *domain) {
+  return strcmp(proto_text(domain), "ai.onnx") == 0 ? "" : proto_text(domain);
+}
+
+int load_opset(const Onnx__ModelProto *proto, const char *domain) {
+  for (size_t i = 0; i < proto->n_opset_import; i++) {
+    const Onnx__OperatorSetIdProto *import = proto->opset_import[i];
+    if (strcmp(plain_domain(import->domain), plain_domain(domain)) == 0)
+      return import->version > 0 && import->version <= INT_MAX ? (int)import->version : 0;
+  }
+  return 0;
+}
+
+static status check_file(const loader *l) {
+  for (size_t i = 0; i < l->proto->n_opset_import; i++) {
+    const Onnx__OperatorSetIdProto *import = l->proto->opset_import[i];
+    if (*plain_domain(import->domain)) continue;
+    if (import->version < OPSET_MIN || import->version > OPSET_MAX)
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: is written for opset %" PRId64 " of ai.onnx; %d to %d are understood", l->name,
+                        import->version, OPSET_MIN, OPSET_MAX);
+  }
+  if (!l->proto->n_opset_import)
+    return status_set(STATUS_BAD_INPUT, "%s: does not say its opset; %d to %d of ai.onnx are understood",
+                      l->name, OPSET_MIN, OPSET_MAX);
+  if (l->from->n_sparse_initializer)
+    return status_set(STATUS_BAD_INPUT, "%s: has sparse initializers, which are not supported", l->name);
+  if (!l->from->n_output) return status_set(STATUS_BAD_INPUT, "%s: has no outputs", l->name);
+  return STATUS_OK;
+}
+
+static status add_name(loader *l, const char *name, int value) {
+  if (!*name) return status_set(STATUS_BAD_INPUT, "%s: an input or initializer has no name", l->name);
+  if (names_add(l->values, name, value)) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "%s: two values are named '%s'", l->name, name);
+}
+
+static status add_initializer(loader *l, size_t i) {
+  status st = STATUS_OK;
+  const Onnx__TensorProto *from = l->from->initializer[i];
+  const char *name = proto_text(from->name);
+  char *what = NULL;
+  tensor *t;
+  TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
+  TRY(tensor_from_proto(&t, from, what));
+  TRY(graph_add_constant(l->g, name, true, t, &l->initializers[i]));
+  TRY(add_name(l, name, l->initializers[i]));
+done:
+  mem_free(what);
+  return st;
+}
+
+static status read_input_shape(const loader *l, const char *name, const Onnx__TensorShapeProto *from,
+                               shape *out) {
+  if (!from)
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' does not say how many dimensions it has", l->name,
+                      name);
+  if (from->n_dim > SHAPE_MAX_RANK)
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' has %zu dimensions, at most %d are understood",
+                      l->name, name, from->n_dim, SHAPE_MAX_RANK);
+  out->rank = (int)from->n_dim;
+  for (int i = 0; i < out->rank; i++) {
+    const Onnx__TensorShapeProto__Dimension *d = from->dim[i];
+    bool known = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    out->dims[i] = known ? d->dim_value : -1;
+    if (known && d->dim_value < 0)
+      return status_set(STATUS_BAD_INPUT, "%s: input '%s' has a negative dimension (%" PRId64 ")", l->name,
+                        name, d->dim_value);
+  }
+  return STATUS_OK;
+}
+
+/* Files older than IR version 4 list initializers among the inputs as well: these are not given from outside.
+ */
+static status add_input(loader *l, const Onnx__ValueInfoProto *input) {
+  status st = STATUS_OK;
+  const char *name = proto_text(input->name);
+  const Onnx__TypeProto *type = input->type;
+  int value = names_find(l->values, name);
+  shape s = {0};
+  if (value >= 0 && l->g->values[value].kind == VALUE_CONSTANT) return STATUS_OK;
+  if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
+    THROW(STATUS_BAD_INPUT, "%s: input '%s' is not a tensor", l->name, name);
+  int element = type->tensor_type->elem_type;
+  if (element_type(element) == DTYPE_NONE)
+    THROW(STATUS_BAD_INPUT, "%s: input '%s' has elements of type %s (%d), which are not supported", l->name,
+          name, element_name(element), element);
+  TRY(read_input_shape(l, name, type->tensor_type->shape, &s));
+  TRY(graph_add_input(l->g, name, element_type(element), &s, &value));
+  TRY(add_name(l, name, value));
+done:
+  return st;
+}
+
+static status add_values(loader *l) {
+  status st = STATUS_OK;
+  size_t n = l->from->n_initializer + l->from->n_input;
+  for (size_t i = 0; i < l->from->n_node; i++) n += l->from->node[i]->n_output;
+  TRY(names_new(&l->values, n));
+  TRY(mem_new(&l->initializers, l->from->n_initializer, sizeof *l->initializers));
+  for (size_t i = 0; i < l->from->n_initializer; i++) TRY(add_initializer(l, i));
+  for (size_t i = 0; i < l->from->n_input; i++) TRY(add_input(l, l->from->input[i]));
+  for (size_t i = 0; i < l->from->n_node; i++) {
+    const Onnx__NodeProto *n = l->from->node[i];
+    for (size_t k = 0; k < n->n_output; k++) {
+      int value;
+      if (!*n->output[k]) continue;
+      TRY(graph_add_value(l->g, n->output[k], &value));
+      TRY(add_name(l, n->output[k], value));
+    }
+  }
+done:
+  return st;
+}
+
+static const op *find_op(const loader *l, const Onnx__NodeProto *n) {
+  return op_find(plain_domain(n->domain), proto_text(n->op_type), load_opset(l->proto, n->domain));
+}
+
+static bool has_attribute(const op *o, const char *name) {
+  for (int i = 0; o->attributes && o->attributes[i]; i++)
+    if (strcmp(o->attributes[i], name) == 0) return true;
+  return false;
+}
+
+static void add_text(char *text, size_t n, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Appends to a list whose items stand behind each other with "; " between, cut to n bytes. */
+static void add_text(char *text, size_t n, const char *format, ...) {
+  size_t used = strlen(text);
+  va_list args;
+  if (used && used + 2 < n) {
+    memcpy(text + used, "; ", 3);
+    used += 2;
+  }
+  va_start(args, format);
+  vsnprintf(text + used, n - used, format, args);
+  va_end(args);
+}
+
+static void check_counts(const op *o, const Onnx__NodeProto *n, char *text, size_t bytes) {
+  if (n->n_input < (size_t)o->min_inputs || (o->max_inputs >= 0 && n->n_input > (size_t)o->max_inputs)) {
+    if (o->max_inputs < 0)
+      add_text(text, bytes, "has %zu inputs, at least %d are needed", n->n_input, o->min_inputs);
+    else if (o->min_inputs == o->max_inputs)
+      add_text(text, bytes, "has %zu inputs, not %d", n->n_input, o->min_inputs);
+    else
+      add_text(text, bytes, "has %zu inputs, not %d to %d", n->n_input, o->min_inputs, o->max_inputs);
+  }
+  if (n->n_output > (size_t)o->max_outputs)
+    add_text(text, bytes, "has %zu outputs, at most %d are understood", n->n_output, o->max_outputs);
+  if (!n->n_output) add_text(text, bytes, "has no outputs");
+}
+
+/* Everything that keeps a node from being run, into text; "" if there is nothing. */
+static void check_node(const loader *l, const Onnx__NodeProto *n, char *text, size_t bytes) {
+  const op *o = find_op(l, n);
+  *text = '\0';
+  if (!o && !load_opset(l->proto, n->domain))
+    add_text(text, bytes, "the model imports no opset of its domain");
+  else if (!o)
+    add_text(text, bytes, "unknown operator");
+  if (!o) return;
+  check_counts(o, n, text, bytes);
+  for (size_t i = 0; i < n->n_input; i++) {
+    if (!*n->input[i] && i < (size_t)o->min_inputs) add_text(text, bytes, "input %zu is left out", i);
+    if (*n->input[i] && names_find(l->values, n->input[i]) < 0)
+      add_text(text, bytes, "nothing gives its input '%s'", n->input[i]);
+  }
+  for (size_t i = 0; i < n->n_attribute; i++)
+    if (!has_attribute(o, proto_text(n->attribute[i]->name)))
+      add_text(text, bytes, "attribute '%s' is not understood", proto_text(n->attribute[i]->name));
+}
+
+/* "conv1", or "Conv_3" by type and position where the file has no name. Owned by the caller. */
+static status node_title(const loader *l, size_t i, char **out) {
+  const Onnx__NodeProto *n = l->from->node[i];
+  if (*proto_text(n->name)) return mem_string(out, n->name);
+  return mem_format(out, "%s_%zu", proto_text(n->op_type), i);
+}
+
+static status list_problems(const loader *l, size_t n_bad) {
+  status st = STATUS_OK;
+  char text[512];
+  status_set(STATUS_BAD_INPUT, "%s: %zu node%s cannot be run:", l->name, n_bad, n_bad == 1 ? "" : "s");
+  for (size_t i = 0; i < l->from->n_node; i++) {
+    const Onnx__NodeProto *n = l->from->node[i];
+    char *title;
+    check_node(l, n, text, sizeof text);
+    if (!*text) continue;
+    TRY(node_title(l, i, &title));
+    const char *domain = plain_domain(n->domain);
+    status_add_line("  '%s' (%s%s%s, opset %d): %s", title, domain, *domain ? "." : "",
+                    proto_text(n->op_type), load_opset(l->proto, domain), text);
+    mem_free(title);
+  }
+  return STATUS_BAD_INPUT;
+done:
+  return st;
+}
+
+static status check_nodes(const loader *l) {
+  char text[512];
+  size_t n_bad = 0;
+  for (size_t i = 0; i < l->from->n_node; i++) {
+    check_node(l, l->from->node[i], text, sizeof text);
+    n_bad += *text != '\0';
+  }
+  return n_bad ? list_problems(l, n_bad) : STATUS_OK;
+}
+
+static void find_values(const loader *l, char *const *names_of, size_t n, int *out) {
+  for (size_t i = 0; i < n; i++) out[i] = *names_of[i] ? names_find(l->values, names_of[i]) : -1;
+}
+
+static status read_attributes(const loader *l, const Onnx__NodeProto *n, const char *title, attribute **out) {
+  status st = STATUS_OK;
+  char *what = NULL;
+  size_t i = 0;
+  TRY(mem_format(&what, "%s: node '%s' (%s)", l->name, title, proto_text(n->op_type)));
+  TRY(mem_new(out, n->n_attribute, sizeof **out));
+  for (; i < n->n_attribute; i++) TRY(attribute_from_proto(&(*out)[i], n->attribute[i], what));
+done:
+  mem_free(what);
+  if (!st) return st;
+  for (size_t k = 0; *out && k < n->n_attribute; k++) attribute_clear(&(*out)[k]);
+  mem_free(*out);
+  *out = NULL;
+  return st;
+}
+
+static status add_node(loader *l, size_t i) {
+  status st = STATUS_OK;
+  const Onnx__NodeProto *n = l->from->node[i];
+  char *title = NULL;
+  int *ends = NULL;
+  attribute *attributes = NULL;
+  TRY(node_title(l, i, &title));
+  TRY(mem_new(&ends, n->n_input + n->n_output, sizeof *ends));
+  find_values(l, n->input, n->n_input, ends);
+  find_values(l, n->output, n->n_output, ends + n->n_input);
+  TRY(read_attributes(l, n, title, &attributes));
+  TRY(graph_add_node(l->g, title, find_op(l, n), load_opset(l->proto, n->domain), ends, (int)n->n_input,
+                     ends + n->n_input, (int)n->n_output, attributes, (int)n->n_attribute));
+done:
+  mem_free(ends);
+  mem_free(title);
+  return st;
+}
+
+static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
+  int value = names_find(l->values, proto_text(output->name));
+  if (value < 0)
+    return status_set(STATUS_BAD_INPUT, "%s: nothing gives its output '%s'", l->name,
+                      proto_text(output->name));
+  return graph_add_output(l->g, value);
+}
+
+status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto) {
+  status st = STATUS_OK;
+  loader l = {.name = name, .proto = proto, .from = proto->graph};
+  TRY(check_file(&l));
+  TRY(graph_new(&l.g));
+  TRY(add_values(&l));
+  TRY(check_nodes(&l));
+  for (size_t i = 0; i < l.from->n_node; i++) TRY(add_node(&l, i));
+  for (size_t i = 0; i < l.from->n_output; i++) TRY(add_output(&l, l.from->output[i]));
+  st = graph_finish(l.g);
+  if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", name, status_message());
+done:
+  names_free(&l.values);
+  if (st) {
+    graph_free(&l.g);
+    mem_free(l.initializers);
+    l.initializers = NULL;
+  }
+  *out = l.g;
+  *initializers = l.initializers;
+  return st;
+}

@@ -1,0 +1,15 @@
+/* ModelProto -> graph. Private to src/onnx. */
+#ifndef MPISTILL_ONNX_LOAD_H
+#define MPISTILL_ONNX_LOAD_H
+
+#include "graph/graph.h"
+#include "onnx/proto.h"
+
+/* Local. A finished graph, and the value of each initializer of the file: (*initializers)[i] belongs to
+ * proto->graph->initializer[i]; both owned by the caller. `name` begins every message. */
+status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto);
+
+/* The version of a domain ("" and "ai.onnx" are the same) that a model imports; 0: not imported. */
+int load_opset(const Onnx__ModelProto *proto, const char *domain);
+
+#endif

@@ -38,7 +38,7 @@ static void mix_block(const combine_batch *b, int64_t at, int n, const double *s
   for (int k = 0; k < b->n_teachers; k++) {
     const float *z = b->logits[k] + at;
     for (int j = 0; j < n; j++) term[j] = (z[j] * inverse_t + shares[k]) - largest[j];
-    softmax_exp(term, term, n);
+    softmax_exp(term, n);
     for (int j = 0; j < n; j++) sum[j] += term[j];
   }
   for (int j = 0; j < n; j++) out[j] = (float)(b->temperature * (largest[j] + log(sum[j])));

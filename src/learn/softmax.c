@@ -10,7 +10,8 @@ enum { BLOCK = 64 }; /* classes at a time, a multiple of the lanes */
  * to n and leaves n in the low bits of the sum, whence it is shifted into an exponent: no conversion
  * instruction, so any vector unit will do. */
 static double exp_one(double x) {
-  const double round = 0x1.8p52;
+  const double round = 0x1.8p52, least = -708;
+  x = least > x ? least : x; /* the order that keeps a NaN, and is one instruction */
   double shifted = x * 1.4426950408889634 + round;
   double r = x - (shifted - round) * 0.6931471805599453;
   double y = 1.0 / 3628800;
@@ -29,11 +30,11 @@ static double exp_one(double x) {
   bits = (bits << 52) + ((uint64_t)1023 << 52);
   double power;
   memcpy(&power, &bits, sizeof power);
-  return x < -708.0 ? 0.0 : y * power;
+  return y * power;
 }
 
-void softmax_exp(const double *x, double *y, int64_t n) {
-  for (int64_t j = 0; j < n; j++) y[j] = exp_one(x[j]);
+void softmax_exp(double *x, int64_t n) {
+  for (int64_t j = 0; j < n; j++) x[j] = exp_one(x[j]);
 }
 
 double softmax_add_lanes(const double lanes[SOFTMAX_LANES]) {
@@ -68,7 +69,7 @@ double softmax_terms(const float *z, int64_t n, double scale, float *e, double *
   for (int64_t from = 0; from < n; from += BLOCK) {
     int m = n - from < BLOCK ? (int)(n - from) : BLOCK;
     for (int j = 0; j < m; j++) terms[j] = (z[from + j] - largest) * scale;
-    softmax_exp(terms, terms, m);
+    softmax_exp(terms, m);
     add_to_lanes(lanes, terms, m);
     if (e)
       for (int j = 0; j < m; j++) e[from + j] = (float)terms[j];

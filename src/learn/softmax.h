@@ -10,8 +10,9 @@
 
 enum { SOFTMAX_LANES = 8 };
 
-/* y[j] = exp(x[j]) for x[j] <= 0, relative error below 1e-12; 0 below -708; NaN stays NaN. x = y is fine. */
-void softmax_exp(const double *x, double *y, int64_t n);
+/* x[j] becomes exp(x[j]), x[j] <= 0: relative error below 1e-12; what is below -708 counts as -708 (3e-308);
+ * NaN stays NaN. */
+void softmax_exp(double *x, int64_t n);
 
 /* e[j] = exp((z[j] - max z) * scale), *sum = sum of them in double. Returns log sum_j exp(z[j] * scale). n >=
  * 1; e may be NULL. A NaN or infinite logit makes the result NaN. */

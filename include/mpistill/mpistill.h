@@ -156,9 +156,10 @@ typedef struct mpistill_create_options {
   char *kind;            /* "mlp", "cnn", "resnet" */
   mpistill_ints layers;  /* mlp: widths from input to classes */
   int64_t depth;         /* resnet: 6n + 2 */
-  int64_t width;         /* cnn, resnet: channels of the first stage */
-  mpistill_ints channels; /* cnn: of each convolution */
-  int64_t hidden;        /* cnn: units of the fully connected layer before the classes */
+  int64_t width;         /* resnet: channels of the first stage; 0: 16 */
+  mpistill_ints channels; /* cnn: of each convolution; empty: 32, 64 */
+  int64_t kernel;        /* cnn: 3 or 5; 0: 5 */
+  int64_t hidden;        /* cnn: units of the fully connected layer before the classes; 0: there is none */
   mpistill_ints input;   /* cnn, resnet: channels, height, width */
   int64_t classes;
   double dropout;

@@ -46,7 +46,7 @@ GEN_OBJ := $(BUILD)/obj/gen/onnx.pb-c.o
 LIB_OBJ := $(foreach l,$(filter-out cli,$(LAYERS)),$(call objects,$(l))) $(GEN_OBJ)
 archive = $(BUILD)/lib/lib$(1).a
 # Layers linked in reverse, so that a layer that reaches below itself fails to link in its own tests.
-upto = $(if $(filter $(1),$(2)),,$(firstword $(2)) $(call upto,$(1),$(wordlist 2,99,$(2))))
+upto = $(if $(filter $(1),$(firstword $(2))),,$(firstword $(2)) $(call upto,$(1),$(wordlist 2,99,$(2))))
 reverse = $(if $(1),$(call reverse,$(wordlist 2,99,$(1))) $(firstword $(1)))
 
 ifeq ($(V),1)
@@ -90,7 +90,7 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*/test_
 define unit
 $(BUILD)/tests/$(1)/%: tests/unit/$(1)/%.c $(foreach l,$(call reverse,$(call upto,$(1),$(LAYERS)) $(1)),$(call archive,$(l)))
 	$$(call say,TEST,$$@)
-	$$(Q)mkdir -p $$(@D) && $$(CC) $$(CPPFLAGS) -Itests/unit $$(CFLAGS_ALL) -MMD -MP $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(CPPFLAGS) -Itests/unit $$(CFLAGS_ALL) -MMD -MP $$(LDFLAGS) -o $$@ $$(filter %.c %.a,$$^) -lcmocka $$(LDLIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit,$(l))))
 

@@ -30,7 +30,7 @@ typedef struct step {
   int index;                /* of the node in graph->nodes: the random stream of the node */
   int n_in, n_out;
   tensor **in;              /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
-  tensor **out;             /* [n_out], NULL where absent or not used */
+  tensor **out;             /* [n_out], NULL where absent or not used; out[0] is there if the file names it */
   tensor **din;             /* [n_in] gradient of in[i], NULL where none is wanted */
   tensor **dout;            /* [n_out] gradient of out[i], NULL where nothing depends on it */
   bool *accumulate;         /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
@@ -51,8 +51,7 @@ enum { /* op.flags */
                        plan shares the storage, and copy when out->data != in->data (op_view_* do both) */
   OP_IN_PLACE = 2,  /* output 0 may be given input 0's memory when nobody needs that any more (same type and count);
                        din[0] may likewise be dout[0]'s */
-  OP_RANDOM = 4,    /* not to be folded */
-  OP_SHAPE = 8      /* reads only the shape of input 0: forward may run once after infer, as if that were constant */
+  OP_RANDOM = 4     /* not to be folded */
 };
 
 enum { /* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward */
@@ -93,6 +92,10 @@ status step_error(const step *s, const char *format, ...) __attribute__((format(
 
 /* Local. Sets out[i]'s type and shape when that output is wanted. */
 void step_set_output(step *s, int i, dtype type, const shape *sh);
+
+/* Local. For infer, after step_set_output: out[i] is the same in every batch (Shape, Size, ...). Copies the data; an
+ * operator all of whose outputs are given so is never run. */
+status step_constant_output(step *s, int i, const void *data);
 
 /* Local. A constant integer tensor input (or attribute, for older opsets) as int64_t values: axes, pads, shapes.
  * *n = -1 when both are absent. STATUS_BAD_INPUT when the input is not constant or has more than max values. */

@@ -28,6 +28,7 @@ typedef struct plan_options {
   bool training;       /* keep what backward needs, give parameters gradients */
   bool reference;      /* plain reference kernels everywhere */
   bool input_gradients;/* training: also the gradients of float inputs (tests) */
+  bool separate;       /* every array in memory of its own: to find out whether sharing is at fault (tests) */
   arena *arena;        /* borrowed, must outlive the plan; NULL: the plan has its own */
   const int *taps;     /* extra values to keep readable after forward (features), n_taps of them */
   int n_taps;

@@ -1,0 +1,106 @@
+/* What the files that make and run a plan share.
+ *
+ *     plan_shapes.c    inputs, infer, constant folding, steps that nothing needs left out
+ *     plan_gradient.c  which tensors have a gradient, who writes them first
+ *     plan_memory.c    which tensors share storage and how long they live
+ *     arena.c          where they lie
+ *     plan_run.c       the hot loops */
+#ifndef MPISTILL_GRAPH_PLAN_PRIVATE_H
+#define MPISTILL_GRAPH_PLAN_PRIVATE_H
+
+#include "graph/graph_private.h"
+#include "graph/plan.h"
+
+typedef struct plan_value {
+  tensor data;       /* what steps see as in[], out[] */
+  tensor gradient;   /* din[], dout[] */
+  int n_uses;        /* inputs of live steps that read it */
+  bool known;        /* data is the same in every batch */
+  bool owned;        /* known, and data.data belongs to the plan */
+  bool held;         /* an output or a tap: readable after forward */
+  bool trainable;    /* a gradient for it is of interest: a parameter, or computed from one */
+  bool has_gradient; /* and there is one, as an output or a tap depends on it */
+} plan_value;
+
+/* *at is to be a base address plus offset bytes. */
+typedef struct binding {
+  void **at;
+  size_t offset;
+} binding;
+
+typedef struct bindings {
+  binding *items;
+  int n;
+} bindings;
+
+typedef struct range {
+  int64_t first, n;
+} range;
+
+struct plan {
+  const graph *graph;
+  plan_options options; /* taps is the plan's own copy, input_shapes is valid in plan_new only */
+  plan_value *values;   /* [graph->n_values] */
+  step *steps;          /* in the order of execution */
+  int n_steps;
+  int n_prepared;  /* the first steps[0..n_prepared) are to be released */
+  void **pointers; /* what the arrays of all steps are cut from */
+  bool *flags;
+
+  step **loading; /* steps with something to load */
+  step **reverse; /* steps of the backward pass in their order */
+  int n_loading, n_reverse;
+  range *unwritten; /* parts of the gradient block that no step writes */
+  int n_unwritten;
+
+  bindings in_arena, in_block, in_gradients;
+  arena *arena;
+  bool own_arena;
+  plan *next; /* of the same arena */
+  size_t arena_bytes;
+  const float *block;
+  float *gradients;
+  bool touched; /* parameters have changed since the last load */
+};
+
+/* Creates values and steps, infers shapes, computes what is constant, leaves only the steps that run every
+ * batch. */
+status plan_shapes(plan *p);
+/* Sets din, dout and accumulate of every step. */
+status plan_gradient(plan *p);
+/* Lays out everything, after prepare: fills the bindings and arena_bytes. */
+status plan_memory(plan *p);
+
+static inline value_kind plan_kind(const plan *p, int v) {
+  return p->graph->values[v].kind;
+}
+
+static inline size_t tensor_bytes(const tensor *t) {
+  return (size_t)shape_count(&t->shape) * dtype_bytes(t->type);
+}
+
+/* Whether the step takes part in the backward pass. */
+static inline bool step_is_differentiated(const step *s) {
+  for (int i = 0; i < s->n_out; i++)
+    if (s->dout[i]) return true;
+  return false;
+}
+
+/* A piece of memory that is needed from time `first` to time `last`, both included. */
+typedef struct interval {
+  size_t bytes;
+  int first, last;
+  size_t offset;
+} interval;
+
+/* Gives every interval an offset, a multiple of 64, so that intervals whose times overlap do not overlap in
+ * memory. Largest first, each into the smallest gap that holds it. *total is the end of the last one. */
+status layout_place(interval *items, int n, size_t *total);
+
+/* Makes room for p and keeps its addresses right whenever the arena grows, until arena_leave. */
+status arena_join(arena *a, plan *p);
+void arena_leave(arena *a, plan *p);
+
+void bindings_set(const bindings *b, void *base);
+
+#endif

@@ -94,11 +94,64 @@ $(BUILD)/tests/$(1)/%: tests/unit/$(1)/%.c $(foreach l,$(call reverse,$(call upt
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit,$(l))))
 
+TOOLS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c tests/conformance/*.c tests/bench/*.c))
+$(TOOLS): $(BUILD)/tests/%: tests/%.c $(BUILD)/libmpistill.a
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmpistill.a $(LDLIBS)
+
 unit: $(UNIT)
+tools: $(TOOLS)
+
+packages:
+	$(Q)launch/packages.sh build
+packages-test:
+	$(Q)launch/packages.sh build test
+
+quickstart: packages
+	$(Q)$(MAKE) --no-print-directory all && launch/quickstart.sh
+
+check: packages-test
+	$(Q)tests/check.sh
+
+sanitize: packages-test
+	$(Q)tests/sanitize.sh
+
+bench: all tools
+	$(Q)tests/bench/bench.sh
+
+conformance: all tools
+	$(Q)$(BUILD)/tests/conformance/conformance --table
+
+format:
+	$(Q)$(CLANG_FORMAT) -i $(wildcard src/*/*.[ch] include/mpistill/*.h tests/*/*.[ch] tests/unit/*/*.[ch])
+
+install: all
+	$(Q)install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig include/mpistill share/mpistill/launch)
+	$(Q)install -m 755 $(BUILD)/mpistill $(DESTDIR)$(PREFIX)/bin/
+	$(Q)install -m 644 $(BUILD)/libmpistill.a $(DESTDIR)$(PREFIX)/lib/
+	$(Q)install -m 644 $(wildcard include/mpistill/*.h) $(DESTDIR)$(PREFIX)/include/mpistill/
+	$(Q)install -m 755 $(wildcard launch/*.sh) $(DESTDIR)$(PREFIX)/share/mpistill/launch/
+	$(Q)printf '%s\n' 'Name: mpistill' 'Description: distributed multi-teacher distillation' 'Version: $(VERSION)' \
+	  'Requires: $(HDF5_PC) libprotobuf-c yaml-0.1 jansson libxxhash zlib' 'Cflags: -I$(PREFIX)/include' \
+	  'Libs: -L$(PREFIX)/lib -lmpistill -L$(OPENBLAS_DIR) -Wl,-rpath,$(OPENBLAS_DIR) -lopenblas -ldnnl -fopenmp -lm' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/mpistill.pc
+
+info:
+	@printf '%-12s %s\n' version $(VERSION) compiler "$$($(CC) --version | head -n 1)" mpi "$$($(MPIRUN) --version 2>/dev/null | head -n 1)" \
+	  hdf5 "$(call pc,--modversion,$(HDF5_PC))" openblas "$(OPENBLAS_DIR)" onnx "$(ONNX_PROTO)" flags "$(CFLAGS_ALL)"
+
+help:
+	@printf '%-14s %s\n' all 'build/mpistill and build/libmpistill.a (the default)' \
+	  quickstart 'install what is missing, build, distil a student on the digits with 2 ranks' \
+	  check 'install what tests need, run all tests' sanitize 'the tests under AddressSanitizer, UBSan and valgrind' \
+	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
+	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
+	  clean 'remove $(BUILD)'
+	@echo 'Variables: CC MPICC HDF5_PC HDF5_PREFIX MPI_PC OPENBLAS_DIR DNNL_PREFIX RANDOM123_PREFIX ONNX_PROTO OPTIMIZE SANITIZE BUILD PREFIX DESTDIR V=1'
 
 clean:
 	$(Q)rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit clean
+.PHONY: all unit tools packages packages-test quickstart check sanitize bench conformance format install info help clean

@@ -37,6 +37,7 @@ typedef struct mpistill_ints {
 typedef struct mpistill_output_options {
   bool quiet;     /* no progress, only warnings and errors */
   bool json;      /* results as one JSON object on stdout */
+  bool no_result; /* no results on stdout: for a stage inside a run */
   char *log;      /* file of JSON lines, NULL: none */
   bool force;     /* overwrite an existing output made from other inputs */
 } mpistill_output_options;

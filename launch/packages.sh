@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs what is missing of the packages for building ("build") and for the tests ("test"), on Debian and its kin.
+# Where another system provides them (modules, Spack), nothing here is needed: see the variables of `make help`.
+set -eu
+
+build='gcc make pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-openmp-dev libdnnl-dev
+  libprotobuf-c-dev protobuf-c-compiler libonnx-dev libyaml-dev libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev'
+test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx python3-torch python3-torchvision python3-xxhash
+  clang shellcheck valgrind hdf5-tools'
+
+wanted=
+for set in "$@"; do
+  case $set in
+    build) wanted="$wanted $build" ;;
+    test) wanted="$wanted $test" ;;
+    *) echo "packages.sh: unknown set '$set' (build, test)" >&2; exit 2 ;;
+  esac
+done
+
+command -v dpkg-query >/dev/null || exit 0
+missing=
+for package in $wanted; do
+  state=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
+  [ "$state" = 'install ok installed' ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing:$missing" >&2
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,137 @@
+#include "stages/common.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/options.h"
+#include "ops/ops.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int stage_threads(int64_t threads) {
+  int64_t n = threads;
+  const char *text = getenv("OMP_NUM_THREADS");
+  if (n <= 0 && (!text || !text_to_int(text, &n) || n < 1 || n > 1024)) n = 1;
+  return (int)n;
+}
+
+status stage_read_model(model **out, comm *c, const model_source *from) {
+  status st = STATUS_OK;
+  unsigned char *bytes = NULL;
+  size_t n = from->n;
+  *out = NULL;
+  if (!from->bytes) TRY(comm_read_file(c, from->path, &bytes, &n));
+  TRY(comm_agree(c, model_parse(out, from->path, bytes ? bytes : from->bytes, n)));
+done:
+  mem_free(bytes);
+  return st;
+}
+
+status stage_check_classes(const classifier *k, const dataset *d) {
+  int64_t named = dataset_n_classes(d);
+  if (!named || named == k->classes) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s names %lld in /classes", k->path, (long long)k->classes,
+                    dataset_path(d), (long long)named);
+}
+
+status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name, const char *input_name) {
+  status st = STATUS_OK;
+  *s = (subject){0};
+  TRY(dataset_split(d, split_name, &s->sp));
+  TRY(dataset_input(d, s->sp, input_name, &s->input));
+  TRY(stage_read_model(&s->m, c, from));
+  TRY(comm_agree(c, classifier_bind(&s->k, s->m, s->input, dataset_path(d))));
+  TRY(stage_check_classes(&s->k, d));
+  TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
+  graph_initial_block(s->k.g, s->block);
+done:
+  return st;
+}
+
+void subject_close(subject *s) {
+  model_free(&s->m);
+  mem_free(s->block);
+  *s = (subject){0};
+}
+
+status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]) {
+  uint64_t hash = 0;
+  status st = comm_rank(c) == 0 ? hash_file(path, &hash) : STATUS_OK;
+  if (!(st = comm_agree(c, st))) st = comm_broadcast(c, 0, &hash, sizeof hash);
+  if (!st) hash_text(hash, out);
+  return st;
+}
+
+static status mark_path(char **out, const char *output) {
+  return mem_format(out, "%s.inputs", output);
+}
+
+/* The first key whose value differs, as text: "epochs: 5, now 10". */
+static status name_difference(const char *output, const json_t *old, const json_t *inputs) {
+  const char *key;
+  json_t *now;
+  json_object_foreach((json_t *)(uintptr_t)inputs, key, now) {
+    const json_t *then = json_object_get(old, key);
+    if (json_equal(then, now)) continue;
+    char *a = then ? json_dumps(then, JSON_COMPACT | JSON_ENCODE_ANY) : NULL, *b = json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY);
+    status st = status_set(STATUS_BAD_INPUT, "%s: exists and was made with %s = %s, now it is %s; use another output or --force",
+                           output, key, a ? a : "(nothing)", b ? b : "?");
+    free(a);
+    free(b);
+    return st;
+  }
+  return status_set(STATUS_BAD_INPUT, "%s: exists and was made from other inputs; use another output or --force", output);
+}
+
+static status check_alone(const char *output, const json_t *inputs, bool force, int *done) {
+  status st = STATUS_OK;
+  char *path = NULL;
+  json_t *old = NULL;
+  TRY(file_check_writable(output));
+  if (!file_exists(output)) goto done;
+  TRY(mark_path(&path, output));
+  if (file_exists(path)) old = json_load_file(path, 0, NULL);
+  *done = old && json_equal(json_object_get(old, "inputs"), inputs) &&
+          json_integer_value(json_object_get(old, "bytes")) == file_size(output);
+  if (*done || force) goto done;
+  if (!old) THROW(STATUS_BAD_INPUT, "%s: exists; use another output or --force", output);
+  TRY(name_difference(output, json_object_get(old, "inputs"), inputs));
+done:
+  json_decref(old);
+  mem_free(path);
+  return st;
+}
+
+status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out) {
+  int done = 0;
+  status st = comm_agree(c, comm_rank(c) == 0 ? check_alone(output, inputs, force, &done) : STATUS_OK);
+  if (!st) st = comm_broadcast(c, 0, &done, sizeof done);
+  *out = done ? MARK_DONE : MARK_FRESH;
+  return st;
+}
+
+status mark_write(const char *output, const json_t *inputs) {
+  status st = STATUS_OK;
+  char *path = NULL, *text = NULL;
+  json_t *all = json_pack("{s:O, s:I}", "inputs", inputs, "bytes", (json_int_t)file_size(output));
+  if (all) text = json_dumps(all, JSON_INDENT(2));
+  if (!text) THROW(STATUS_FAILED, "out of memory: the mark of %s could not be made", output);
+  TRY(mark_path(&path, output));
+  TRY(file_write(path, text, strlen(text)));
+done:
+  json_decref(all);
+  free(text);
+  mem_free(path);
+  return st;
+}
+
+void stage_print_json(const comm *c, json_t *take) {
+  if (comm_rank(c) == 0 && take) {
+    json_dumpf(take, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    putchar('\n');
+    fflush(stdout);
+  }
+  json_decref(take);
+}

@@ -1,0 +1,54 @@
+/* What several stages do alike: threads, models, the mark of what made an output. */
+#ifndef MPISTILL_STAGES_COMMON_H
+#define MPISTILL_STAGES_COMMON_H
+
+#include "comm/comm.h"
+#include "onnx/model.h"
+#include "stages/predict.h"
+
+#include <jansson.h>
+
+/* Local. --threads, else OMP_NUM_THREADS, else 1: never guessed from the machine. */
+int stage_threads(int64_t threads);
+
+/* A model file, or the bytes of one that stands nowhere on disk (path then only names it in messages). */
+typedef struct model_source {
+  const char *path;
+  const unsigned char *bytes; /* NULL: read path */
+  size_t n;
+} model_source;
+
+/* Collective. Rank 0 reads the file, all ranks parse the same bytes. */
+status stage_read_model(model **out, comm *c, const model_source *from);
+
+/* Local. STATUS_BAD_INPUT when the dataset names its classes and the model gives another number of them. */
+status stage_check_classes(const classifier *k, const dataset *d);
+
+/* Collective. A model, the split and the input array it reads; stage_check_classes holds. */
+typedef struct subject {
+  model *m;
+  float *block; /* the file's parameters */
+  const split *sp;
+  const array *input;
+  classifier k;
+} subject;
+status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name, const char *input_name);
+void subject_close(subject *s);
+
+/* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ---- */
+
+typedef enum mark { MARK_FRESH, MARK_DONE } mark;
+
+/* Collective. MARK_DONE when OUTPUT is there, whole, and made from the same inputs. STATUS_BAD_INPUT when it was made from others (naming the
+ * first difference) or has no mark, unless `force`; also when OUTPUT cannot be written. inputs: borrowed. */
+status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out);
+/* Local, one rank. Writes OUTPUT.inputs once OUTPUT is whole. */
+status mark_write(const char *output, const json_t *inputs);
+
+/* Collective. "xxh3:..." of a file, computed by rank 0. */
+status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]);
+
+/* Local. Prints a JSON object on stdout on rank 0 and frees it on all. */
+void stage_print_json(const comm *c, json_t *take);
+
+#endif

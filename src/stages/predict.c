@@ -1,0 +1,211 @@
+#include "stages/predict.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* The value that goes into a final Softmax over the classes, or the output itself: its softmax is the same. */
+static int logits_value(const graph *g, int value) {
+  for (;;) {
+    int producer = g->values[value].producer;
+    if (producer < 0) return value;
+    const node *n = &g->nodes[producer];
+    bool identity = !strcmp(n->op->name, "Identity");
+    bool softmax = !strcmp(n->op->name, "Softmax") || !strcmp(n->op->name, "LogSoftmax");
+    int64_t axis = softmax ? node_int(n, "axis", n->opset < 13 ? 1 : -1) : 0;
+    if (!identity && !(softmax && (axis == 1 || axis == -1))) return value;
+    value = n->inputs[0];
+  }
+}
+
+static int64_t step_macs(const step *s) {
+  if (!s->out[0]) return 0;
+  int64_t count = shape_count(&s->out[0]->shape), depth = 1;
+  if (s->n_in > 1 && s->in[1] && s->in[0] && s->in[1]->shape.rank >= 2 && s->out[0]->shape.rank >= 2) {
+    const shape *y = &s->out[0]->shape;
+    int64_t channels = y->rank > 2 && s->in[1]->shape.rank > 2 ? y->dims[1] : y->dims[y->rank - 1];
+    if (channels > 0) depth = shape_count(&s->in[1]->shape) / channels;
+  }
+  return count * (depth > 0 ? depth : 1);
+}
+
+static status bind_input(classifier *k, const array *a, const char *dataset_path) {
+  const graph *g = k->g;
+  if (g->n_inputs != 1)
+    return status_set(STATUS_BAD_INPUT, "%s: has %d inputs, expected one", k->path, g->n_inputs);
+  const value *x = &g->values[g->inputs[0]];
+  char text[128];
+  if (x->type != DTYPE_FLOAT)
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float", k->path, x->name, dtype_name(x->type));
+  if (x->shape.rank < 1)
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' has no dimension for rows", k->path, x->name);
+  k->input = x->shape;
+  k->input.dims[0] = -1;
+  bool same_rank = a->rank == x->shape.rank;
+  for (int i = 1; same_rank && i < a->rank; i++)
+    if (k->input.dims[i] < 0) k->input.dims[i] = a->dims[i];
+  bool fits = x->shape.rank == 2 && (k->input.dims[1] < 0 || k->input.dims[1] == a->row_values);
+  if (fits) k->input.dims[1] = a->row_values;
+  if (!fits) {
+    fits = same_rank;
+    for (int i = 1; fits && i < a->rank; i++) fits = k->input.dims[i] == a->dims[i];
+  }
+  if (fits) return STATUS_OK;
+  shape have = {.rank = a->rank};
+  memcpy(have.dims, a->dims, sizeof have.dims);
+  have.dims[0] = -1;
+  char other[128];
+  return status_set(STATUS_BAD_INPUT,
+                    "%s: input '%s' takes %s, but '%s' of %s has %s (a model with an input [N, %lld] or of the same "
+                    "shape fits)",
+                    k->path, x->name, shape_text(&x->shape, text, sizeof text), a->name, dataset_path,
+                    shape_text(&have, other, sizeof other), (long long)a->row_values);
+}
+
+status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path) {
+  status st = STATUS_OK;
+  plan *p = NULL;
+  char text[128];
+  memset(k, 0, sizeof *k);
+  k->g = model_graph(m);
+  k->path = model_path(m);
+  TRY(bind_input(k, a, dataset_path));
+  if (k->g->n_outputs != 1)
+    THROW(STATUS_BAD_INPUT, "%s: has %d outputs, expected one: the logits", k->path, k->g->n_outputs);
+  k->value = logits_value(k->g, k->g->outputs[0]);
+  TRY(classifier_plan(&p, k, 1, false, NULL));
+  const tensor *y = plan_tap(p, 0);
+  if (y->type != DTYPE_FLOAT || y->shape.rank != 2 || y->shape.dims[0] != 1)
+    THROW(STATUS_BAD_INPUT, "%s: output '%s' is %s %s for one row, expected float [1, classes]", k->path,
+          k->g->values[k->g->outputs[0]].name, dtype_name(y->type), shape_text(&y->shape, text, sizeof text));
+  k->logits = y->shape;
+  k->logits.dims[0] = -1;
+  k->classes = y->shape.dims[1];
+  for (int i = 0; i < plan_n_steps(p); i++) k->macs += step_macs(plan_step(p, i));
+done:
+  plan_free(&p);
+  return st;
+}
+
+status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
+  shape input = k->input;
+  input.dims[0] = rows;
+  status st = plan_new(out, k->g,
+                       &(plan_options){.rows = rows,
+                                       .training = training,
+                                       .arena = arena,
+                                       .taps = &k->value,
+                                       .n_taps = 1,
+                                       .input_shapes = &input});
+  if (st == STATUS_BAD_INPUT) {
+    char *why = NULL;
+    if (!mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
+    mem_free(why);
+  }
+  return st;
+}
+
+typedef struct lane { /* what one thread works with */
+  arena *memory;
+  plan *whole, *last; /* last: NULL when every batch is whole */
+  int64_t *ids;
+} lane;
+
+struct predictor {
+  const classifier *k;
+  int64_t batch_rows;
+  int threads;
+  lane *lanes;
+};
+
+static status lane_new(lane *l, const classifier *k, const float *block, int64_t batch_rows, int64_t last_rows) {
+  status st = STATUS_OK;
+  TRY(arena_new(&l->memory));
+  TRY(mem_new(&l->ids, (size_t)batch_rows, sizeof *l->ids));
+  if (batch_rows != last_rows) TRY(classifier_plan(&l->last, k, last_rows, false, l->memory));
+  if (l->last) plan_set_parameters(l->last, block);
+  TRY(classifier_plan(&l->whole, k, batch_rows, false, l->memory));
+  plan_set_parameters(l->whole, block);
+done:
+  return st;
+}
+
+status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows, int64_t n_rows,
+                     int threads) {
+  status st = STATUS_OK;
+  predictor *p = NULL;
+  if (batch_rows > n_rows) batch_rows = n_rows > 0 ? n_rows : 1;
+  int64_t last_rows = n_rows % batch_rows ? n_rows % batch_rows : batch_rows;
+  TRY(mem_new(&p, 1, sizeof *p));
+  *p = (predictor){.k = k, .batch_rows = batch_rows, .threads = threads};
+  TRY(mem_new(&p->lanes, (size_t)threads, sizeof *p->lanes));
+  for (int t = 0; t < threads; t++) TRY(lane_new(&p->lanes[t], k, block, batch_rows, last_rows));
+  *out = p;
+  p = NULL;
+done:
+  predictor_free(&p);
+  return st;
+}
+
+void predictor_free(predictor **p) {
+  if (!*p) return;
+  for (int t = 0; (*p)->lanes && t < (*p)->threads; t++) {
+    lane *l = &(*p)->lanes[t];
+    plan_free(&l->whole);
+    plan_free(&l->last);
+    arena_free(&l->memory);
+    mem_free(l->ids);
+  }
+  mem_free((*p)->lanes);
+  mem_free(*p);
+  *p = NULL;
+}
+
+void predictor_touch(predictor *p) {
+  for (int t = 0; t < p->threads; t++) {
+    plan_touch_parameters(p->lanes[t].whole);
+    if (p->lanes[t].last) plan_touch_parameters(p->lanes[t].last);
+  }
+}
+
+static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_t n, float *logits) {
+  plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
+  for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
+  status st = rows_floats(input, l->ids, n, plan_input(pl, 0)->data);
+  if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
+  if (!st) memcpy(logits, plan_tap(pl, 0)->data, (size_t)(n * p->k->classes) * sizeof *logits);
+  return st;
+}
+
+status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits, status (*idle)(void *),
+                     void *idle_data) {
+  status st = STATUS_OK;
+  char *message = NULL;
+  int64_t n_batches = (n + p->batch_rows - 1) / p->batch_rows;
+#pragma omp parallel for num_threads(p->threads) schedule(static, 1)
+  for (int64_t b = 0; b < n_batches; b++) {
+    int64_t first = b * p->batch_rows, count = n - first < p->batch_rows ? n - first : p->batch_rows;
+    status mine = run_batch(p, &p->lanes[omp_get_thread_num()], input, from + first, count,
+                            logits + first * p->k->classes);
+    if (!mine && idle && omp_get_thread_num() == 0) mine = idle(idle_data);
+    if (mine) {
+#pragma omp critical
+      if (!st) {
+        st = mine;
+        if (mem_string(&message, status_message())) message = NULL;
+      }
+    }
+  }
+  if (st) status_set(st, "%s", message ? message : "out of memory");
+  mem_free(message);
+  return st;
+}
+
+/* Up to 4e8 multiply-adds a batch keep a core busy for some milliseconds; powers of two suit the kernels. */
+int64_t predict_batch_rows(const classifier *k, int64_t n_rows) {
+  int64_t batch = 8;
+  while (batch < 128 && 2 * batch * k->macs <= 400000000) batch *= 2;
+  return batch < n_rows ? batch : (n_rows > 0 ? n_rows : 1);
+}

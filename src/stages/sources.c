@@ -1,0 +1,157 @@
+#include "stages/sources.h"
+
+#include "base/mem.h"
+#include "base/options.h"
+
+#include <math.h>
+#include <string.h>
+
+static status set_weights(sources *s, const mpistill_reals *weights) {
+  double sum = 0;
+  if (weights->n && weights->n != (size_t)s->n)
+    return status_set(STATUS_BAD_INPUT, "weights: %zu given for %d soft-label files; give one each", weights->n, s->n);
+  status st = mem_new(&s->weights, (size_t)s->n, sizeof *s->weights);
+  if (st) return st;
+  for (int i = 0; i < s->n; i++) {
+    s->weights[i] = weights->n ? weights->items[i] : 1.0;
+    if (s->weights[i] < 0) return status_set(STATUS_BAD_INPUT, "weights: %g is negative", s->weights[i]);
+    sum += s->weights[i];
+  }
+  if (!(sum > 0)) return status_set(STATUS_BAD_INPUT, "weights: all are zero");
+  for (int i = 0; i < s->n; i++) s->weights[i] /= sum;
+  return STATUS_OK;
+}
+
+static status set_rule(sources *s, const char *method) {
+  s->rule = combine_find(method ? method : "probability-mean");
+  if (s->rule) return STATUS_OK;
+  status st = status_set(STATUS_BAD_INPUT, "method '%s' is not known; there are:", method);
+  for (const combine_kind *const *k = combine_kinds(); *k; k++) status_add_line("%s", (*k)->name);
+  return st;
+}
+
+/* The files against the first of them. */
+static status compare(const sources *s, int i, bool trust_rows) {
+  const softlabels_header *a = softlabels_get(s->files[0]), *b = softlabels_get(s->files[i]);
+  const char *first = softlabels_path(s->files[0]), *other = softlabels_path(s->files[i]);
+  if (b->rank != 2)
+    return status_set(STATUS_BAD_INPUT, "%s: logits have %d dimensions, expected [rows, classes]", other, b->rank);
+  if (strcmp(a->split, b->split))
+    return status_set(STATUS_BAD_INPUT, "%s: is of split '%s', but %s is of '%s'", other, b->split, first, a->split);
+  if (a->dims[0] != b->dims[0])
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0], first,
+                      (long long)a->dims[0]);
+  if (a->dims[1] != b->dims[1])
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)b->dims[1], first,
+                      (long long)a->dims[1]);
+  if (!*a->dataset_hash || !*b->dataset_hash) {
+    if (trust_rows) return STATUS_OK;
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: does not say which dataset it belongs to (dataset_hash); write the hash that 'mpistill inspect "
+                      "DATASET' shows, or give --trust-rows",
+                      *a->dataset_hash ? other : first);
+  }
+  if (strcmp(a->dataset_hash, b->dataset_hash))
+    return status_set(STATUS_BAD_INPUT, "%s: belongs to dataset %s, but %s to %s; make both from the same dataset", other,
+                      b->dataset_hash, first, a->dataset_hash);
+  return STATUS_OK;
+}
+
+static int64_t class_place(const char *name, const char *const *names, int n_names, int64_t classes) {
+  for (int i = 0; i < n_names; i++)
+    if (!strcmp(names[i], name)) return i;
+  int64_t number;
+  return !n_names && text_to_int(name, &number) && number >= 0 && number < classes ? number : -1;
+}
+
+/* Columns of file i to the classes of the dataset; where the dataset names none, to those of the first file. */
+static status place_classes(sources *s, int i, dataset *d) {
+  status st = STATUS_OK;
+  const softlabels_header *h = softlabels_get(s->files[i]), *first = softlabels_get(s->files[0]);
+  const char *const *names = d ? dataset_classes(d) : (const char *const *)first->classes;
+  int n_names = d ? dataset_n_classes(d) : first->n_classes;
+  unsigned char *seen = NULL;
+  bool in_order = true;
+  if (!h->n_classes) return STATUS_OK;
+  TRY(mem_new(&s->place[i], (size_t)s->classes, sizeof **s->place));
+  TRY(mem_new(&seen, (size_t)s->classes, 1));
+  for (int64_t j = 0; j < s->classes; j++) {
+    int64_t at = class_place(h->classes[j], names, n_names, s->classes);
+    if (at < 0 || at >= s->classes || seen[at])
+      THROW(STATUS_BAD_INPUT, "%s: class '%s' (position %lld) is %s; its classes must be those of %s in some order",
+            softlabels_path(s->files[i]), h->classes[j], (long long)j, at < 0 ? "not known" : "named twice",
+            d ? dataset_path(d) : softlabels_path(s->files[0]));
+    seen[at] = 1;
+    s->place[i][j] = at;
+    in_order = in_order && at == j;
+  }
+done:
+  if (st || in_order) {
+    mem_free(s->place[i]);
+    s->place[i] = NULL;
+  }
+  mem_free(seen);
+  return st;
+}
+
+status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method, const mpistill_reals *weights,
+                    dataset *d, const split *sp, bool trust_rows) {
+  status st = STATUS_OK;
+  *s = (sources){0};
+  TRY(mem_new(&s->files, paths->n, sizeof *s->files));
+  TRY(mem_new(&s->place, paths->n, sizeof *s->place));
+  for (s->n = 0; s->n < (int)paths->n; s->n++) TRY(softlabels_open(&s->files[s->n], c, paths->items[s->n]));
+  TRY(set_weights(s, weights));
+  TRY(set_rule(s, method));
+  const softlabels_header *h = softlabels_get(s->files[0]);
+  s->rows = h->dims[0];
+  s->classes = h->dims[1];
+  if (d && !sp) TRY(dataset_split(d, h->split, &sp));
+  for (int i = 0; i < s->n; i++) {
+    TRY(compare(s, i, trust_rows));
+    if (d) TRY(softlabels_match(s->files[i], d, sp, trust_rows));
+    TRY(place_classes(s, i, d));
+  }
+done:
+  return st;
+}
+
+void sources_close(sources *s) {
+  for (int i = 0; i < s->n; i++) {
+    softlabels_close(&s->files[i]);
+    mem_free(s->place[i]);
+  }
+  mem_free(s->files);
+  mem_free(s->place);
+  mem_free(s->weights);
+  *s = (sources){0};
+}
+
+status sources_check_temperature(const sources *s, double temperature) {
+  for (int i = 0; i < s->n; i++) {
+    double made_for = softlabels_get(s->files[i])->temperature;
+    if (made_for > 0 && fabs(made_for - temperature) > 1e-9 * made_for)
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: is an ensemble made for temperature %g, but %g is asked for; aggregate again with "
+                        "--temperature %g, or give the teachers' own files",
+                        softlabels_path(s->files[i]), made_for, temperature, temperature);
+  }
+  return STATUS_OK;
+}
+
+static void put_in_place(const sources *s, int i, int64_t n, const float *raw, float *out) {
+  for (int64_t r = 0; r < n; r++)
+    for (int64_t j = 0; j < s->classes; j++) out[r * s->classes + s->place[i][j]] = raw[r * s->classes + j];
+}
+
+status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw, float *out) {
+  status st = softlabels_read(s->files[i], from, n, s->place[i] ? raw : out);
+  if (!st && s->place[i]) put_in_place(s, i, n, raw, out);
+  return st;
+}
+
+status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out) {
+  status st = softlabels_rows(s->files[i], ids, n, s->place[i] ? raw : out);
+  if (!st && s->place[i]) put_in_place(s, i, n, raw, out);
+  return st;
+}

@@ -1,0 +1,368 @@
+/* teach: every rank runs teachers over blocks of rows and writes their logits into one soft-label file a teacher. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "comm/queue.h"
+#include "ops/ops.h"
+#include "stages/common.h"
+#include "stages/stages.h"
+#include "store/softlabels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over ranks */
+  int64_t classes, macs, hash, batch_rows;
+} facts;
+
+typedef struct lesson { /* one teacher and its file */
+  const mpistill_teacher *options;
+  const array *input;
+  facts f;
+  char *path;
+  softlabels_header header;
+  softlabels *file; /* NULL: finished before */
+  bool finished;
+} lesson;
+
+typedef struct job {
+  comm *c;
+  const mpistill_teach_options *o;
+  int threads;
+  dataset *d;
+  const split *sp;
+  char hash[HASH_TEXT_BYTES];
+  int n;
+  lesson *teachers;
+  rows **inputs; /* [n] shared arrays: the same pointer for teachers that read the same array */
+  queue *q;
+  /* The teacher this rank holds: */
+  int held;
+  model *m;
+  float *block;
+  classifier k;
+  predictor *p;
+  float *logits;
+  progress bar;
+  run_log *log;
+} job;
+
+/* ---- checks before any rank computes ---- */
+
+static status check_names(const job *j) {
+  for (int i = 0; i < j->n; i++) {
+    const char *name = j->teachers[i].options->name;
+    if (!*name || strchr(name, '/') || *name == '.')
+      return status_set(STATUS_BAD_INPUT, "teacher name '%s' cannot name a file; give --teacher NAME=FILE", name);
+    for (int k = 0; k < i; k++)
+      if (!strcmp(name, j->teachers[k].options->name))
+        return status_set(STATUS_BAD_INPUT, "two teachers are named '%s'; give each --teacher NAME=FILE a name of its own", name);
+  }
+  return STATUS_OK;
+}
+
+static status check_class_count(const job *j, const lesson *t, const classifier *k) {
+  size_t given = t->options->classes.n;
+  if (!given) return stage_check_classes(k, j->d);
+  if ((int64_t)given == k->classes) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld", t->options->name, given, k->path,
+                    (long long)k->classes);
+}
+
+/* Reads one teacher only to learn its facts. */
+static status learn_facts(const job *j, lesson *t) {
+  status st = STATUS_OK;
+  model *m = NULL;
+  classifier k;
+  TRY(model_read(&m, t->options->model));
+  TRY(classifier_bind(&k, m, t->input, dataset_path(j->d)));
+  TRY(check_class_count(j, t, &k));
+  t->f = (facts){.classes = k.classes,
+                 .macs = k.macs > 0 ? k.macs : 1,
+                 .hash = (int64_t)model_hash(m),
+                 .batch_rows = predict_batch_rows(&k, j->sp->n)};
+done:
+  model_free(&m);
+  return st;
+}
+
+static status share_facts(job *j) {
+  status st = STATUS_OK, mine = STATUS_OK;
+  facts *all = NULL;
+  TRY(comm_agree(j->c, mem_new(&all, (size_t)j->n, sizeof *all)));
+  for (int i = comm_rank(j->c); i < j->n && !mine; i += comm_size(j->c)) {
+    mine = learn_facts(j, &j->teachers[i]);
+    all[i] = j->teachers[i].f;
+  }
+  TRY(comm_agree(j->c, mine));
+  TRY(comm_combine_counts(j->c, (int64_t *)all, (size_t)j->n * (sizeof *all / sizeof(int64_t))));
+  for (int i = 0; i < j->n; i++) j->teachers[i].f = all[i];
+done:
+  mem_free(all);
+  return st;
+}
+
+/* ---- files ---- */
+
+/* Enough work in a block to make handing it out cheap, enough blocks to share; the same on every machine. */
+static int64_t block_rows(const job *j, const facts *f) {
+  int64_t batches = 1;
+  if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
+  while (batches < 64 && batches * f->batch_rows * f->macs < 2000000000 && batches * f->batch_rows * 16 <= j->sp->n) batches *= 2;
+  return batches * f->batch_rows;
+}
+
+static status make_header(const job *j, lesson *t) {
+  status st = STATUS_OK;
+  softlabels_header *h = &t->header;
+  char hash[HASH_TEXT_BYTES];
+  hash_text((uint64_t)t->f.hash, hash);
+  TRY(mem_string(&h->teacher, t->options->name));
+  TRY(mem_string(&h->model_hash, hash));
+  TRY(mem_string(&h->dataset_hash, j->hash));
+  TRY(mem_string(&h->split, j->sp->name));
+  TRY(mem_string(&h->method, ""));
+  h->type = strcmp(j->o->dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32;
+  h->rank = 2;
+  h->dims[0] = j->sp->n;
+  h->dims[1] = t->f.classes;
+  h->top_k = j->o->top_k;
+  h->batch_rows = t->f.batch_rows;
+  h->block_rows = block_rows(j, &t->f);
+  TRY(mem_new(&h->classes, t->options->classes.n, sizeof *h->classes));
+  for (; h->n_classes < (int)t->options->classes.n; h->n_classes++)
+    TRY(mem_string(&h->classes[h->n_classes], t->options->classes.items[h->n_classes]));
+  if (h->top_k > h->dims[1])
+    THROW(STATUS_BAD_INPUT, "--top-k %lld: teacher '%s' has only %lld classes", (long long)h->top_k, h->teacher,
+          (long long)h->dims[1]);
+done:
+  return st;
+}
+
+static const char *difference(const softlabels_header *a, const softlabels_header *b) {
+  if (strcmp(a->model_hash, b->model_hash)) return "model";
+  if (strcmp(a->dataset_hash, b->dataset_hash)) return "dataset";
+  if (strcmp(a->split, b->split)) return "split";
+  if (a->type != b->type) return "dtype";
+  if (a->dims[0] != b->dims[0] || a->dims[1] != b->dims[1]) return "number of rows or classes";
+  if (a->top_k != b->top_k) return "top-k";
+  if (a->block_rows != b->block_rows || a->batch_rows != b->batch_rows) return "block";
+  if (strcmp(a->teacher, b->teacher)) return "teacher name";
+  if (a->n_classes != b->n_classes) return "class list";
+  for (int i = 0; i < a->n_classes; i++)
+    if (strcmp(a->classes[i], b->classes[i])) return "class list";
+  return NULL;
+}
+
+/* A finished file under the final name: the same teacher's over the same rows, or in the way. */
+static status check_existing(const job *j, lesson *t) {
+  status st = STATUS_OK;
+  softlabels *old = NULL;
+  int exists = comm_rank(j->c) == 0 && file_exists(t->path);
+  TRY(comm_broadcast(j->c, 0, &exists, sizeof exists));
+  if (!exists || j->o->out.force) goto done;
+  TRY(softlabels_open(&old, j->c, t->path));
+  const char *what = difference(softlabels_get(old), &t->header);
+  if (what)
+    THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force", t->path, what);
+  t->finished = true;
+  say(comm_rank(j->c) == 0 && !j->o->out.quiet, "%s: already done from the same inputs", t->path);
+done:
+  softlabels_close(&old);
+  return st;
+}
+
+static status open_files(job *j) {
+  status st = STATUS_OK;
+  TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
+  for (int i = 0; i < j->n; i++) {
+    lesson *t = &j->teachers[i];
+    TRY(comm_agree(j->c, make_header(j, t)));
+    TRY(comm_agree(j->c, mem_format(&t->path, "%s/%s.h5", j->o->output, t->options->name)));
+    TRY(check_existing(j, t));
+  }
+  for (int i = 0; i < j->n; i++) {
+    lesson *t = &j->teachers[i];
+    if (!t->finished) TRY(softlabels_create(&t->file, j->c, t->path, &t->header, !j->o->restart));
+  }
+done:
+  return st;
+}
+
+/* ---- work ---- */
+
+static void release_teacher(job *j) {
+  predictor_free(&j->p);
+  model_free(&j->m);
+  mem_free(j->block);
+  mem_free(j->logits);
+  j->block = NULL;
+  j->logits = NULL;
+  j->held = -1;
+}
+
+static status hold_teacher(job *j, int i) {
+  status st = STATUS_OK;
+  const lesson *t = &j->teachers[i];
+  if (j->held == i) return st;
+  release_teacher(j);
+  TRY(model_read(&j->m, t->options->model));
+  if ((int64_t)model_hash(j->m) != t->f.hash)
+    THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
+  TRY(classifier_bind(&j->k, j->m, t->input, dataset_path(j->d)));
+  TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
+  graph_initial_block(j->k.g, j->block);
+  TRY(mem_new(&j->logits, (size_t)(t->header.block_rows * t->f.classes), sizeof *j->logits));
+  TRY(predictor_new(&j->p, &j->k, j->block, t->f.batch_rows, j->sp->n, j->threads));
+  j->held = i;
+done:
+  return st;
+}
+
+static status answer(void *data) {
+  return queue_serve(((job *)data)->q);
+}
+
+static status do_block(job *j, int i, int64_t b) {
+  status st = STATUS_OK;
+  const lesson *t = &j->teachers[i];
+  int64_t from = b * t->header.block_rows, n = j->sp->n - from;
+  if (n > t->header.block_rows) n = t->header.block_rows;
+  TRY(hold_teacher(j, i));
+  TRY(predictor_run(j->p, j->inputs[i], from, n, j->logits, answer, j));
+  TRY(softlabels_write(t->file, b, j->logits));
+done:
+  return st;
+}
+
+static status work(job *j) {
+  status st = STATUS_OK;
+  for (;;) {
+    int group;
+    int64_t item;
+    TRY(queue_next(j->q, &group, &item));
+    if (group < 0) break;
+    TRY(do_block(j, group, item));
+    progress_update(&j->bar, (double)queue_taken(j->q));
+  }
+done:
+  return st;
+}
+
+static status make_queue(job *j, double *n_left) {
+  status st = STATUS_OK;
+  int64_t items[j->n];
+  double costs[j->n];
+  const unsigned char *done[j->n];
+  *n_left = 0;
+  for (int i = 0; i < j->n; i++) {
+    const lesson *t = &j->teachers[i];
+    items[i] = t->finished ? 0 : softlabels_n_blocks(t->file);
+    costs[i] = (double)(t->f.macs * t->header.block_rows);
+    done[i] = t->finished ? NULL : softlabels_done(t->file);
+    for (int64_t b = 0; b < items[i]; b++) *n_left += !done[i][b];
+  }
+  TRY(queue_new(&j->q, j->c, j->n, items, costs, done));
+done:
+  return st;
+}
+
+static status teach_all(job *j) {
+  status st = STATUS_OK, mine;
+  double n_left;
+  TRY(make_queue(j, &n_left));
+  progress_start(&j->bar, "teach", "blocks", n_left, comm_rank(j->c) == 0 && !j->o->out.quiet);
+  mine = work(j);
+  if (mine) queue_stop(j->q);
+  TRY(queue_finish(j->q));
+  progress_end(&j->bar);
+  mine = comm_agree(j->c, mine);
+  for (int i = 0; i < j->n; i++) {
+    if (j->teachers[i].finished) continue;
+    status finished = softlabels_finish(j->teachers[i].file, mine);
+    if (!mine) mine = finished;
+    log_event(j->log, "teacher",
+              json_pack("{s:s, s:s, s:I, s:I}", "name", j->teachers[i].options->name, "file", j->teachers[i].path, "rows",
+                        (json_int_t)j->sp->n, "classes", (json_int_t)j->teachers[i].f.classes));
+  }
+  st = mine;
+done:
+  return st;
+}
+
+static status open_inputs(job *j) {
+  status st = STATUS_OK;
+  TRY(comm_agree(j->c, mem_new(&j->inputs, (size_t)j->n, sizeof *j->inputs)));
+  for (int i = 0; i < j->n; i++) {
+    for (int k = 0; k < i; k++)
+      if (j->teachers[k].input == j->teachers[i].input) j->inputs[i] = j->inputs[k];
+    if (!j->inputs[i]) TRY(rows_open(&j->inputs[i], j->d, j->sp, j->teachers[i].input, 0));
+  }
+done:
+  return st;
+}
+
+static status choose_teachers(job *j) {
+  status st = STATUS_OK;
+  TRY(mem_new(&j->teachers, j->o->teachers.n, sizeof *j->teachers));
+  for (size_t i = 0; i < j->o->teachers.n; i++)
+    if (j->o->teachers.items[i].model) j->teachers[j->n++].options = &j->o->teachers.items[i];
+  TRY(check_names(j));
+  for (int i = 0; i < j->n; i++)
+    TRY(dataset_input(j->d, j->sp, j->teachers[i].options->input, &j->teachers[i].input));
+done:
+  return st;
+}
+
+static void free_all(job *j) {
+  release_teacher(j);
+  queue_free(&j->q);
+  for (int i = j->n - 1; j->inputs && i >= 0; i--) {
+    bool shared_with = false;
+    for (int k = 0; k < i; k++) shared_with = shared_with || j->inputs[k] == j->inputs[i];
+    if (!shared_with) rows_close(&j->inputs[i]);
+  }
+  for (int i = 0; i < j->n; i++) {
+    softlabels_close(&j->teachers[i].file);
+    softlabels_header_clear(&j->teachers[i].header);
+    mem_free(j->teachers[i].path);
+  }
+  mem_free(j->inputs);
+  mem_free(j->teachers);
+  dataset_close(&j->d);
+  log_close(&j->log);
+}
+
+static void report(const job *j) {
+  if (comm_rank(j->c) != 0 || j->o->out.no_result) return;
+  json_t *files = json_array();
+  for (int i = 0; i < j->n; i++) {
+    json_array_append_new(files, json_string(j->teachers[i].path));
+    if (!j->o->out.json && !j->o->out.quiet)
+      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->sp->n, (long long)j->teachers[i].f.classes);
+  }
+  fflush(stdout);
+  if (j->o->out.json) stage_print_json(j->c, json_pack("{s:O, s:I}", "files", files, "rows", (json_int_t)j->sp->n));
+  json_decref(files);
+}
+
+status stage_teach(comm *c, const mpistill_teach_options *o) {
+  status st = STATUS_OK;
+  job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
+  TRY(dataset_open(&j.d, c, o->dataset));
+  TRY(dataset_split(j.d, o->split, &j.sp));
+  if (!j.sp->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", o->dataset, o->split);
+  TRY(comm_agree(c, choose_teachers(&j)));
+  TRY(share_facts(&j));
+  TRY(dataset_hash(j.d, j.sp, j.hash));
+  TRY(open_files(&j));
+  TRY(open_inputs(&j));
+  TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
+  TRY(teach_all(&j));
+  report(&j);
+  TRY(comm_agree(c, log_close(&j.log)));
+done:
+  free_all(&j);
+  return st;
+}

@@ -1,0 +1,235 @@
+/* train and distill: one stage, as training on hard labels is distillation without teachers. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "ops/ops.h"
+#include "stages/common.h"
+#include "stages/evaluate.h"
+#include "stages/sources.h"
+#include "stages/stages.h"
+#include "stages/train.h"
+#include "stages/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct job {
+  comm *c;
+  const mpistill_train_options *o; /* threads resolved */
+  model_source student;
+  dataset *d;
+  subject s;
+  sources soft;
+  trainer *t;
+  json_t *inputs;
+  run_log *log;
+  progress bar;
+  double rows_done;
+  epoch_result last;
+  double train_s;
+  int64_t epochs_done;
+} job;
+
+static json_t *losses_json(const mpistill_train_options *o) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < o->losses.n; i++) {
+    const mpistill_loss *l = &o->losses.items[i];
+    json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f}", "kind", l->kind, "weight", l->weight, "temperature",
+                                          l->temperature, "label_smoothing", l->label_smoothing));
+  }
+  if (!o->losses.n && o->soft_labels.n)
+    json_array_append_new(list, json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
+  return list;
+}
+
+static json_t *optimizer_json(const mpistill_train_options *o) {
+  const mpistill_optimizer *p = &o->optimizer;
+  const mpistill_schedule *s = &o->schedule;
+  return json_pack("{s:s, s:f, s:f, s:b, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "kind", p->kind, "learning_rate",
+                   p->learning_rate, "momentum", p->momentum, "nesterov", p->nesterov, "weight_decay", p->weight_decay, "beta1",
+                   p->beta1, "beta2", p->beta2, "epsilon", p->epsilon, "schedule", s->kind, "warmup_epochs", s->warmup_epochs,
+                   "step_epochs", s->step_epochs, "step_factor", s->step_factor, "final_factor", s->final_factor, "clip_norm",
+                   o->clip_norm);
+}
+
+static status soft_labels_json(job *j, json_t **out) {
+  status st = STATUS_OK;
+  *out = json_array();
+  for (size_t i = 0; i < j->o->soft_labels.n; i++) {
+    char hash[HASH_TEXT_BYTES];
+    TRY(stage_hash_file(j->c, j->o->soft_labels.items[i], hash));
+    json_array_append_new(*out, json_string(hash));
+  }
+  for (size_t i = 0; i < j->o->weights.n; i++) json_array_append_new(*out, json_real(j->o->weights.items[i]));
+  if (j->o->soft_labels.n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
+done:
+  return st;
+}
+
+/* All that decides the student's bytes, in the order in which a difference is best named. */
+static status collect_inputs(job *j, const char *dataset_hash) {
+  status st = STATUS_OK;
+  const mpistill_train_options *o = j->o;
+  json_t *soft = NULL;
+  char model[HASH_TEXT_BYTES];
+  hash_text(model_hash(j->s.m), model);
+  TRY(soft_labels_json(j, &soft));
+  j->inputs = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
+                        o->soft_labels.n ? "distill" : "train", "model", model, "dataset", dataset_hash, "input",
+                        j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer", optimizer_json(o),
+                        "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch, "shards", (json_int_t)o->shards, "seed",
+                        (json_int_t)o->seed);
+  if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
+done:
+  return st;
+}
+
+static void step_done(void *data, int64_t rows) {
+  job *j = data;
+  j->rows_done += (double)rows;
+  progress_update(&j->bar, j->rows_done);
+}
+
+static void log_epoch(job *j, int64_t epoch) {
+  const epoch_result *e = &j->last;
+  json_t *parts = json_object();
+  json_object_set_new(parts, "total", json_number(e->loss));
+  for (int i = 0; i < trainer_n_losses(j->t); i++)
+    json_object_set_new(parts, trainer_loss(j->t, i)->kind, json_number(e->parts[i]));
+  log_event(j->log, "epoch",
+            json_pack("{s:I, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch + 1, "step",
+                      (json_int_t)((epoch + 1) * trainer_steps_per_epoch(j->t)), "loss", parts, "learning_rate",
+                      json_number(e->learning_rate), "samples_per_s", json_number((double)trainer_rows(j->t) / e->seconds),
+                      "seconds", "all", json_number(e->seconds), "read", json_number(e->read_s), "forward",
+                      json_number(e->forward_s), "backward", json_number(e->backward_s), "allreduce",
+                      json_number(e->reduce_s)));
+}
+
+static void log_start(job *j) {
+  log_event(j->log, "start",
+            json_pack("{s:O, s:I, s:I, s:I, s:I, s:I, s:s}", "inputs", j->inputs, "ranks", (json_int_t)comm_size(j->c), "nodes",
+                      (json_int_t)comm_nodes(j->c), "threads", (json_int_t)j->o->threads, "shards",
+                      (json_int_t)trainer_shards(j->t), "rows", (json_int_t)trainer_rows(j->t), "libraries", ops_libraries()));
+}
+
+static status run_epochs(job *j) {
+  status st = STATUS_OK;
+  const mpistill_train_options *o = j->o;
+  bool show = comm_rank(j->c) == 0 && !o->out.quiet;
+  if (comm_size(j->c) > trainer_shards(j->t))
+    say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
+        comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
+  double started = clock_seconds();
+  progress_start(&j->bar, o->soft_labels.n ? "distill" : "train", "samples", (double)(o->epochs * trainer_rows(j->t)), show);
+  for (int64_t e = 0; e < o->epochs; e++) {
+    j->rows_done = (double)(e * trainer_rows(j->t));
+    TRY(trainer_epoch(j->t, e, &j->last, step_done, j));
+    progress_note(&j->bar, "epoch %lld/%lld loss %.4f", (long long)e + 1, (long long)o->epochs, j->last.loss);
+    log_epoch(j, e);
+    j->epochs_done = e + 1;
+  }
+  TRY(trainer_check(j->t));
+done:
+  progress_end(&j->bar);
+  j->train_s = clock_seconds() - started;
+  return st;
+}
+
+static status write_student(job *j) {
+  status st = STATUS_OK;
+  if (comm_rank(j->c) == 0) {
+    st = model_write(j->s.m, trainer_block(j->t), j->o->output);
+    if (!st) st = mark_write(j->o->output, j->inputs);
+  }
+  return comm_agree(j->c, st);
+}
+
+static const split *test_split(const dataset *d, const char *name) {
+  for (int i = 0; name && i < dataset_n_splits(d); i++)
+    if (!strcmp(dataset_split_at(d, i)->name, name)) return dataset_split_at(d, i);
+  return NULL;
+}
+
+static status report(job *j) {
+  status st = STATUS_OK;
+  const mpistill_train_options *o = j->o;
+  const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
+  metric_sums m = {0};
+  const array *input;
+  if (test) {
+    TRY(dataset_input(j->d, test, j->s.input->name, &input));
+    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, input, (int)o->threads, false, &m));
+  }
+  double rate = (double)(o->epochs * trainer_rows(j->t)) / j->train_s;
+  json_t *result = json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
+                             "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
+                             json_number(j->last.loss), "seconds", json_number(j->train_s), "samples_per_s", json_number(rate),
+                             "test", m.rows > 0 ? metrics_json(&m) : json_null());
+  log_event(j->log, "done", json_incref(result));
+  if (o->out.json && !o->out.no_result) {
+    stage_print_json(j->c, json_incref(result));
+  } else if (comm_rank(j->c) == 0 && !o->out.quiet && !o->out.no_result) {
+    printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs, j->last.loss, j->train_s,
+           rate);
+    if (m.rows > 0)
+      printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", o->test_split, metric_accuracy(&m), m.errors, m.rows,
+             metric_nll(&m));
+    fflush(stdout);
+  }
+  json_decref(result);
+done:
+  return st;
+}
+
+static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
+  status st = STATUS_OK;
+  const mpistill_train_options *o = j->o;
+  TRY(dataset_open(&j->d, j->c, o->dataset));
+  TRY(subject_open(&j->s, j->c, &j->student, j->d, o->split, o->input));
+  if (o->soft_labels.n) {
+    TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
+    if (j->soft.classes != j->s.k.classes)
+      THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the soft labels of %s have %lld", j->student.path,
+            (long long)j->s.k.classes, o->soft_labels.items[0], (long long)j->soft.classes);
+  }
+  TRY(dataset_hash(j->d, j->s.sp, hash));
+done:
+  return st;
+}
+
+status stage_train(comm *c, const mpistill_train_options *o) {
+  return train_student(c, o, &(model_source){.path = o->model});
+}
+
+status train_student(comm *c, const mpistill_train_options *options, const model_source *student) {
+  status st = STATUS_OK;
+  mpistill_train_options o = *options;
+  job j = {.c = c, .o = &o, .student = *student};
+  char hash[HASH_TEXT_BYTES];
+  mark found = MARK_FRESH;
+  o.threads = stage_threads(options->threads);
+  TRY(open_all(&j, hash));
+  TRY(collect_inputs(&j, hash));
+  TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
+  if (found == MARK_DONE && !o.out.force) {
+    say(comm_rank(c) == 0, "%s: already done from the same inputs", o.output);
+    goto done;
+  }
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));
+  TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
+  log_start(&j);
+  TRY(run_epochs(&j));
+  TRY(write_student(&j));
+  TRY(report(&j));
+  TRY(comm_agree(c, log_close(&j.log)));
+done:
+  log_close(&j.log);
+  trainer_free(&j.t);
+  sources_close(&j.soft);
+  subject_close(&j.s);
+  dataset_close(&j.d);
+  json_decref(j.inputs);
+  return st;
+}

@@ -1,0 +1,476 @@
+#include "stages/trainer.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/rng.h"
+#include "comm/reduce.h"
+#include "learn/optimizer.h"
+#include "stages/update.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SIZES = 4, MAX_ROLLBACKS = 3 };
+
+typedef struct worker { /* what one thread works with */
+  arena *memory;
+  plan *plans[MAX_SIZES]; /* by number of rows */
+  int64_t *ids;
+  int32_t *labels;
+  float *teachers;               /* [n_teachers, rows, C] */
+  float *raw;                    /* [rows, C] */
+  float *soft;                   /* [rows, C] the combination for one temperature */
+  float *scratch;                /* [4 * C] for the losses */
+  double read_s, forward_s, backward_s;
+} worker;
+
+struct trainer {
+  comm *c;
+  const mpistill_train_options *o;
+  const classifier *k;
+  sources *soft;
+  rows *inputs;
+  int32_t *labels; /* [n], NULL when no loss reads them */
+  int64_t n;
+  int n_losses;
+  mpistill_loss losses[TRAINER_MAX_LOSSES];
+  const loss_kind *kinds[TRAINER_MAX_LOSSES];
+  int shards, threads;
+  int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
+  int n_sizes;
+  worker *workers;
+  reducer *sums;
+  updater *update;
+  const schedule_kind *schedule;
+  int64_t *order;
+  double rate_scale; /* halved by each rollback */
+  int rollbacks;
+};
+
+/* ---- losses ---- */
+
+static void add_loss(trainer *t, const char *kind, double weight, double temperature) {
+  if (weight <= 0) return;
+  t->losses[t->n_losses++] = (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
+}
+
+static status find_losses(trainer *t) {
+  const mpistill_train_options *o = t->o;
+  if (o->losses.n > TRAINER_MAX_LOSSES)
+    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n, TRAINER_MAX_LOSSES);
+  for (size_t i = 0; i < o->losses.n; i++) t->losses[t->n_losses++] = o->losses.items[i];
+  if (!o->losses.n) {
+    if (t->soft->n) add_loss(t, "kd", o->kd_weight, o->temperature);
+    add_loss(t, "cross-entropy", t->soft->n ? 1 - o->kd_weight : 1, 1);
+  }
+  for (int i = 0; i < t->n_losses; i++) {
+    const mpistill_loss *l = &t->losses[i];
+    t->kinds[i] = loss_find(l->kind);
+    if (!t->kinds[i]) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
+    status st = t->kinds[i]->check ? t->kinds[i]->check(l) : STATUS_OK;
+    if (st) return st;
+    if (!t->kinds[i]->needs_soft) continue;
+    if (!t->soft->n)
+      return status_set(STATUS_BAD_INPUT, "loss '%s' needs soft labels; give --soft-labels FILE", l->kind);
+    if ((st = sources_check_temperature(t->soft, l->temperature))) return st;
+  }
+  return STATUS_OK;
+}
+
+/* ---- labels ---- */
+
+static const array *label_array(const split *sp) {
+  for (int i = 0; i < sp->n_labels; i++)
+    if (!strcmp(sp->labels[i].name, "label")) return &sp->labels[i];
+  return NULL;
+}
+
+static status check_labels(const trainer *t, const dataset *d, const split *sp) {
+  int64_t labelled = 0;
+  for (int64_t i = 0; i < t->n; i++) {
+    if (t->labels[i] < -1 || t->labels[i] >= t->k->classes)
+      return status_set(STATUS_BAD_INPUT, "%s: /%s/label row %lld is %d, but %s has %lld classes (0 to %lld, -1: not labelled)",
+                        dataset_path(d), sp->name, (long long)i, t->labels[i], t->k->path, (long long)t->k->classes,
+                        (long long)t->k->classes - 1);
+    labelled += t->labels[i] >= 0;
+  }
+  if (!labelled && !t->soft->n)
+    return status_set(STATUS_BAD_INPUT, "%s: /%s/label has no labelled row and there are no soft labels to learn from",
+                      dataset_path(d), sp->name);
+  return STATUS_OK;
+}
+
+static status load_labels(trainer *t, dataset *d, const split *sp) {
+  status st = STATUS_OK;
+  rows *r = NULL;
+  bool needed = false;
+  const array *a = label_array(sp);
+  for (int i = 0; i < t->n_losses; i++) needed = needed || t->kinds[i]->needs_labels;
+  if (!needed) return STATUS_OK;
+  TRY(mem_new(&t->labels, (size_t)t->n, sizeof *t->labels));
+  if (!a) {
+    if (!t->soft->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
+    for (int64_t i = 0; i < t->n; i++) t->labels[i] = -1;
+    goto done;
+  }
+  if (a->rank != 1)
+    THROW(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d), sp->name, a->rank);
+  TRY(rows_open(&r, d, sp, a, 0));
+  for (int64_t i = 0; i < t->n; i++) t->order[i] = i;
+  st = comm_agree(t->c, rows_ints(r, t->order, t->n, t->labels));
+  if (!st) st = check_labels(t, d, sp);
+done:
+  rows_close(&r);
+  return st;
+}
+
+/* ---- construction ---- */
+
+static int default_shards(int64_t batch) {
+  int shards = 1;
+  while (shards < 64 && 2 * shards <= batch / 32) shards *= 2;
+  return shards;
+}
+
+static void add_size(trainer *t, int64_t size) {
+  for (int i = 0; i < t->n_sizes; i++)
+    if (t->sizes[i] == size) return;
+  if (size > 0) t->sizes[t->n_sizes++] = size;
+}
+
+/* A batch of m rows is cut at s * m / shards: its shards differ by one row at most. */
+static void find_sizes(trainer *t) {
+  int64_t whole = t->o->batch < t->n ? t->o->batch : t->n, last = t->n % whole ? t->n % whole : whole;
+  int64_t m[2] = {whole, last};
+  for (int i = 0; i < 2; i++) {
+    add_size(t, (m[i] + t->shards - 1) / t->shards);
+    add_size(t, m[i] / t->shards);
+  }
+}
+
+static status worker_new(worker *w, const trainer *t, bool needs_soft) {
+  status st = STATUS_OK;
+  int64_t largest = 0;
+  for (int i = 0; i < t->n_sizes; i++) largest = t->sizes[i] > largest ? t->sizes[i] : largest;
+  size_t values = (size_t)(largest * t->k->classes);
+  TRY(arena_new(&w->memory));
+  for (int i = 0; i < t->n_sizes; i++) {
+    TRY(classifier_plan(&w->plans[i], t->k, t->sizes[i], true, w->memory));
+    if (!plan_tap_gradient(w->plans[i], 0))
+      THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output", t->k->path);
+    plan_set_parameters(w->plans[i], reducer_parameters(t->sums));
+  }
+  TRY(mem_new(&w->ids, (size_t)largest, sizeof *w->ids));
+  TRY(mem_new(&w->labels, (size_t)largest, sizeof *w->labels));
+  TRY(mem_new(&w->scratch, (size_t)(4 * t->k->classes), sizeof(float)));
+  if (!needs_soft) goto done;
+  TRY(mem_new(&w->teachers, (size_t)t->soft->n * values, sizeof(float)));
+  TRY(mem_new(&w->raw, values, sizeof(float)));
+  TRY(mem_new(&w->soft, values, sizeof(float)));
+done:
+  return st;
+}
+
+static void worker_clear(worker *w) {
+  for (int i = 0; i < MAX_SIZES; i++) plan_free(&w->plans[i]);
+  arena_free(&w->memory);
+  mem_free(w->ids);
+  mem_free(w->labels);
+  mem_free(w->teachers);
+  mem_free(w->raw);
+  mem_free(w->soft);
+  mem_free(w->scratch);
+}
+
+static status set_initial(trainer *t) {
+  status st = STATUS_OK;
+  float *block = NULL;
+  size_t begin, end;
+  TRY(mem_new(&block, (size_t)t->k->g->n_block, sizeof *block));
+  graph_initial_block(t->k->g, block);
+  reducer_slice(t->sums, &begin, &end);
+  memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
+  TRY(reducer_share(t->sums));
+done:
+  mem_free(block);
+  return st;
+}
+
+static status make_local(trainer *t) {
+  status st = STATUS_OK;
+  bool needs_soft = false;
+  for (int i = 0; i < t->n_losses; i++) needs_soft = needs_soft || t->kinds[i]->needs_soft;
+  TRY(updater_new(&t->update, t->k->g, t->sums, &t->o->optimizer, t->o->clip_norm));
+  TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
+  for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t, needs_soft));
+done:
+  return st;
+}
+
+status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
+                   const split *sp, const array *input, sources *soft) {
+  status st = STATUS_OK;
+  trainer *t;
+  TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
+  *t = (trainer){.c = c, .o = o, .k = k, .soft = soft, .n = sp->n, .rate_scale = 1};
+  t->shards = o->shards ? (int)o->shards : default_shards(o->batch);
+  t->threads = (int)o->threads;
+  t->schedule = schedule_find(o->schedule.kind);
+  if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);
+  TRY(find_losses(t));
+  TRY(comm_agree(c, mem_new(&t->order, (size_t)t->n, sizeof *t->order)));
+  TRY(load_labels(t, d, sp));
+  find_sizes(t);
+  TRY(rows_open(&t->inputs, d, sp, input, 0));
+  for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
+  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->n_losses, t->threads));
+  TRY(set_initial(t));
+  TRY(comm_agree(c, make_local(t)));
+done:
+  *out = t;
+  if (st && t) trainer_free(out);
+  return st;
+}
+
+void trainer_free(trainer **t) {
+  if (!*t) return;
+  for (int i = 0; (*t)->workers && i < (*t)->threads; i++) worker_clear(&(*t)->workers[i]);
+  mem_free((*t)->workers);
+  updater_free(&(*t)->update);
+  reducer_free(&(*t)->sums);
+  rows_close(&(*t)->inputs);
+  mem_free((*t)->labels);
+  mem_free((*t)->order);
+  mem_free(*t);
+  *t = NULL;
+}
+
+int trainer_n_losses(const trainer *t) {
+  return t->n_losses;
+}
+
+const mpistill_loss *trainer_loss(const trainer *t, int i) {
+  return &t->losses[i];
+}
+
+int trainer_shards(const trainer *t) {
+  return t->shards;
+}
+
+int64_t trainer_rows(const trainer *t) {
+  return t->n;
+}
+
+int64_t trainer_steps_per_epoch(const trainer *t) {
+  return (t->n + t->o->batch - 1) / t->o->batch;
+}
+
+const float *trainer_block(const trainer *t) {
+  return reducer_parameters(t->sums);
+}
+
+status trainer_check(trainer *t) {
+  return comm_agree(t->c, updater_check(t->update));
+}
+
+/* ---- one shard ---- */
+
+typedef struct batch { /* a global batch */
+  const int64_t *ids;
+  int64_t rows, labelled;
+  int64_t step; /* from 0 */
+} batch;
+
+static status combine_soft(const trainer *t, worker *w, int64_t n, double temperature, const float **soft) {
+  const float *teachers[t->soft->n];
+  for (int i = 0; i < t->soft->n; i++) teachers[i] = w->teachers + i * n * t->k->classes;
+  *soft = teachers[0];
+  if (t->soft->n == 1) return STATUS_OK;
+  t->soft->rule->rows(&(combine_batch){.n_teachers = t->soft->n,
+                                       .rows = n,
+                                       .classes = t->k->classes,
+                                       .logits = teachers,
+                                       .weights = t->soft->weights,
+                                       .temperature = temperature},
+                      w->soft);
+  *soft = w->soft;
+  return STATUS_OK;
+}
+
+static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
+  status st = rows_floats(t->inputs, w->ids, n, plan_input(p, 0)->data);
+  for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
+  for (int i = 0; w->teachers && !st && i < t->soft->n; i++)
+    st = sources_rows(t->soft, i, w->ids, n, w->raw, w->teachers + i * n * t->k->classes);
+  return st;
+}
+
+static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, double *stats) {
+  float *gradient = plan_tap_gradient(p, 0)->data;
+  double combined_for = 0;
+  loss_batch in = {.rows = n,
+                   .classes = t->k->classes,
+                   .logits = plan_tap(p, 0)->data,
+                   .labels = t->labels ? w->labels : NULL,
+                   .batch_rows = b->rows,
+                   .batch_labelled = b->labelled,
+                   .scratch = w->scratch};
+  memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
+  for (int i = 0; i < t->n_losses; i++) {
+    if (t->kinds[i]->needs_soft && combined_for != t->losses[i].temperature) {
+      status st = combine_soft(t, w, n, combined_for = t->losses[i].temperature, &in.soft);
+      if (st) return st;
+    }
+    stats[i] = t->kinds[i]->evaluate(&t->losses[i], &in, gradient);
+  }
+  return STATUS_OK;
+}
+
+static status run_shard(const trainer *t, worker *w, const batch *b, int shard) {
+  int64_t from = shard * b->rows / t->shards, n = (shard + 1) * b->rows / t->shards - from;
+  float *leaf = reducer_leaf(t->sums, shard);
+  double *stats = reducer_stats(t->sums, shard);
+  memset(stats, 0, (size_t)t->n_losses * sizeof *stats);
+  if (!n) {
+    memset(leaf, 0, (size_t)t->k->g->n_block * sizeof *leaf);
+    return STATUS_OK;
+  }
+  plan *p = NULL;
+  for (int i = 0; i < t->n_sizes; i++)
+    if (t->sizes[i] == n) p = w->plans[i];
+  memcpy(w->ids, b->ids + from, (size_t)n * sizeof *w->ids);
+  run_context run = {.training = true,
+                     .seed = t->o->seed,
+                     .step = (uint64_t)b->step,
+                     .rows = w->ids,
+                     .row_share = (float)((double)n / (double)b->rows)};
+  plan_touch_parameters(p);
+  plan_set_gradients(p, leaf);
+  double at[4] = {clock_seconds()};
+  status st = read_shard(t, w, p, n);
+  at[1] = clock_seconds();
+  if (!st) st = plan_forward(p, &run);
+  at[2] = clock_seconds();
+  if (!st) st = evaluate_losses(t, w, p, b, n, stats);
+  if (!st) st = plan_backward(p, &run);
+  at[3] = clock_seconds();
+  w->read_s += at[1] - at[0];
+  w->forward_s += at[2] - at[1];
+  w->backward_s += at[3] - at[2];
+  return st;
+}
+
+/* ---- steps and epochs ---- */
+
+static status run_wave(trainer *t, const batch *b, int from, int to) {
+  status worst = STATUS_OK;
+  char *message = NULL;
+#pragma omp parallel for num_threads(t->threads) schedule(static, 1)
+  for (int s = from; s < to; s++) {
+    status mine = run_shard(t, &t->workers[omp_get_thread_num()], b, s);
+    if (!mine) continue;
+#pragma omp critical
+    if (!worst) {
+      worst = mine;
+      if (mem_string(&message, status_message())) message = NULL;
+    }
+  }
+  if (worst) status_set(worst, "%s", message ? message : "out of memory");
+  mem_free(message);
+  return worst;
+}
+
+static int64_t steps_total(const trainer *t) {
+  return t->o->epochs * trainer_steps_per_epoch(t);
+}
+
+static double learning_rate(const trainer *t, int64_t step) {
+  int64_t per_epoch = trainer_steps_per_epoch(t);
+  int64_t warmup = (int64_t)llround(t->o->schedule.warmup_epochs * (double)per_epoch);
+  return t->rate_scale * t->o->optimizer.learning_rate *
+         t->schedule->factor(&t->o->schedule, step, warmup, steps_total(t), per_epoch);
+}
+
+/* *loss is not finite when the step was not taken. */
+static status train_step(trainer *t, const batch *b, double *parts, double *loss, double *rate) {
+  status st = STATUS_OK;
+  float *slice;
+  size_t begin, end;
+  double norm;
+  for (int w = 0; w < reducer_waves(t->sums); w++) {
+    int from, to;
+    reducer_wave(t->sums, w, &from, &to);
+    status mine = run_wave(t, b, from, to);
+    if (!st) st = mine;
+    reducer_fold(t->sums, w);
+  }
+  TRY(reducer_sum(t->sums, st, &slice, &begin, &end, parts));
+  *loss = 0;
+  for (int i = 0; i < t->n_losses; i++) *loss += t->losses[i].weight * parts[i];
+  *rate = learning_rate(t, b->step);
+  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, *rate, b->step + 1, &norm));
+  TRY(reducer_share(t->sums));
+done:
+  return st;
+}
+
+/* The sums of an epoch; a loss that is not finite ends it early. */
+static status run_epoch(trainer *t, int64_t epoch, epoch_result *e, void (*step_done)(void *, int64_t), void *data) {
+  int64_t steps = trainer_steps_per_epoch(t);
+  for (int64_t i = 0; i < steps; i++) {
+    int64_t from = i * t->o->batch, n = t->n - from < t->o->batch ? t->n - from : t->o->batch;
+    batch b = {.ids = t->order + from, .rows = n, .step = epoch * steps + i};
+    double parts[TRAINER_MAX_LOSSES], loss;
+    for (int64_t j = 0; t->labels && j < n; j++) b.labelled += t->labels[b.ids[j]] >= 0;
+    status st = train_step(t, &b, parts, &loss, &e->learning_rate);
+    if (st) return st;
+    e->loss += loss / (double)steps;
+    if (!isfinite(loss)) return STATUS_OK;
+    for (int j = 0; j < t->n_losses; j++) e->parts[j] += parts[j] / (double)steps;
+    if (step_done) step_done(data, n);
+  }
+  return STATUS_OK;
+}
+
+static status roll_back(trainer *t, int64_t epoch, double loss) {
+  if (t->rollbacks++ == MAX_ROLLBACKS)
+    return status_set(STATUS_FAILED,
+                      "the loss became %g in epoch %lld, after %d restarts of an epoch at half the learning rate; lower "
+                      "--learning-rate or set --clip-norm",
+                      loss, (long long)epoch + 1, MAX_ROLLBACKS);
+  t->rate_scale *= 0.5;
+  say_warning(comm_rank(t->c) == 0, "the loss became %g in epoch %lld; the epoch starts again at half the learning rate", loss,
+              (long long)epoch + 1);
+  updater_restore(t->update);
+  return reducer_share(t->sums);
+}
+
+static void collect_times(trainer *t, epoch_result *e) {
+  for (int i = 0; i < t->threads; i++) {
+    worker *w = &t->workers[i];
+    e->read_s += w->read_s;
+    e->forward_s += w->forward_s;
+    e->backward_s += w->backward_s;
+    w->read_s = w->forward_s = w->backward_s = 0;
+  }
+}
+
+status trainer_epoch(trainer *t, int64_t epoch, epoch_result *result, void (*step_done)(void *, int64_t rows), void *data) {
+  status st = STATUS_OK;
+  rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)epoch, t->n, t->order);
+  updater_keep(t->update);
+  for (;;) {
+    double started = clock_seconds(), reducing = reducer_seconds(t->sums);
+    *result = (epoch_result){0};
+    TRY(run_epoch(t, epoch, result, step_done, data));
+    result->seconds = clock_seconds() - started;
+    result->reduce_s = reducer_seconds(t->sums) - reducing;
+    collect_times(t, result);
+    if (isfinite(result->loss)) break;
+    TRY(roll_back(t, epoch, result->loss));
+  }
+done:
+  return st;
+}

@@ -1,0 +1,70 @@
+#!/bin/bash
+# make check: every test, each with a timeout, and at the end one line "N passed, N failed".
+# Usage: tests/check.sh [PATTERN]   runs only the groups whose name contains PATTERN.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/lib/mpi.sh
+only=${1:-}
+build=${BUILD:-build}
+logs=$build/check
+mkdir -p "$logs"
+passed=0
+failed=0
+skipped=0
+started=$SECONDS
+
+# group NAME SECONDS COMMAND...: counts the "ok" and "not ok" lines of a script, or cmocka's.
+group() {
+  local name=$1 limit=$2 log status=0 ok bad
+  shift 2
+  case $name in *"$only"*) ;; *) return ;; esac
+  log=$logs/${name//\//_}.log
+  local at=$SECONDS
+  timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null || status=$?
+  ok=$(grep -c -E '^(ok |\[       OK \])' "$log")
+  bad=$(grep -c -E '^(not ok |\[  FAILED  \] [a-z])' "$log")
+  skipped=$((skipped + $(grep -c -E '^skip ' "$log")))
+  if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+  if [ "$status" = 0 ] && [ "$ok" = 0 ]; then bad=1; fi # a test that ran nothing has not passed
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  if [ "$bad" = 0 ]; then
+    printf '%-44s %4d passed  %3ds\n' "$name" "$ok" $((SECONDS - at))
+  else
+    printf '%-44s %4d passed, %d FAILED (status %d)  %3ds\n' "$name" "$ok" "$bad" "$status" $((SECONDS - at))
+    grep -E -B 8 '^(not ok |\[  FAILED  \] [a-z])' "$log" | tail -n 60
+    [ "$status" = 124 ] && echo "  no end after $limit s"
+    tail -n 5 "$log"
+  fi
+}
+
+make -j"$(nproc)" --no-print-directory all unit tools >"$logs/make.log" 2>&1 || {
+  tail -n 40 "$logs/make.log"
+  echo '0 passed, 1 failed'
+  exit 1
+}
+
+for source in tests/unit/*/test_*.c; do
+  name=${source#tests/unit/}
+  name=${name%.c}
+  ranks=$(sed -n 's,^/\* ranks: \([0-9 ]*\)\*/.*,\1,p' "$source" | head -n 1)
+  if [ -z "$ranks" ]; then
+    group "unit/$name" 300 "$build/tests/$name"
+  else
+    for n in $ranks; do group "unit/$name/$n" 300 mpi "$n" "$build/tests/$name"; done
+  fi
+done
+for script in tests/behaviour/*.sh; do
+  name=$(basename "$script" .sh)
+  group "behaviour/$name" 600 "$script"
+done
+for script in tests/reference/test_*.py; do
+  name=$(basename "$script" .py)
+  group "reference/$name" 900 /usr/bin/python3 "$script"
+done
+group conformance 600 tests/conformance/run.sh
+group source 600 tests/source.sh
+
+echo "$((SECONDS - started)) s, $skipped skipped, logs in $logs"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

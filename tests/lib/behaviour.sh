@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # the scripts that source this use them
+# For the scripts in tests/behaviour: a temporary folder, the program, and assertions that print "ok NAME" or "not ok NAME".
+set -u
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$top/tests/lib/mpi.sh"
+mpistill=$(realpath "${MPISTILL:-$top/${BUILD:-build}/mpistill}")
+digits=$top/datasets/digits.h5
+python=/usr/bin/python3
+work=$(mktemp -d "${TMPDIR:-/tmp}/mpistill-test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failures=0
+export OMP_NUM_THREADS=1
+
+# run N ARGUMENTS...: mpistill on N ranks within a minute; out, err and status tell what it said.
+run() {
+  local n=$1
+  shift
+  status=0
+  if [ "$n" = 0 ]; then
+    timeout 120 "$mpistill" "$@" >out 2>err </dev/null || status=$?
+  else
+    mpi "$n" timeout 120 "$mpistill" "$@" >out 2>err </dev/null || status=$?
+  fi
+}
+
+pass() { echo "ok $1"; }
+fail() {
+  echo "not ok $1"
+  failures=$((failures + 1))
+  [ -s err ] && tail -n 5 err | sed 's/^/    /'
+}
+
+# check NAME COMMAND...: passes when the command succeeds.
+check() {
+  local name=$1
+  shift
+  if "$@"; then pass "$name"; else fail "$name"; fi
+}
+
+# same NAME FILE FILE: the same bytes.
+same() { check "$1" cmp -s "$2" "$3"; }
+
+# expect_error NAME STATUS TEXT...: of the last run: its status, exactly one "mpistill: error: " line, holding all the texts.
+expect_error() {
+  local name=$1 wanted=$2 text
+  shift 2
+  if [ "$status" != "$wanted" ]; then
+    fail "$name (status $status, expected $wanted)"
+    return
+  fi
+  if [ "$(grep -c '^mpistill: error: ' err)" != 1 ]; then
+    fail "$name ($(grep -c '^mpistill: error: ' err) error lines, expected 1)"
+    return
+  fi
+  for text in "$@"; do
+    if ! grep -q -i -F -- "$text" err; then
+      fail "$name (no '$text' in the message)"
+      return
+    fi
+  done
+  pass "$name"
+}
+
+finish() { [ "$failures" = 0 ]; }

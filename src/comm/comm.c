@@ -1,0 +1,260 @@
+#include "comm/internal.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MESSAGE_BYTES = 8192 }; /* what base/status keeps */
+
+status comm_failed(int code, const char *call) {
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int n = 0;
+  if (MPI_Error_string(code, text, &n) != MPI_SUCCESS) text[0] = '\0';
+  return status_set(STATUS_FAILED, "%.*s failed: %s (code %d)", (int)strcspn(call, "("), call,
+                    text[0] ? text : "no reason given", code);
+}
+
+/* A whole positive number from the environment, 0 if there is none. */
+static int environment_number(const char *name) {
+  const char *text = getenv(name);
+  if (!text || !*text) return 0;
+  char *end;
+  long n = strtol(text, &end, 10);
+  return *end || n < 1 || n > INT_MAX ? 0 : (int)n;
+}
+
+/* How many processes the launcher of this one says it started, 0 if it does not say. The launcher nearest to
+ * the process is asked first: below Open MPI's mpirun the SLURM_* variables describe its daemons, not its
+ * processes. */
+static int launched(const char **variable) {
+  int n = environment_number(*variable = "OMPI_COMM_WORLD_SIZE");
+  if (!n) n = environment_number(*variable = "PMI_SIZE");
+  if (n || !getenv("SLURM_STEP_ID") || !getenv("SLURM_PROCID")) return n;
+  n = environment_number(*variable = "SLURM_STEP_NUM_TASKS");
+  return n ? n : environment_number(*variable = "SLURM_NTASKS");
+}
+
+/* The ranks of this host; MPISTILL_RANKS_PER_NODE cuts it into several "nodes". */
+static status find_node(comm *c) {
+  status st = STATUS_OK;
+  MPI_Comm host = MPI_COMM_NULL;
+  TRY_MPI(MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &host));
+  int host_rank, cut = environment_number("MPISTILL_RANKS_PER_NODE");
+  TRY_MPI(MPI_Comm_rank(host, &host_rank));
+  TRY_MPI(MPI_Comm_split(host, cut ? host_rank / cut : 0, c->rank, &c->node));
+  TRY_MPI(MPI_Comm_set_errhandler(c->node, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Comm_rank(c->node, &c->node_rank));
+  TRY_MPI(MPI_Comm_size(c->node, &c->node_size));
+  c->leader = c->rank;
+  TRY_MPI(MPI_Bcast(&c->leader, 1, MPI_INT, 0, c->node));
+  int leads = c->node_rank == 0;
+  TRY_MPI(MPI_Allreduce(&leads, &c->nodes, 1, MPI_INT, MPI_SUM, c->world));
+done:
+  if (host != MPI_COMM_NULL) MPI_Comm_free(&host);
+  return st;
+}
+
+static status join(comm *c, MPI_Comm parent) {
+  status st = STATUS_OK;
+  TRY_MPI(MPI_Comm_dup(parent, &c->world));
+  TRY_MPI(MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN));
+  TRY_MPI(MPI_Comm_rank(c->world, &c->rank));
+  TRY_MPI(MPI_Comm_size(c->world, &c->size));
+  TRY(find_node(c));
+done:
+  return st;
+}
+
+status comm_alone(comm **out) {
+  status st = mem_new(out, 1, sizeof **out);
+  if (st) return st;
+  **out = (comm){.world = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  return STATUS_OK;
+}
+
+status comm_from(comm **out, MPI_Comm parent) {
+  status st = STATUS_OK;
+  TRY(comm_alone(out));
+  TRY(join(*out, parent));
+done:
+  if (st) comm_end(out);
+  return st;
+}
+
+/* MPI itself, unless the program has started it already. */
+static status start_mpi(comm *c) {
+  status st = STATUS_OK;
+  int running = 0, threads;
+  TRY_MPI(MPI_Initialized(&running));
+  if (!running) {
+    TRY_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads));
+    c->finalize = true;
+    if (threads < MPI_THREAD_FUNNELED) THROW(STATUS_FAILED, "this MPI cannot run in a program with threads");
+  }
+  TRY_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+done:
+  return st;
+}
+
+status comm_start(comm **out) {
+  status st = STATUS_OK;
+  const char *variable;
+  int expected = launched(&variable); /* before MPI_Init, which may change the environment */
+  TRY(comm_alone(out));
+  TRY(start_mpi(*out));
+  TRY(join(*out, MPI_COMM_WORLD));
+  if (expected > (*out)->size)
+    THROW(STATUS_BAD_INPUT,
+          "%s says that %d processes were started, but MPI sees only %d of them\n"
+          "start with mpirun or srun --mpi=pmix",
+          variable, expected, (*out)->size);
+done:
+  if (st) comm_end(out);
+  return st;
+}
+
+void comm_end(comm **c) {
+  if (!*c) return;
+  if ((*c)->node != MPI_COMM_NULL) MPI_Comm_free(&(*c)->node);
+  if ((*c)->world != MPI_COMM_NULL) MPI_Comm_free(&(*c)->world);
+  if ((*c)->finalize) MPI_Finalize();
+  mem_free(*c);
+  *c = NULL;
+}
+
+int comm_rank(const comm *c) {
+  return c->rank;
+}
+
+int comm_size(const comm *c) {
+  return c->size;
+}
+
+int comm_node_rank(const comm *c) {
+  return c->node_rank;
+}
+
+int comm_node_size(const comm *c) {
+  return c->node_size;
+}
+
+int comm_nodes(const comm *c) {
+  return c->nodes;
+}
+
+MPI_Comm comm_mpi(const comm *c) {
+  return c->world;
+}
+
+status comm_adopt(comm *c, status code, int worst) {
+  status st = STATUS_OK;
+  char text[MESSAGE_BYTES] = "";
+  if (c->size == 1) return code;
+  if (c->rank == worst) strncpy(text, status_message(), sizeof text - 1);
+  TRY_MPI(MPI_Bcast(text, MESSAGE_BYTES, MPI_CHAR, worst, c->world));
+  st = status_set(code, "%s", text);
+done:
+  return st;
+}
+
+status comm_agree(comm *c, status mine) {
+  status st = STATUS_OK;
+  if (c->size == 1) return mine;
+  /* Highest code first, then lowest rank. */
+  int64_t key = (int64_t)mine << 32 | (int64_t)(INT_MAX - c->rank), worst;
+  TRY_MPI(MPI_Allreduce(&key, &worst, 1, MPI_INT64_T, MPI_MAX, c->world));
+  if (worst >> 32) st = comm_adopt(c, (status)(worst >> 32), INT_MAX - (int)(worst & INT_MAX));
+done:
+  return st;
+}
+
+status comm_barrier(comm *c) {
+  status st = STATUS_OK;
+  if (c->size > 1) TRY_MPI(MPI_Barrier(c->world));
+done:
+  return st;
+}
+
+static size_t least(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+status comm_broadcast(comm *c, int root, void *data, size_t bytes) {
+  status st = STATUS_OK;
+  if (c->size == 1) return STATUS_OK;
+  for (size_t at = 0; at < bytes; at += COMM_PIECE)
+    TRY_MPI(MPI_Bcast((char *)data + at, (int)least(bytes - at, COMM_PIECE), MPI_BYTE, root, c->world));
+done:
+  return st;
+}
+
+status comm_read_file(comm *c, const char *path, unsigned char **bytes, size_t *n) {
+  status st = STATUS_OK;
+  *bytes = NULL;
+  *n = 0;
+  TRY(comm_agree(c, c->rank == 0 ? file_read(path, bytes, n) : STATUS_OK));
+  TRY(comm_broadcast(c, 0, n, sizeof *n));
+  TRY(comm_agree(c, c->rank == 0 ? STATUS_OK : mem_new(bytes, *n + 1, 1)));
+  TRY(comm_broadcast(c, 0, *bytes, *n));
+done:
+  if (st) {
+    mem_free(*bytes);
+    *bytes = NULL;
+  }
+  return st;
+}
+
+status comm_combine(comm *c, double *values, size_t n) {
+  status st = STATUS_OK;
+  for (size_t at = 0; c->size > 1 && at < n; at += COMM_PIECE)
+    TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)least(n - at, COMM_PIECE), MPI_DOUBLE, MPI_SUM,
+                          c->world));
+  /* A sum with the zeros of other ranks turns -0 into 0: on one rank as well. */
+  for (size_t i = 0; i < n; i++) values[i] += 0.0;
+done:
+  return st;
+}
+
+status comm_combine_counts(comm *c, int64_t *values, size_t n) {
+  status st = STATUS_OK;
+  for (size_t at = 0; c->size > 1 && at < n; at += COMM_PIECE)
+    TRY_MPI(MPI_Allreduce(MPI_IN_PLACE, values + at, (int)least(n - at, COMM_PIECE), MPI_INT64_T, MPI_SUM,
+                          c->world));
+done:
+  return st;
+}
+
+/* One piece of every rank's bytes, into its place among the whole blocks. */
+static status gather_piece(comm *c, const char *in, char *out, size_t piece, size_t block) {
+  status st = STATUS_OK;
+  MPI_Datatype dense = MPI_DATATYPE_NULL, spread = MPI_DATATYPE_NULL;
+  TRY_MPI(MPI_Type_contiguous((int)piece, MPI_BYTE, &dense));
+  TRY_MPI(MPI_Type_create_resized(dense, 0, (MPI_Aint)block, &spread));
+  TRY_MPI(MPI_Type_commit(&spread));
+  TRY_MPI(MPI_Allgather(in, (int)piece, MPI_BYTE, out, 1, spread, c->world));
+done:
+  if (dense != MPI_DATATYPE_NULL) MPI_Type_free(&dense);
+  if (spread != MPI_DATATYPE_NULL) MPI_Type_free(&spread);
+  return st;
+}
+
+status comm_gather_all(comm *c, const void *in, void *out, size_t bytes) {
+  status st = STATUS_OK;
+  if (c->size == 1) {
+    memmove(out, in, bytes);
+    return STATUS_OK;
+  }
+  /* Some algorithms count the bytes of all ranks in an int. */
+  size_t most = COMM_PIECE / (size_t)c->size + 1;
+  if (bytes <= most) {
+    TRY_MPI(MPI_Allgather(in, (int)bytes, MPI_BYTE, out, (int)bytes, MPI_BYTE, c->world));
+    return STATUS_OK;
+  }
+  for (size_t at = 0; at < bytes; at += most)
+    TRY(gather_piece(c, (const char *)in + at, (char *)out + at, least(bytes - at, most), bytes));
+done:
+  return st;
+}

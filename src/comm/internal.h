@@ -1,0 +1,39 @@
+/* What the files of this folder share. */
+#ifndef MPISTILL_COMM_INTERNAL_H
+#define MPISTILL_COMM_INTERNAL_H
+
+#include "comm/comm.h"
+
+struct comm {
+  MPI_Comm world, node; /* MPI_COMM_NULL: one process without MPI */
+  int rank, size;
+  int node_rank, node_size, nodes;
+  int leader; /* the world rank of this node's rank 0 */
+  bool finalize;
+};
+
+/* One message or collective call carries at most this many elements, of any type: far below the 2^31 of MPI's
+ * int. */
+enum { COMM_PIECE = 1 << 28 };
+
+/* Local. Turns an MPI error code into a status; `call` is the text of the call, cut at its parenthesis. */
+status comm_failed(int code, const char *call);
+
+#define TRY_MPI(call)                                                                                        \
+  do {                                                                                                       \
+    int code_ = (call);                                                                                      \
+    if (code_ != MPI_SUCCESS) {                                                                              \
+      st = comm_failed(code_, #call);                                                                        \
+      goto done;                                                                                             \
+    }                                                                                                        \
+  } while (0)
+
+/* Collective. The status code and message of rank `worst`, which all ranks already know to be the worst,
+ * become everyone's. */
+status comm_adopt(comm *c, status code, int worst);
+
+/* Collective over the node. Like shared_new, but *out is NULL on all ranks of the node where no window can be
+ * had: nothing is allocated in its place. Also on a node of one rank, which needs none. */
+status shared_window(shared **out, comm *c, size_t bytes);
+
+#endif

@@ -18,8 +18,9 @@ static status producer_of(const graph *g, int v, const char *reader, int *out) {
   if (v < 0 || g->values[v].kind != VALUE_COMPUTED) return STATUS_OK;
   *out = g->values[v].producer;
   if (*out >= 0) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "value '%s' is needed by %s%s but neither given nor computed",
-                    g->values[v].name, reader ? "node " : "the outputs", reader ? reader : "");
+  return status_set(STATUS_BAD_INPUT, "value '%s' is needed by %s%s%s but neither given nor computed",
+                    g->values[v].name, reader ? "node '" : "the outputs", reader ? reader : "",
+                    reader ? "'" : "");
 }
 
 static status need(const graph *g, int v, const char *reader, mark *marks, int *stack, int *n) {

@@ -6,7 +6,7 @@
  *     load       when parameters have changed: repack weights (optional)
  *     forward    every batch
  *     backward   every batch when training, in reverse order (optional)
- *     release    once   what prepare made (optional)
+ *     release    once   what prepare made (optional); also after a prepare that failed half-way
  * Between prepare and release nothing may allocate. Arrays are row-major and 64-byte aligned except parameters, which
  * are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout` stay the same tensors for the life of a plan;
  * their `data` may change between batches, so read it in forward and backward, not in prepare. */
@@ -31,7 +31,8 @@ typedef struct step {
   int n_in, n_out;
   tensor **in;              /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
   tensor **out;             /* [n_out], NULL where absent or not used; out[0] is there if the file names it */
-  tensor **din;             /* [n_in] gradient of in[i], NULL where none is wanted */
+  tensor **din;             /* [n_in] gradient of in[i], NULL where none is wanted; the same tensor at two i when
+                               in[] is (x * x): write in ascending order of i */
   tensor **dout;            /* [n_out] gradient of out[i], NULL where nothing depends on it */
   bool *accumulate;         /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
   bool *constant;           /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
@@ -48,9 +49,9 @@ typedef struct step {
 
 enum { /* op.flags */
   OP_VIEW = 1,      /* output 0 is input 0's memory under another shape: forward and backward copy nothing when the
-                       plan shares the storage, and copy when out->data != in->data (op_view_* do both) */
+                       plan shares the storage, and copy when out->data != in->data (din->data != dout->data) */
   OP_IN_PLACE = 2,  /* output 0 may be given input 0's memory when nobody needs that any more (same type and count);
-                       din[0] may likewise be dout[0]'s */
+                       din[0] may likewise be dout[0]'s when no other din is wanted */
   OP_RANDOM = 4     /* not to be folded */
 };
 
@@ -76,7 +77,9 @@ struct op {
   const char *const *attributes;  /* NULL-ended names that are understood; any other attribute is refused at load */
   unsigned flags;
   uint32_t keeps;
-  uint32_t differentiable;        /* bit i: a gradient flows to input i (bit 31: to it and all later ones) */
+  uint32_t differentiable;        /* bit i: a gradient flows to input i (bit 31: to it and all later ones); also where
+                                     backward is missing, so that such a node is refused in training and its weights
+                                     are not taken for constants */
   uint32_t statistics;            /* bit i: input i is a running statistic; din[i] receives run->row_share times the
                                      batch's statistic */
   status (*infer)(step *s);

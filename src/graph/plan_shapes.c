@@ -89,7 +89,8 @@ static void create_step(plan *p, int index, void ***pool, bool **flags) {
               .n_in = n->n_inputs,
               .n_out = n->n_outputs,
               .reference = p->options.reference,
-              .training = p->options.training};
+              .training = p->options.training,
+              .rows = p->options.rows};
   s->in = cut(pool, s->n_in);
   s->din = cut(pool, s->n_in);
   s->out = cut(pool, s->n_out);

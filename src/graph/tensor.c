@@ -23,15 +23,13 @@ const char *dtype_name(dtype type) {
 
 int64_t shape_count(const shape *s) {
   int64_t n = 1;
-  bool empty = false;
+  bool empty = false, overflow = false;
   for (int i = 0; i < s->rank; i++) {
     if (s->dims[i] < 0) return -1;
-    if (s->dims[i] == 0)
-      empty = true;
-    else if (__builtin_mul_overflow(n, s->dims[i], &n))
-      return -1;
+    empty |= s->dims[i] == 0;
+    overflow |= !empty && __builtin_mul_overflow(n, s->dims[i], &n);
   }
-  return empty ? 0 : n;
+  return empty ? 0 : overflow ? -1 : n;
 }
 
 int64_t shape_span(const shape *s, int from, int to) {

@@ -56,6 +56,41 @@ void options_free(const option *rows, void *config) {
     }
 }
 
+static bool is_empty(const option *row, const void *field) {
+  if (row->type == OPTION_STRING || row->type == OPTION_PATH || row->type == OPTION_CHOICE)
+    return !*(char *const *)field;
+  return value_bytes(row) == sizeof(option_list) && option_list_get(field).n == 0;
+}
+
+static bool is_zero(const option *row, const char *field) {
+  static const char zero[sizeof(option_list)];
+  return !memcmp(field, zero, value_bytes(row));
+}
+
+static void check_rows(const option *rows, const char *config, problems *p) {
+  for
+    OPTIONS_EACH(row, rows) {
+      const char *name = row->flag ? row->flag : row->key, *field = config + row->at;
+      if (row->type == OPTION_GROUP) {
+        check_rows(row->fields, field, p);
+      } else if (row->required && is_empty(row, field)) {
+        problems_add(p, "%s: is needed", name);
+      } else if (row->type == OPTION_ITEMS) {
+        option_list list = option_list_get(field);
+        for (size_t i = 0; i < list.n; i++)
+          check_rows(row->fields, (char *)list.items + i * row->item_bytes, p);
+      } else if (row->initial || !is_zero(row, field)) { /* zero without a default means: not given */
+        option_check_value(row, field, name, p);
+      }
+    }
+}
+
+status options_check(const option *rows, const void *config) {
+  problems p = {0};
+  check_rows(rows, config, &p);
+  return problems_end(&p, p.n > 1 ? "several options are wrong:" : NULL);
+}
+
 /* ---- what was given ---- */
 
 void options_see(options_seen *seen, const void *field, const char *where, problems *p) {

@@ -81,8 +81,14 @@ status options_parse(const option *rows, void *config, int argc, char *const *ar
  * recipe, not before those of the settings. seen may be NULL. */
 status options_recipe(const option *rows, void *config, const char *name, const char *text, size_t n, const char *folder,
                       const mpistill_strings *set, options_seen *seen);
+/* Local. One value by its key, as in a recipe: what parse_item functions need. Lists other than INTS and REALS are not meant. */
+status options_set(const option *rows, void *config, const char *key, const char *text);
+/* Local. Ranges, choices and required values of a config that a program has filled in itself, all problems at once. */
+status options_check(const option *rows, const void *config);
 /* Local. The rows of --help with defaults, aligned. */
 void options_help(const option *rows, FILE *out);
+/* Local. The same for the keys of a recipe. */
+void options_help_keys(const option *rows, FILE *out);
 /* Local. Frees what the rows own inside config. */
 void options_free(const option *rows, void *config);
 /* Local. The nearest of names (NULL at the end) to a misspelt word within a sensible distance, NULL if none. */

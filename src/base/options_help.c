@@ -49,7 +49,7 @@ static const char *placeholder(const option *row) {
   }
 }
 
-static void write_row(const option *row, FILE *out) {
+static void write_row(const option *row, const char *name, const char *value, FILE *out) {
   char help[1024];
   size_t used = (size_t)snprintf(help, sizeof help, "%s", row->help ? row->help : "");
   if (row->type == OPTION_CHOICE) {
@@ -60,17 +60,33 @@ static void write_row(const option *row, FILE *out) {
     snprintf(help + used, sizeof help - used, " (needed)");
   else if (row->initial && row->type != OPTION_FLAG && used < sizeof help)
     snprintf(help + used, sizeof help - used, " [%s]", row->initial);
-  int column = fprintf(out, "  --%s%s%s", row->flag, row->type == OPTION_FLAG ? "" : " ",
-                       row->type == OPTION_FLAG ? "" : placeholder(row));
+  int column = fprintf(out, "  %s%s%s", name, *value ? " " : "", value);
   write_wrapped(out, help, column + 2 > HELP_COLUMN ? HELP_COLUMN : column);
 }
 
 void options_help(const option *rows, FILE *out) {
+  char name[OPTION_NAME_BYTES];
   for
     OPTIONS_EACH(row, rows) {
-      if (row->type == OPTION_GROUP)
-        options_help(row->fields, out);
-      else if (row->flag)
-        write_row(row, out);
+      if (row->type == OPTION_GROUP) options_help(row->fields, out);
+      if (!row->flag) continue;
+      snprintf(name, sizeof name, "--%s", row->flag);
+      write_row(row, name, row->type == OPTION_FLAG ? "" : placeholder(row), out);
     }
+}
+
+static void write_keys(const option *rows, const char *before, FILE *out) {
+  char name[OPTION_NAME_BYTES];
+  for
+    OPTIONS_EACH(row, rows) {
+      snprintf(name, sizeof name, "%s%s", before, row->key ? row->key : "");
+      if (row->key && row->type != OPTION_GROUP) write_row(row, name, "", out);
+      if (!row->fields || (row->type == OPTION_ITEMS && !row->key)) continue;
+      if (row->key) strncat(name, row->type == OPTION_ITEMS ? "[]." : ".", sizeof name - strlen(name) - 1);
+      write_keys(row->fields, name, out);
+    }
+}
+
+void options_help_keys(const option *rows, FILE *out) {
+  write_keys(rows, "", out);
 }

@@ -61,6 +61,17 @@ static bool find_key(const option *rows, void *config, const char *path, key_pla
   return false;
 }
 
+status options_set(const option *rows, void *config, const char *key, const char *text) {
+  problems p = {0};
+  key_place place;
+  if (!find_key(rows, config, key, &place)) return status_set(STATUS_BAD_INPUT, "unknown key '%s'", key);
+  if (place.row->type == OPTION_INTS || place.row->type == OPTION_REALS)
+    option_set_parts(place.row, place.field, text, key, &p);
+  else
+    option_set_text(place.row, place.field, text, key, "", &p);
+  return problems_end(&p, NULL);
+}
+
 /* Calls visit with every full key. */
 static void walk_keys(const option *rows, const char *before, void (*visit)(void *, const char *),
                       void *data) {

@@ -78,13 +78,14 @@ static bool in_range(const option *row, double value) {
          (row->max <= row->min || value <= row->max);
 }
 
-static void complain_range(const option *row, const char *text, const char *where, problems *p) {
+static void check_range(const option *row, double value, const char *where, problems *p) {
   const char *least = row->above_min ? "more than" : "at least";
+  if (in_range(row, value)) return;
   if (row->max > row->min)
-    problems_add(p, "%s: %s is out of range (%s %.12g, at most %.12g)", where, text, least, row->min,
+    problems_add(p, "%s: %.12g is out of range (%s %.12g, at most %.12g)", where, value, least, row->min,
                  row->max);
   else
-    problems_add(p, "%s: %s is out of range (%s %.12g)", where, text, least, row->min);
+    problems_add(p, "%s: %.12g is out of range (%s %.12g)", where, value, least, row->min);
 }
 
 static void set_number(const option *row, void *field, const char *text, const char *where, problems *p) {
@@ -100,9 +101,8 @@ static void set_number(const option *row, void *field, const char *text, const c
                  octal(text) ? " (leave out the leading zeros)"
                  : is_seed   ? " from 0 to 18446744073709551615"
                              : "");
-  } else if (!is_seed && !in_range(row, is_real ? real : (double)whole)) {
-    complain_range(row, text, where, p);
   } else {
+    if (!is_seed) check_range(row, is_real ? real : (double)whole, where, p);
     if (is_real)
       memcpy(field, &real, sizeof real);
     else if (is_seed)
@@ -133,22 +133,51 @@ static void set_string(const option *row, char **field, const char *text, const 
   *field = fresh;
 }
 
-static void set_choice(const option *row, char **field, const char *text, const char *where, problems *p) {
+static void check_choice(const option *row, const char *text, const char *where, problems *p) {
   char names[512] = "", hint[OPTION_NAME_BYTES + 32];
   size_t used = 0;
   nearest near;
   nearest_start(&near, text);
   for (int i = 0; row->choice(i); i++) {
     const char *name = row->choice(i);
-    if (!strcmp(name, text)) {
-      set_string(row, field, text, "", p);
-      return;
-    }
+    if (!strcmp(name, text)) return;
     nearest_try(&near, name);
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", name);
     if (used >= sizeof names) used = sizeof names - 1;
   }
   problems_add(p, "%s: '%.80s' is not known%s; valid: %s", where, text, nearest_hint(&near, "", hint), names);
+}
+
+void option_check_value(const option *row, const void *field, const char *where, problems *p) {
+  option_list list;
+  int64_t whole;
+  double real;
+  switch (row->type) {
+  case OPTION_INT:
+    memcpy(&whole, field, sizeof whole);
+    check_range(row, (double)whole, where, p);
+    return;
+  case OPTION_REAL:
+    memcpy(&real, field, sizeof real);
+    if (isfinite(real))
+      check_range(row, real, where, p);
+    else
+      problems_add(p, "%s: is not a finite number", where);
+    return;
+  case OPTION_CHOICE:
+    if (*(char *const *)field) check_choice(row, *(char *const *)field, where, p);
+    return;
+  case OPTION_INTS:
+    list = option_list_get(field);
+    for (size_t i = 0; i < list.n; i++) check_range(row, (double)((int64_t *)list.items)[i], where, p);
+    return;
+  case OPTION_REALS:
+    list = option_list_get(field);
+    for (size_t i = 0; i < list.n; i++) check_range(row, ((double *)list.items)[i], where, p);
+    return;
+  default:
+    return;
+  }
 }
 
 static void append_string(const option *row, void *field, const char *text, const char *where,
@@ -185,7 +214,8 @@ void option_set_text(const option *row, void *field, const char *text, const cha
       problems_add(p, "%s: the value is empty", where);
     break;
   case OPTION_CHOICE:
-    set_choice(row, field, text, where, p);
+    check_choice(row, text, where, p);
+    set_string(row, field, text, "", p);
     break;
   case OPTION_STRINGS:
   case OPTION_PATHS:

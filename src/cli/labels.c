@@ -1,0 +1,114 @@
+/* teach, aggregate, run. */
+#include "cli/command.h"
+
+#include "learn/combine.h"
+#include "stages/options.h"
+#include "stages/rules.h"
+#include "stages/stages.h"
+
+/* ---- teach ---- */
+
+static status prepare_teach(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  (void)arguments, (void)seen;
+  return teach_rules(config);
+}
+
+static status run_teach(comm *c, const void *config) {
+  return stage_teach(c, config);
+}
+
+const command command_teach = {
+    .name = "teach",
+    .help = "run teachers over a dataset, store their soft labels",
+    .examples = "mpirun -n 4 mpistill teach --dataset mnist.h5 --split train --teacher wide=wide.onnx "
+                "--teacher conv=conv.onnx --output soft/",
+    .rows = teach_option_rows,
+    .config_bytes = sizeof(mpistill_teach_options),
+    .mpi = true,
+    .prepare = prepare_teach,
+    .run = run_teach,
+};
+
+/* ---- aggregate ---- */
+
+static status prepare_aggregate(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  mpistill_aggregate_options *o = config;
+  (void)seen;
+  o->inputs = *arguments;
+  return aggregate_rules(o);
+}
+
+static status run_aggregate(comm *c, const void *config) {
+  return stage_aggregate(c, config);
+}
+
+static void write_methods(FILE *out) {
+  for (const combine_kind *const *k = combine_kinds(); *k; k++)
+    fprintf(out, "%s\n  %s\n  %s\n", (*k)->name, (*k)->formula,
+            (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature");
+}
+
+const command command_aggregate = {
+    .name = "aggregate",
+    .help = "combine soft-label files into one",
+    .arguments = "FILE...",
+    .examples = "mpirun -n 4 mpistill aggregate soft/wide.h5 soft/conv.h5 --method probability-mean --output "
+                "ensemble.h5",
+    .rows = aggregate_option_rows,
+    .config_bytes = sizeof(mpistill_aggregate_options),
+    .mpi = true,
+    .prepare = prepare_aggregate,
+    .run = run_aggregate,
+    .topic = "--help-methods",
+    .topic_help = "what each method computes",
+    .write_topic = write_methods,
+};
+
+/* ---- run ---- */
+
+typedef struct run_config {
+  mpistill_run_options o;
+  bool resume; /* the default, to be said aloud */
+} run_config;
+
+static const option run_rows[] = {
+    {.type = OPTION_GROUP, .at = offsetof(run_config, o), .fields = run_option_rows},
+    {.flag = "resume",
+     .type = OPTION_FLAG,
+     .at = offsetof(run_config, resume),
+     .help = "go on where an earlier run stopped (the default)"},
+    {0}};
+
+static status prepare_run(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  run_config *r = config;
+  (void)seen;
+  if (r->resume && r->o.restart)
+    return status_set(STATUS_BAD_INPUT, "--resume and --restart exclude each other");
+  return command_argument(arguments, "a recipe (YAML)", &r->o.recipe);
+}
+
+static status run_run(comm *c, const void *config) {
+  return stage_run(c, &((const run_config *)config)->o);
+}
+
+static void write_recipe_keys(FILE *out) {
+  fputs("keys of a recipe (sections are nested mappings, [] a sequence of them):\n", out);
+  options_help_keys(recipe_option_rows, out);
+}
+
+const command command_run = {
+    .name = "run",
+    .help = "follow a recipe from end to end",
+    .arguments = "RECIPE",
+    .examples = "mpirun -n 4 mpistill run recipe.yaml\n"
+                "mpistill run recipe.yaml --dry-run\n"
+                "mpirun -n 4 mpistill run recipe.yaml --set distill.epochs=5",
+    .rows = run_rows,
+    .config_bytes = sizeof(run_config),
+    .mpi = true,
+    .prepare = prepare_run,
+    .run = run_run,
+    .topic = "--help-recipe",
+    .topic_help = "all keys of a recipe",
+    .write_topic = write_recipe_keys,
+};

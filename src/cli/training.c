@@ -1,0 +1,82 @@
+/* train, distill, evaluate. */
+#include "cli/command.h"
+
+#include "learn/loss.h"
+#include "stages/options.h"
+#include "stages/rules.h"
+#include "stages/stages.h"
+
+static status prepare_train(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  (void)arguments;
+  return train_rules(config, seen, false);
+}
+
+static status prepare_distill(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  (void)arguments;
+  return train_rules(config, seen, true);
+}
+
+static status run_train(comm *c, const void *config) {
+  return stage_train(c, config);
+}
+
+static void write_losses(FILE *out) {
+  for (const loss_kind *const *k = loss_kinds(); *k; k++)
+    fprintf(out, "%s\n  %s\n", (*k)->name, (*k)->formula);
+  fputs("\n--loss KIND:WEIGHT[:KEY=VALUE...] names one; the keys are temperature (losses that read soft "
+        "labels) and\n"
+        "label_smoothing (losses that read labels).\n",
+        out);
+}
+
+const command command_train = {
+    .name = "train",
+    .help = "train a model on hard labels",
+    .examples =
+        "mpirun -n 4 mpistill train --model student.onnx --dataset mnist.h5 --epochs 20 --batch 128 --output "
+        "baseline.onnx",
+    .rows = train_option_rows,
+    .config_bytes = sizeof(mpistill_train_options),
+    .mpi = true,
+    .prepare = prepare_train,
+    .run = run_train,
+    .topic = "--help-losses",
+    .topic_help = "what each loss computes",
+    .write_topic = write_losses,
+};
+
+const command command_distill = {
+    .name = "distill",
+    .help = "train a student from soft labels (and hard labels where there are any)",
+    .examples =
+        "mpirun -n 4 mpistill distill --student student.onnx --dataset mnist.h5 --soft-labels ensemble.h5 "
+        "--temperature 4 --kd-weight 0.9 --epochs 20 --batch 128 --output distilled.onnx",
+    .rows = distill_option_rows,
+    .config_bytes = sizeof(mpistill_train_options),
+    .mpi = true,
+    .prepare = prepare_distill,
+    .run = run_train,
+    .topic = "--help-losses",
+    .topic_help = "what each loss computes",
+    .write_topic = write_losses,
+};
+
+static status prepare_evaluate(void *config, const mpistill_strings *arguments, const options_seen *seen) {
+  (void)config, (void)arguments, (void)seen;
+  return STATUS_OK;
+}
+
+static status run_evaluate(comm *c, const void *config) {
+  return stage_evaluate(c, config, NULL);
+}
+
+const command command_evaluate = {
+    .name = "evaluate",
+    .help = "errors, accuracy, NLL, calibration, size, latency of a model",
+    .examples = "mpirun -n 4 mpistill evaluate --model distilled.onnx --dataset mnist.h5 --split test --json",
+    .rows = evaluate_option_rows,
+    .config_bytes = sizeof(mpistill_evaluate_options),
+    .mpi = true,
+    .prepare = prepare_evaluate,
+    .run = run_evaluate,
+};

@@ -1,0 +1,394 @@
+/* Options of the stages that make soft labels, models and datasets, and of recipes, which hold those of all
+ * stages. */
+#include "base/mem.h"
+#include "learn/combine.h"
+#include "models/models.h"
+#include "stages/options_rows.h"
+#include "store/dataset.h"
+
+#include <string.h>
+
+/* ---- names from the tables of other layers ---- */
+
+const char *combine_choice(int i) {
+  const combine_kind *k = combine_kinds()[i];
+  return k ? k->name : NULL;
+}
+
+const char *model_choice(int i) {
+  const model_kind *k = model_kinds()[i];
+  return k ? k->name : NULL;
+}
+
+const char *dtype_choice(int i) {
+  static const element types[] = {ELEMENT_FLOAT16, ELEMENT_FLOAT32};
+  return i < 2 ? element_name(types[i]) : NULL;
+}
+
+/* ---- what belongs to several commands ---- */
+
+const option quiet_rows[] = {{.flag = "quiet",
+                              .type = OPTION_FLAG,
+                              .at = offsetof(mpistill_output_options, quiet),
+                              .help = "no progress, only warnings and errors"},
+                             {0}};
+const option json_rows[] = {{.flag = "json",
+                             .type = OPTION_FLAG,
+                             .at = offsetof(mpistill_output_options, json),
+                             .help = "results as one JSON object on stdout"},
+                            {0}};
+const option log_rows[] = {{.flag = "log",
+                            .type = OPTION_PATH,
+                            .at = offsetof(mpistill_output_options, log),
+                            .help = "append one JSON object a line to this file"},
+                           {0}};
+const option force_rows[] = {{.flag = "force",
+                              .type = OPTION_FLAG,
+                              .at = offsetof(mpistill_output_options, force),
+                              .help = "overwrite an output that was made from other inputs"},
+                             {0}};
+
+/* ---- teach ---- */
+
+const option teacher_fields[] = {
+    {.key = "name", .type = OPTION_STRING, .at = offsetof(mpistill_teacher, name), .required = true},
+    {.key = "model", .type = OPTION_PATH, .at = offsetof(mpistill_teacher, model)},
+    {.key = "soft_labels", .type = OPTION_PATH, .at = offsetof(mpistill_teacher, soft_labels)},
+    {.key = "input", .type = OPTION_STRING, .at = offsetof(mpistill_teacher, input)},
+    {.key = "classes", .type = OPTION_STRINGS, .at = offsetof(mpistill_teacher, classes)},
+    {0}};
+
+/* "NAME=FILE", or "FILE": the name is the file's without folder and ".onnx". */
+static status parse_teacher(const char *text, void *item) {
+  mpistill_teacher *t = item;
+  const char *equals = strchr(text, '='), *slash = strchr(text, '/');
+  bool named = equals && (!slash || slash > equals);
+  const char *path = named ? equals + 1 : text, *name = strrchr(path, '/');
+  name = name ? name + 1 : path;
+  size_t n = strlen(name);
+  if (!n || equals == text) return status_set(STATUS_BAD_INPUT, "NAME=FILE was expected");
+  if (n > 5 && !strcmp(name + n - 5, ".onnx")) n -= 5;
+  status st = mem_string(&t->model, path);
+  if (!st)
+    st = named ? mem_string_n(&t->name, text, (size_t)(equals - text)) : mem_string_n(&t->name, name, n);
+  return st;
+}
+
+#define AT(field) offsetof(mpistill_teach_options, field)
+
+const option teach_option_rows[] = {
+    {.flag = "dataset", .type = OPTION_PATH, .at = AT(dataset), .help = "dataset file", .required = true},
+    {.flag = "split",
+     .key = "split",
+     .type = OPTION_STRING,
+     .at = AT(split),
+     .initial = "train",
+     .value = "NAME",
+     .help = "rows to label"},
+    {.flag = "teacher",
+     .type = OPTION_ITEMS,
+     .at = AT(teachers),
+     .fields = teacher_fields,
+     .item_bytes = sizeof(mpistill_teacher),
+     .parse_item = parse_teacher,
+     .value = "NAME=FILE",
+     .help = "a teacher, ONNX; repeat it for several",
+     .required = true},
+    {.flag = "dtype",
+     .key = "dtype",
+     .type = OPTION_CHOICE,
+     .at = AT(dtype),
+     .initial = "float16",
+     .choice = dtype_choice,
+     .value = "TYPE",
+     .help = "of stored logits"},
+    {.flag = "top-k",
+     .key = "top_k",
+     .type = OPTION_INT,
+     .at = AT(top_k),
+     .min = 1,
+     .max = 1e6,
+     .value = "K",
+     .help = "store only the K largest logits and the rest's log-sum-exp [all]"},
+    {.flag = "block",
+     .key = "block",
+     .type = OPTION_INT,
+     .at = AT(block),
+     .min = 1,
+     .max = 1e9,
+     .value = "ROWS",
+     .help = "rows a unit of work [by the model's cost]"},
+    {.flag = "threads",
+     .type = OPTION_INT,
+     .at = AT(threads),
+     .min = 1,
+     .max = THREADS_MAX,
+     .help = "threads a rank [OMP_NUM_THREADS, else 1]"},
+    {.flag = "output",
+     .type = OPTION_PATH,
+     .at = AT(output),
+     .value = "FOLDER",
+     .help = "gets one soft-label file a teacher",
+     .required = true},
+    {.flag = "restart", .type = OPTION_FLAG, .at = AT(restart), .help = "forget unfinished work"},
+    OUT(mpistill_teach_options, quiet_rows),
+    OUT(mpistill_teach_options, json_rows),
+    OUT(mpistill_teach_options, log_rows),
+    OUT(mpistill_teach_options, force_rows),
+    {0}};
+
+#undef AT
+
+/* ---- aggregate, evaluate ---- */
+
+#define AT(field) offsetof(mpistill_aggregate_options, field)
+
+const option aggregate_option_rows[] = {
+    {.flag = "dataset",
+     .type = OPTION_PATH,
+     .at = AT(dataset),
+     .help = "dataset file, for accuracy against its labels"},
+    {.flag = "method",
+     .key = "method",
+     .type = OPTION_CHOICE,
+     .at = AT(method),
+     .initial = "probability-mean",
+     .choice = combine_choice,
+     .help = "how teachers are combined"},
+    {.flag = "weights",
+     .key = "weights",
+     .type = OPTION_REALS,
+     .at = AT(weights),
+     .max = 1e9,
+     .value = "X,X...",
+     .help = "of the teachers; made to sum to 1 [equal]"},
+    {.flag = "temperature",
+     .key = "temperature",
+     .type = OPTION_REAL,
+     .at = AT(temperature),
+     .initial = "1",
+     .min = 1e-3,
+     .max = 1e6,
+     .help = "that the student will be distilled at: rules that are not linear in logits make the ensemble "
+             "for it"},
+    {.flag = "dtype",
+     .key = "dtype",
+     .type = OPTION_CHOICE,
+     .at = AT(dtype),
+     .initial = "float16",
+     .choice = dtype_choice,
+     .value = "TYPE",
+     .help = "of stored logits"},
+    {.flag = "trust-rows",
+     .key = "trust_rows",
+     .type = OPTION_FLAG,
+     .at = AT(trust_rows),
+     .help = "accept soft labels that do not say which dataset they belong to"},
+    {.flag = "output",
+     .type = OPTION_PATH,
+     .at = AT(output),
+     .help = "soft-label file to write",
+     .required = true},
+    OUT(mpistill_aggregate_options, quiet_rows),
+    OUT(mpistill_aggregate_options, json_rows),
+    OUT(mpistill_aggregate_options, log_rows),
+    OUT(mpistill_aggregate_options, force_rows),
+    {0}};
+
+#undef AT
+#define AT(field) offsetof(mpistill_evaluate_options, field)
+
+const option evaluate_option_rows[] = {
+    {.flag = "model", .type = OPTION_PATH, .at = AT(model), .help = "ONNX model", .required = true},
+    {.flag = "dataset", .type = OPTION_PATH, .at = AT(dataset), .help = "dataset file", .required = true},
+    {.flag = "split",
+     .type = OPTION_STRING,
+     .at = AT(split),
+     .initial = "test",
+     .value = "NAME",
+     .help = "rows to evaluate on"},
+    {.flag = "input",
+     .type = OPTION_STRING,
+     .at = AT(input),
+     .value = "NAME",
+     .help = "input array of the dataset; needed if there are several"},
+    {.flag = "threads",
+     .type = OPTION_INT,
+     .at = AT(threads),
+     .min = 1,
+     .max = THREADS_MAX,
+     .help = "threads a rank [OMP_NUM_THREADS, else 1]"},
+    OUT(mpistill_evaluate_options, quiet_rows),
+    OUT(mpistill_evaluate_options, json_rows),
+    {0}};
+
+#undef AT
+
+/* ---- create, import ---- */
+
+#define AT(field) offsetof(mpistill_create_options, field)
+
+const option create_option_rows[] = {
+    {.key = "create", .type = OPTION_CHOICE, .at = AT(kind), .choice = model_choice},
+    {.flag = "layers",
+     .key = "layers",
+     .type = OPTION_INTS,
+     .at = AT(layers),
+     .min = 1,
+     .max = 1e9,
+     .value = "N,N...",
+     .help = "mlp: widths from input to classes"},
+    {.flag = "depth",
+     .key = "depth",
+     .type = OPTION_INT,
+     .at = AT(depth),
+     .min = 1,
+     .max = 1e5,
+     .help = "resnet: layers"},
+    {.flag = "width",
+     .key = "width",
+     .type = OPTION_INT,
+     .at = AT(width),
+     .min = 1,
+     .max = 1e6,
+     .help = "channels of the first stage"},
+    {.flag = "channels",
+     .key = "channels",
+     .type = OPTION_INTS,
+     .at = AT(channels),
+     .min = 1,
+     .max = 1e6,
+     .value = "N,N...",
+     .help = "cnn: channels of each convolution"},
+    {.flag = "hidden",
+     .key = "hidden",
+     .type = OPTION_INT,
+     .at = AT(hidden),
+     .min = 1,
+     .max = 1e9,
+     .help = "cnn: units of the fully connected layer before the classes"},
+    {.flag = "input",
+     .key = "input",
+     .type = OPTION_INTS,
+     .at = AT(input),
+     .min = 1,
+     .max = 1e9,
+     .value = "CxHxW",
+     .help = "channels, height and width of an input row"},
+    {.flag = "classes",
+     .key = "classes",
+     .type = OPTION_INT,
+     .at = AT(classes),
+     .min = 1,
+     .max = 1e9,
+     .help = "number of classes"},
+    {.flag = "dropout",
+     .key = "dropout",
+     .type = OPTION_REAL,
+     .at = AT(dropout),
+     .initial = "0",
+     .min = 0,
+     .max = 1,
+     .help = "share of hidden units dropped in training"},
+    {.flag = "batch-norm",
+     .key = "batch_norm",
+     .type = OPTION_FLAG,
+     .at = AT(batch_norm),
+     .help = "normalise hidden layers over the batch"},
+    {.flag = "activation",
+     .key = "activation",
+     .type = OPTION_STRING,
+     .at = AT(activation),
+     .initial = "relu",
+     .value = "KIND",
+     .help = "after hidden layers: relu, tanh, sigmoid, leaky-relu"},
+    {.flag = "seed", .type = OPTION_SEED, .at = AT(seed), .initial = "0", .help = "of the initial weights"},
+    {.flag = "output", .type = OPTION_PATH, .at = AT(output), .help = "ONNX file to write", .required = true},
+    OUT(mpistill_create_options, force_rows),
+    {0}};
+
+#undef AT
+#define AT(field) offsetof(mpistill_import_options, field)
+
+const option import_option_rows[] = {
+    {.flag = "label-column",
+     .type = OPTION_STRING,
+     .at = AT(label_column),
+     .value = "NAME",
+     .help = "csv: the column with the classes"},
+    {.flag = "categorical",
+     .type = OPTION_FLAG,
+     .at = AT(categorical),
+     .help = "csv: turn columns of text into numbers"},
+    {.flag = "standardize",
+     .type = OPTION_FLAG,
+     .at = AT(standardize),
+     .help = "csv: scale and offset from the first split, so that columns have mean 0 and variance 1"},
+    {.flag = "name",
+     .type = OPTION_STRING,
+     .at = AT(name),
+     .help = "of the dataset, stored in the file [the output's name]"},
+    {.flag = "source",
+     .type = OPTION_STRING,
+     .at = AT(source),
+     .help = "where the data comes from, stored in the file"},
+    {.flag = "licence", .type = OPTION_STRING, .at = AT(licence), .help = "of the data, stored in the file"},
+    {.flag = "output",
+     .type = OPTION_PATH,
+     .at = AT(output),
+     .help = "dataset file to write",
+     .required = true},
+    OUT(mpistill_import_options, quiet_rows),
+    OUT(mpistill_import_options, force_rows),
+    {0}};
+
+#undef AT
+
+/* ---- run ---- */
+
+#define AT(field) offsetof(mpistill_run_options, field)
+
+const option run_option_rows[] = {
+    {.flag = "set",
+     .type = OPTION_STRINGS,
+     .at = AT(set),
+     .value = "KEY=VALUE",
+     .help = "replace a value of the recipe, as in distill.epochs=5; repeat it for several"},
+    {.flag = "dry-run",
+     .type = OPTION_FLAG,
+     .at = AT(dry_run),
+     .help = "show what would be done, do nothing"},
+    {.flag = "restart", .type = OPTION_FLAG, .at = AT(restart), .help = "forget unfinished work"},
+    OUT(mpistill_run_options, quiet_rows),
+    OUT(mpistill_run_options, json_rows),
+    OUT(mpistill_run_options, force_rows),
+    {0}};
+
+#undef AT
+
+/* Stages take what they share (dataset, seed, threads, outputs) from the recipe's top: those rows of theirs
+ * have no key. */
+static const option recipe_distill_rows[] = {
+    {.type = OPTION_GROUP, .fields = soft_rows}, {.type = OPTION_GROUP, .fields = training_rows}, {0}};
+
+#define AT(field) offsetof(mpistill_recipe, field)
+
+const option recipe_option_rows[] = {
+    {.key = "dataset", .type = OPTION_PATH, .at = AT(dataset), .required = true},
+    {.key = "output", .type = OPTION_PATH, .at = AT(output), .required = true},
+    {.key = "seed", .type = OPTION_SEED, .at = AT(seed), .initial = "0"},
+    {.key = "threads", .type = OPTION_INT, .at = AT(threads), .min = 1, .max = THREADS_MAX},
+    {.key = "baseline", .type = OPTION_FLAG, .at = AT(baseline)},
+    {.key = "teachers",
+     .type = OPTION_ITEMS,
+     .at = AT(teachers),
+     .fields = teacher_fields,
+     .item_bytes = sizeof(mpistill_teacher)},
+    {.key = "teach", .type = OPTION_GROUP, .at = AT(teach), .fields = teach_option_rows},
+    {.key = "aggregate", .type = OPTION_GROUP, .at = AT(aggregate), .fields = aggregate_option_rows},
+    {.key = "student.model", .type = OPTION_PATH, .at = AT(student.model)},
+    {.key = "student", .type = OPTION_GROUP, .at = AT(student.create), .fields = create_option_rows},
+    {.key = "distill", .type = OPTION_GROUP, .at = AT(distill), .fields = recipe_distill_rows},
+    {0}};
+
+#undef AT

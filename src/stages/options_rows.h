@@ -1,0 +1,25 @@
+/* Rows that several tables of options take in. */
+#ifndef MPISTILL_STAGES_OPTIONS_ROWS_H
+#define MPISTILL_STAGES_OPTIONS_ROWS_H
+
+#include "stages/options.h"
+
+enum { THREADS_MAX = 1024 };
+
+extern const option quiet_rows[]; /* of mpistill_output_options, as the three below */
+extern const option json_rows[];
+extern const option log_rows[];
+extern const option force_rows[];
+#define OUT(options, rows)                                                                                   \
+  { .type = OPTION_GROUP, .at = offsetof(options, out), .fields = rows }
+
+extern const option training_rows[];  /* of mpistill_train_options: what train and distill share */
+extern const option soft_rows[];      /* of the same: soft labels */
+extern const option teacher_fields[]; /* of mpistill_teacher */
+
+/* CHOICE names from the tables of other layers. */
+const char *combine_choice(int i);
+const char *model_choice(int i);
+const char *dtype_choice(int i);
+
+#endif

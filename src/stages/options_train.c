@@ -1,0 +1,305 @@
+/* Options of train and distill. */
+#include "base/mem.h"
+#include "learn/loss.h"
+#include "learn/optimizer.h"
+#include "stages/options_rows.h"
+
+#include <string.h>
+
+static const char *loss_choice(int i) {
+  const loss_kind *k = loss_kinds()[i];
+  return k ? k->name : NULL;
+}
+
+static const char *optimizer_choice(int i) {
+  const optimizer_kind *k = optimizer_kinds()[i];
+  return k ? k->name : NULL;
+}
+
+static const char *schedule_choice(int i) {
+  const schedule_kind *k = schedule_kinds()[i];
+  return k ? k->name : NULL;
+}
+
+static const option loss_fields[] = {{.key = "kind",
+                                      .type = OPTION_CHOICE,
+                                      .at = offsetof(mpistill_loss, kind),
+                                      .choice = loss_choice,
+                                      .required = true},
+                                     {.key = "weight",
+                                      .type = OPTION_REAL,
+                                      .at = offsetof(mpistill_loss, weight),
+                                      .min = 0,
+                                      .max = 1e6,
+                                      .required = true},
+                                     {.key = "temperature",
+                                      .type = OPTION_REAL,
+                                      .at = offsetof(mpistill_loss, temperature),
+                                      .min = 0,
+                                      .max = 1e6},
+                                     {.key = "label_smoothing",
+                                      .type = OPTION_REAL,
+                                      .at = offsetof(mpistill_loss, label_smoothing),
+                                      .min = 0,
+                                      .max = 1},
+                                     {0}};
+
+static status set_loss_field(mpistill_loss *loss, char *pair) {
+  char *equals = strchr(pair, '=');
+  if (!equals) return status_set(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
+  *equals = '\0';
+  return options_set(loss_fields, loss, pair, equals + 1);
+}
+
+/* "KIND:WEIGHT[:KEY=VALUE...]" */
+static status parse_loss(const char *text, void *item) {
+  status st = STATUS_OK;
+  char *copy = NULL, *rest;
+  TRY(mem_string(&copy, text));
+  const char *kind = strtok_r(copy, ":", &rest), *weight = strtok_r(NULL, ":", &rest);
+  if (!kind || !weight) THROW(STATUS_BAD_INPUT, "KIND:WEIGHT was expected, as in kd:0.9:temperature=4");
+  TRY(options_set(loss_fields, item, "kind", kind));
+  TRY(options_set(loss_fields, item, "weight", weight));
+  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_loss_field(item, pair));
+done:
+  mem_free(copy);
+  return st;
+}
+
+#define AT(field) offsetof(mpistill_train_options, field)
+
+const option training_rows[] = {
+    {.flag = "dataset", .type = OPTION_PATH, .at = AT(dataset), .help = "dataset file", .required = true},
+    {.flag = "split",
+     .key = "split",
+     .type = OPTION_STRING,
+     .at = AT(split),
+     .initial = "train",
+     .value = "NAME",
+     .help = "rows to learn from"},
+    {.flag = "test-split",
+     .key = "test_split",
+     .type = OPTION_STRING,
+     .at = AT(test_split),
+     .initial = "test",
+     .value = "NAME",
+     .help = "rows to evaluate on after training, if the dataset has them"},
+    {.flag = "input",
+     .key = "input",
+     .type = OPTION_STRING,
+     .at = AT(input),
+     .value = "NAME",
+     .help = "input array of the dataset; needed if there are several"},
+    {.flag = "loss",
+     .key = "losses",
+     .type = OPTION_ITEMS,
+     .at = AT(losses),
+     .fields = loss_fields,
+     .item_bytes = sizeof(mpistill_loss),
+     .parse_item = parse_loss,
+     .value = "KIND:WEIGHT[:KEY=VALUE...]",
+     .help = "a loss and its weight; repeat it for several"},
+    {.flag = "optimizer",
+     .key = "optimizer.kind",
+     .type = OPTION_CHOICE,
+     .at = AT(optimizer.kind),
+     .initial = "sgd",
+     .choice = optimizer_choice,
+     .help = "how steps are made"},
+    {.flag = "learning-rate",
+     .key = "optimizer.learning_rate",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.learning_rate),
+     .initial = "0.1",
+     .min = 0,
+     .max = 1e6,
+     .help = "highest learning rate"},
+    {.flag = "momentum",
+     .key = "optimizer.momentum",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.momentum),
+     .initial = "0.9",
+     .min = 0,
+     .max = 1,
+     .help = "of sgd"},
+    {.flag = "nesterov",
+     .key = "optimizer.nesterov",
+     .type = OPTION_FLAG,
+     .at = AT(optimizer.nesterov),
+     .help = "Nesterov's momentum for sgd"},
+    {.flag = "weight-decay",
+     .key = "optimizer.weight_decay",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.weight_decay),
+     .initial = "0",
+     .min = 0,
+     .max = 1e6,
+     .help = "sgd: added to the gradient; adamw: decoupled"},
+    {.flag = "beta1",
+     .key = "optimizer.beta1",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.beta1),
+     .initial = "0.9",
+     .min = 0,
+     .max = 1,
+     .help = "of adamw"},
+    {.flag = "beta2",
+     .key = "optimizer.beta2",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.beta2),
+     .initial = "0.999",
+     .min = 0,
+     .max = 1,
+     .help = "of adamw"},
+    {.flag = "epsilon",
+     .key = "optimizer.epsilon",
+     .type = OPTION_REAL,
+     .at = AT(optimizer.epsilon),
+     .initial = "1e-8",
+     .max = 1,
+     .above_min = true,
+     .help = "of adamw"},
+    {.flag = "schedule",
+     .key = "schedule.kind",
+     .type = OPTION_CHOICE,
+     .at = AT(schedule.kind),
+     .initial = "cosine",
+     .choice = schedule_choice,
+     .help = "learning rate over time"},
+    {.flag = "warmup-epochs",
+     .key = "schedule.warmup_epochs",
+     .type = OPTION_REAL,
+     .at = AT(schedule.warmup_epochs),
+     .initial = "0",
+     .min = 0,
+     .max = 1e9,
+     .value = "X",
+     .help = "epochs in which the rate rises"},
+    {.flag = "step-epochs",
+     .key = "schedule.step_epochs",
+     .type = OPTION_REAL,
+     .at = AT(schedule.step_epochs),
+     .initial = "10",
+     .max = 1e9,
+     .above_min = true,
+     .help = "epochs between drops, for step"},
+    {.flag = "step-factor",
+     .key = "schedule.step_factor",
+     .type = OPTION_REAL,
+     .at = AT(schedule.step_factor),
+     .initial = "0.1",
+     .max = 1,
+     .above_min = true,
+     .help = "factor of a drop, for step"},
+    {.flag = "final-factor",
+     .key = "schedule.final_factor",
+     .type = OPTION_REAL,
+     .at = AT(schedule.final_factor),
+     .initial = "0",
+     .min = 0,
+     .max = 1,
+     .help = "rate at the end relative to the highest, for cosine and one-cycle"},
+    {.flag = "clip-norm",
+     .key = "clip_norm",
+     .type = OPTION_REAL,
+     .at = AT(clip_norm),
+     .max = 1e9,
+     .above_min = true,
+     .help = "longest gradient; none if not given"},
+    {.flag = "epochs",
+     .key = "epochs",
+     .type = OPTION_INT,
+     .at = AT(epochs),
+     .initial = "10",
+     .min = 1,
+     .max = 1e9,
+     .help = "passes over the rows"},
+    {.flag = "batch",
+     .key = "batch",
+     .type = OPTION_INT,
+     .at = AT(batch),
+     .initial = "128",
+     .min = 1,
+     .max = 1e9,
+     .help = "rows of the global batch, over all ranks"},
+    {.flag = "shards",
+     .key = "shards",
+     .type = OPTION_INT,
+     .at = AT(shards),
+     .min = 1,
+     .max = 4096,
+     .help = "pieces of a batch, the most ranks times threads that can work; part of the result, not the "
+             "number of ranks [by batch]"},
+    {.flag = "threads",
+     .type = OPTION_INT,
+     .at = AT(threads),
+     .min = 1,
+     .max = THREADS_MAX,
+     .help = "threads a rank [OMP_NUM_THREADS, else 1]"},
+    {.flag = "seed",
+     .type = OPTION_SEED,
+     .at = AT(seed),
+     .initial = "0",
+     .help = "of the order of rows and of dropout"},
+    {.flag = "output", .type = OPTION_PATH, .at = AT(output), .help = "ONNX file to write", .required = true},
+    {.flag = "restart", .type = OPTION_FLAG, .at = AT(restart), .help = "forget unfinished work"},
+    OUT(mpistill_train_options, quiet_rows),
+    OUT(mpistill_train_options, json_rows),
+    OUT(mpistill_train_options, log_rows),
+    OUT(mpistill_train_options, force_rows),
+    {0}};
+
+const option soft_rows[] = {{.flag = "soft-labels",
+                             .type = OPTION_PATHS,
+                             .at = AT(soft_labels),
+                             .help = "soft-label file; repeat it to combine several",
+                             .required = true},
+                            {.flag = "method",
+                             .type = OPTION_CHOICE,
+                             .at = AT(method),
+                             .initial = "probability-mean",
+                             .choice = combine_choice,
+                             .help = "how several files are combined"},
+                            {.flag = "weights",
+                             .type = OPTION_REALS,
+                             .at = AT(weights),
+                             .max = 1e9,
+                             .value = "X,X...",
+                             .help = "of the files; made to sum to 1 [equal]"},
+                            {.flag = "trust-rows",
+                             .type = OPTION_FLAG,
+                             .at = AT(trust_rows),
+                             .help = "accept soft labels that do not say which dataset they belong to"},
+                            {.flag = "temperature",
+                             .key = "temperature",
+                             .type = OPTION_REAL,
+                             .at = AT(temperature),
+                             .initial = "4",
+                             .min = 1e-3,
+                             .max = 1e6,
+                             .help = "softens teachers and student in the kd loss"},
+                            {.flag = "kd-weight",
+                             .key = "kd_weight",
+                             .type = OPTION_REAL,
+                             .at = AT(kd_weight),
+                             .initial = "0.9",
+                             .min = 0,
+                             .max = 1,
+                             .help = "weight W of the kd loss; cross-entropy gets 1-W"},
+                            {0}};
+
+const option train_option_rows[] = {
+    {.flag = "model", .type = OPTION_PATH, .at = AT(model), .help = "ONNX model to train", .required = true},
+    {.type = OPTION_GROUP, .fields = training_rows},
+    {0}};
+
+const option distill_option_rows[] = {{.flag = "student",
+                                       .type = OPTION_PATH,
+                                       .at = AT(model),
+                                       .help = "ONNX model to train",
+                                       .required = true},
+                                      {.type = OPTION_GROUP, .fields = soft_rows},
+                                      {.type = OPTION_GROUP, .fields = training_rows},
+                                      {0}};
+
+#undef AT

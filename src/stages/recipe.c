@@ -1,0 +1,66 @@
+#include "stages/recipe.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "learn/loss.h"
+#include "stages/options.h"
+#include "stages/rules.h"
+
+#include <string.h>
+
+/* An ensemble is made for the temperature it is distilled at. */
+static double distill_temperature(const mpistill_train_options *o) {
+  for (size_t i = 0; i < o->losses.n; i++) {
+    const loss_kind *k = loss_find(o->losses.items[i].kind);
+    if (k && k->needs_soft) return o->losses.items[i].temperature;
+  }
+  return o->temperature;
+}
+
+static void hand_down(mpistill_recipe *r, const options_seen *seen) {
+  r->student.create.seed = r->seed;
+  r->distill.seed = r->seed;
+  r->distill.threads = r->threads;
+  r->teach.threads = r->threads;
+  if (!options_given(seen, &r->aggregate.temperature))
+    r->aggregate.temperature = distill_temperature(&r->distill);
+}
+
+static status parse(const char *path, const unsigned char *text, size_t n, const mpistill_strings *set,
+                    mpistill_recipe *out) {
+  status st = STATUS_OK;
+  options_seen seen = {0};
+  char *folder = NULL;
+  TRY(file_folder(&folder, path));
+  TRY(options_recipe(recipe_option_rows, out, path, (const char *)text, n, folder, set, &seen));
+  st = recipe_rules(out, &seen);
+  if (st == STATUS_BAD_INPUT) {
+    char *problems;
+    TRY(mem_string(&problems, status_message()));
+    st = status_set(STATUS_BAD_INPUT, "%s: cannot be followed:\n%s", path, problems);
+    mem_free(problems);
+  }
+  if (!st) hand_down(out, &seen);
+done:
+  mem_free(folder);
+  options_seen_free(&seen);
+  return st;
+}
+
+status recipe_read(comm *c, const char *path, const mpistill_strings *set, mpistill_recipe *out) {
+  status st = STATUS_OK;
+  unsigned char *text = NULL;
+  size_t n;
+  memset(out, 0, sizeof *out);
+  TRY(comm_agree(c, options_defaults(recipe_option_rows, out)));
+  TRY(comm_read_file(c, path, &text, &n));
+  TRY(comm_agree(c, parse(path, text, n, set, out)));
+done:
+  mem_free(text);
+  return st;
+}
+
+void recipe_free(mpistill_recipe *r) {
+  options_free(recipe_option_rows, r);
+  memset(r, 0, sizeof *r);
+}

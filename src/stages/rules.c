@@ -1,0 +1,203 @@
+#include "stages/rules.h"
+
+#include "base/problems.h"
+#include "learn/loss.h"
+#include "models/models.h"
+#include "stages/options.h"
+
+#include <string.h>
+
+/* ---- options that belong to a kind ---- */
+
+typedef struct belonging {
+  const char *kind;
+  size_t at; /* in mpistill_train_options */
+} belonging;
+
+#define AT(field) offsetof(mpistill_train_options, field)
+static const belonging optimizer_options[] = {
+    {"sgd", AT(optimizer.momentum)}, {"sgd", AT(optimizer.nesterov)},  {"adamw", AT(optimizer.beta1)},
+    {"adamw", AT(optimizer.beta2)},  {"adamw", AT(optimizer.epsilon)}, {0}};
+static const belonging schedule_options[] = {{"step", AT(schedule.step_epochs)},
+                                             {"step", AT(schedule.step_factor)},
+                                             {"cosine", AT(schedule.final_factor)},
+                                             {"one-cycle", AT(schedule.final_factor)},
+                                             {0}};
+#undef AT
+
+static bool belongs(const belonging *table, const char *kind, size_t at) {
+  for (; table->kind; table++)
+    if (table->at == at && !strcmp(table->kind, kind)) return true;
+  return false;
+}
+
+static void check_belonging(const belonging *table, const char *what, const char *kind,
+                            const mpistill_train_options *o, const options_seen *seen, problems *p) {
+  for (const belonging *b = table; kind && b->kind; b++) {
+    const char *where = options_given(seen, (const char *)o + b->at);
+    if (!where || belongs(table, kind, b->at)) continue;
+    bool told = false; /* an option of several kinds has several rows */
+    for (const belonging *before = table; before < b; before++) told = told || before->at == b->at;
+    if (!told) problems_add(p, "%s: not an option of %s '%s' (of '%s')", where, what, kind, b->kind);
+  }
+}
+
+/* ---- train, distill ---- */
+
+static void check_loss(const mpistill_loss *l, bool has_soft, problems *p) {
+  const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
+  if (!k) {
+    problems_add(p, "losses: there is no loss '%s'", l->kind ? l->kind : "");
+    return;
+  }
+  if (k->needs_soft && !has_soft) problems_add(p, "loss '%s' needs soft labels, and there are none", l->kind);
+  if (!k->needs_soft && l->temperature != 0) problems_add(p, "loss '%s' has no temperature", l->kind);
+  if (!k->needs_labels && l->label_smoothing != 0)
+    problems_add(p, "loss '%s' has no label_smoothing", l->kind);
+  if (k->check && k->check(l)) problems_add(p, "%s", status_message());
+}
+
+static void check_losses(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
+  const char *kd_weight = options_given(seen, &o->kd_weight),
+             *temperature = options_given(seen, &o->temperature);
+  bool uses_soft = o->losses.n == 0, weighs = o->losses.n == 0;
+  for (size_t i = 0; i < o->losses.n; i++) {
+    mpistill_loss *l = &o->losses.items[i];
+    const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
+    if (k && k->needs_soft && l->temperature == 0) l->temperature = o->temperature;
+    check_loss(l, has_soft, p);
+    uses_soft = uses_soft || (k && k->needs_soft);
+    weighs = weighs || l->weight > 0;
+  }
+  if (!weighs) problems_add(p, "losses: all weights are 0, nothing would be learnt");
+  if (has_soft && !uses_soft) problems_add(p, "losses: none of them reads the soft labels");
+  if (o->losses.n && kd_weight)
+    problems_add(p, "%s: the losses listed have weights of their own; leave one out", kd_weight);
+  if (!has_soft && kd_weight) problems_add(p, "%s: needs soft labels, and there are none", kd_weight);
+  if (!has_soft && temperature) problems_add(p, "%s: needs soft labels, and there are none", temperature);
+}
+
+static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
+  const char *method = options_given(seen, &o->method);
+  check_losses(o, seen, has_soft, p);
+  check_belonging(optimizer_options, "optimizer", o->optimizer.kind, o, seen, p);
+  check_belonging(schedule_options, "schedule", o->schedule.kind, o, seen, p);
+  if (o->optimizer.nesterov && o->optimizer.momentum == 0)
+    problems_add(p, "nesterov: needs a momentum above 0");
+  if (o->schedule.warmup_epochs > (double)o->epochs)
+    problems_add(p, "warm-up: %g epochs, but the training has %lld", o->schedule.warmup_epochs,
+                 (long long)o->epochs);
+  if (o->weights.n && o->weights.n != o->soft_labels.n)
+    problems_add(p, "weights: %zu given for %zu soft-label files", o->weights.n, o->soft_labels.n);
+  if (method && o->soft_labels.n == 1)
+    problems_add(p, "%s: one soft-label file leaves nothing to combine", method);
+}
+
+status train_rules(mpistill_train_options *o, const options_seen *seen, bool has_soft) {
+  problems p = {0};
+  check_train(o, seen, has_soft, &p);
+  return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
+}
+
+/* ---- teach, aggregate ---- */
+
+static void check_teachers(const mpistill_teachers *t, problems *p) {
+  for (size_t i = 0; i < t->n; i++) {
+    const mpistill_teacher *a = &t->items[i];
+    const char *name = a->name ? a->name : "";
+    if (!*name || *name == '.' || strchr(name, '/'))
+      problems_add(p,
+                   "teacher '%s': the name becomes a file's name, so it cannot be empty, contain '/' or "
+                   "start with '.'",
+                   name);
+    for (size_t j = 0; j < i; j++)
+      if (t->items[j].name && !strcmp(t->items[j].name, name)) {
+        problems_add(p, "teacher '%s': two teachers have this name", name);
+        break;
+      }
+    if (!a->model == !a->soft_labels) problems_add(p, "teacher '%s': give either model or soft_labels", name);
+  }
+}
+
+status teach_rules(const mpistill_teach_options *o) {
+  problems p = {0};
+  check_teachers(&o->teachers, &p);
+  return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
+}
+
+static void check_weights(const mpistill_reals *weights, size_t n, const char *what, problems *p) {
+  double sum = 0;
+  for (size_t i = 0; i < weights->n; i++) sum += weights->items[i];
+  if (weights->n && weights->n != n)
+    problems_add(p, "weights: %zu given for %zu %s", weights->n, n, what);
+  else if (weights->n && sum <= 0)
+    problems_add(p, "weights: all are 0");
+}
+
+status aggregate_rules(const mpistill_aggregate_options *o) {
+  problems p = {0};
+  if (!o->inputs.n) problems_add(&p, "the soft-label files to combine are needed");
+  check_weights(&o->weights, o->inputs.n, "soft-label files", &p);
+  return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
+}
+
+/* ---- create ---- */
+
+/* "layers activation batch-norm" */
+static bool has_word(const char *words, const char *word) {
+  size_t n = strlen(word);
+  for (const char *at = words; (at = strstr(at, word)); at += n)
+    if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
+  return false;
+}
+
+static void check_create(const mpistill_create_options *o, const options_seen *seen, problems *p) {
+  const model_kind *kind = o->kind ? model_kind_find(o->kind) : NULL;
+  for (const option *row = create_option_rows; row->flag || row->key; row++) {
+    const char *where = options_given(seen, (const char *)o + row->at);
+    if (!where || !row->key || !row->flag) continue;
+    if (!kind)
+      problems_add(p, "%s: is for models that are created", where);
+    else if (!has_word(kind->options, row->flag))
+      problems_add(p, "%s: not an option of '%s' (its options: %s)", where, o->kind, kind->options);
+  }
+}
+
+status create_rules(const mpistill_create_options *o, const options_seen *seen) {
+  problems p = {0};
+  check_create(o, seen, &p);
+  return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
+}
+
+/* ---- recipe ---- */
+
+/* Stages that only make sense with teachers. */
+static void check_without_teachers(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  const void *const fields[] = {&r->teach.split,           &r->teach.dtype,      &r->teach.top_k,
+                                &r->teach.block,           &r->aggregate.method, &r->aggregate.weights,
+                                &r->aggregate.temperature, &r->aggregate.dtype};
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    const char *where = options_given(seen, fields[i]);
+    if (where) problems_add(p, "%s: there are no teachers", where);
+  }
+}
+
+static void check_splits(const mpistill_recipe *r, problems *p) {
+  if (r->teachers.n && r->teach.split && r->distill.split && strcmp(r->teach.split, r->distill.split))
+    problems_add(
+        p,
+        "teach.split is '%s' and distill.split is '%s': the student learns from the rows that were labelled",
+        r->teach.split, r->distill.split);
+}
+
+status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
+  problems p = {0};
+  check_teachers(&r->teachers, &p);
+  if (!r->teachers.n) check_without_teachers(r, seen, &p);
+  check_weights(&r->aggregate.weights, r->teachers.n, "teachers", &p);
+  if (!r->student.model == !r->student.create.kind) problems_add(&p, "student: give either model or create");
+  check_create(&r->student.create, seen, &p);
+  check_splits(r, &p);
+  check_train(&r->distill, seen, r->teachers.n > 0, &p);
+  return problems_end(&p, NULL);
+}

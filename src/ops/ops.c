@@ -39,10 +39,11 @@ const op *op_find(const char *domain, const char *name, int opset) {
 status ops_init(void) {
   enum { OPENBLAS_OPENMP = 2 };
   if (openblas_get_parallel() != OPENBLAS_OPENMP) {
-    return status_set(STATUS_FAILED,
-                      "the OpenBLAS that was loaded (%s) is not its OpenMP build; install libopenblas0-openmp, or put "
-                      "the folder of the OpenMP build first in LD_LIBRARY_PATH",
-                      openblas_get_config());
+    return status_set(
+        STATUS_FAILED,
+        "the OpenBLAS that was loaded (%s) is not its OpenMP build; install libopenblas0-openmp, or put "
+        "the folder of the OpenMP build first in LD_LIBRARY_PATH",
+        openblas_get_config());
   }
   openblas_set_num_threads(1);
   omp_set_num_threads(1);

@@ -1,0 +1,73 @@
+/* Cast: numbers of one type as another. To integers the fraction is cut off. */
+#include "ops/support.h"
+
+#include "base/half.h"
+
+/* The numbers of TensorProto.DataType. */
+static dtype dtype_of_onnx(int64_t number) {
+  switch (number) {
+  case 1:
+    return DTYPE_FLOAT;
+  case 2:
+    return DTYPE_UINT8;
+  case 3:
+    return DTYPE_INT8;
+  case 6:
+    return DTYPE_INT32;
+  case 7:
+    return DTYPE_INT64;
+  case 9:
+    return DTYPE_BOOL;
+  case 10:
+    return DTYPE_FLOAT16;
+  case 11:
+    return DTYPE_DOUBLE;
+  default:
+    return DTYPE_NONE;
+  }
+}
+
+static status cast_infer(step *s) {
+  int64_t to = node_int(s->node, "to", 0);
+  dtype type = dtype_of_onnx(to);
+  if (type == DTYPE_NONE)
+    return step_error(s, "to=%lld: ONNX type %lld is not supported", (long long)to, (long long)to);
+  step_set_output(s, 0, type, &s->in[0]->shape);
+  return STATUS_OK;
+}
+
+static status cast_forward(step *s) {
+  const tensor *x = s->in[0];
+  tensor *y = s->out[0];
+  const int64_t n = tensor_count(x);
+  if (x->type == y->type) return view_forward(s);
+  if (x->type == DTYPE_FLOAT16 && y->type == DTYPE_FLOAT) {
+    half_to_float(x->data, y->data, (size_t)n);
+  } else if (dtype_is_integer(x->type)) {
+    for (int64_t i = 0; i < n; i++) element_set_int(y, i, tensor_int(x, i));
+  } else {
+    for (int64_t i = 0; i < n; i++) element_set_real(y, i, tensor_real(x, i));
+  }
+  return STATUS_OK;
+}
+
+/* Only from float to float does a gradient come back. */
+static status cast_backward(step *s) {
+  if (!s->din[0]) return STATUS_OK;
+  if (s->dout[0] && s->dout[0]->type == DTYPE_FLOAT && s->in[0]->type == DTYPE_FLOAT) return view_backward(s);
+  gradient_begin(s, 0);
+  return STATUS_OK;
+}
+
+const op op_Cast = {.name = "Cast",
+                    .domain = "",
+                    .since = 6,
+                    .min_inputs = 1,
+                    .max_inputs = 1,
+                    .max_outputs = 1,
+                    .attributes = (const char *const[]){"to", NULL},
+                    .flags = OP_IN_PLACE,
+                    .differentiable = 1,
+                    .infer = cast_infer,
+                    .forward = cast_forward,
+                    .backward = cast_backward};

@@ -1,0 +1,114 @@
+/* Clip: y = min(max(x, low), high), the bounds attributes before opset 11 and inputs since. */
+#include "base/mem.h"
+#include "ops/support.h"
+
+#include <float.h>
+#include <math.h>
+
+typedef struct bounds {
+  double low, high;
+} bounds;
+
+static status clip_prepare(step *s) {
+  bounds *b;
+  status st = mem_new(&b, 1, sizeof *b);
+  if (st != STATUS_OK) return st;
+  const bool attributes = s->op->max_inputs == 1;
+  b->low = attributes ? node_float(s->node, "min", -FLT_MAX) : -INFINITY;
+  b->high = attributes ? node_float(s->node, "max", FLT_MAX) : INFINITY;
+  s->state = b;
+  return STATUS_OK;
+}
+
+static void clip_release(step *s) {
+  mem_free(s->state);
+  s->state = NULL;
+}
+
+/* Bounds that are inputs may change with every batch. */
+static bounds read_bounds(const step *s) {
+  bounds b = *(const bounds *)s->state;
+  if (step_has(s, 1)) b.low = tensor_real(s->in[1], 0);
+  if (step_has(s, 2)) b.high = tensor_real(s->in[2], 0);
+  return b;
+}
+
+static status clip_infer(step *s) {
+  status st = input_want_number(s, 0);
+  for (int i = 1; i < s->n_in && st == STATUS_OK; i++) {
+    if (!s->in[i]) continue;
+    if (tensor_count(s->in[i]) != 1) return step_error(s, "input %d must be one number", i);
+    st = input_want(s, i, s->in[0]->type);
+  }
+  return st == STATUS_OK ? infer_like_input(s) : st;
+}
+
+static double limit(double x, bounds b) {
+  double raised = x < b.low ? b.low : x;
+  return raised > b.high ? b.high : raised;
+}
+
+static status clip_forward(step *s) {
+  const bounds b = read_bounds(s);
+  const int64_t n = tensor_count(s->in[0]);
+  if (s->in[0]->type != DTYPE_FLOAT) {
+    for (int64_t i = 0; i < n; i++) element_set_real(s->out[0], i, limit(tensor_real(s->in[0], i), b));
+    return STATUS_OK;
+  }
+  const float *x = s->in[0]->data, low = (float)b.low, high = (float)b.high;
+  float *y = s->out[0]->data;
+  EACH_ALONE
+  for (int64_t i = 0; i < n; i++) {
+    float raised = x[i] < low ? low : x[i];
+    y[i] = raised > high ? high : raised;
+  }
+  return STATUS_OK;
+}
+
+static status clip_backward(step *s) {
+  if (!s->din[0]) return STATUS_OK;
+  const bounds b = read_bounds(s);
+  const int64_t n = tensor_count(s->in[0]);
+  const float *x = s->in[0]->data, *g = s->dout[0]->data, low = (float)b.low, high = (float)b.high;
+  float *d = s->din[0]->data;
+  const bool add = s->accumulate[0];
+  EACH_ALONE
+  for (int64_t i = 0; i < n; i++) {
+    float inside = x[i] >= low && x[i] <= high ? g[i] : 0.0f;
+    d[i] = add ? d[i] + inside : inside;
+  }
+  return STATUS_OK;
+}
+
+const op op_Clip_6 = {.name = "Clip",
+                      .domain = "",
+                      .since = 6,
+                      .until = 10,
+                      .min_inputs = 1,
+                      .max_inputs = 1,
+                      .max_outputs = 1,
+                      .attributes = (const char *const[]){"min", "max", NULL},
+                      .flags = OP_IN_PLACE,
+                      .keeps = KEEP_IN0,
+                      .differentiable = 1,
+                      .infer = clip_infer,
+                      .prepare = clip_prepare,
+                      .forward = clip_forward,
+                      .backward = clip_backward,
+                      .release = clip_release};
+
+const op op_Clip_11 = {.name = "Clip",
+                       .domain = "",
+                       .since = 11,
+                       .min_inputs = 1,
+                       .max_inputs = 3,
+                       .max_outputs = 1,
+                       .attributes = (const char *const[]){NULL},
+                       .flags = OP_IN_PLACE,
+                       .keeps = KEEP_IN_ALL,
+                       .differentiable = 1,
+                       .infer = clip_infer,
+                       .prepare = clip_prepare,
+                       .forward = clip_forward,
+                       .backward = clip_backward,
+                       .release = clip_release};

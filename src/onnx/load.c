@@ -2,7 +2,6 @@
 
 #include "base/mem.h"
 #include "onnx/attributes.h"
-#include "onnx/names.h"
 #include "onnx/tensor_proto.h"
 #include "ops/ops.h"
 
@@ -19,7 +18,6 @@ typedef struct loader {
   const Onnx__ModelProto *proto;
   const Onnx__GraphProto *from;
   graph *g;
-  names *values;
   int *initializers;
 } loader;
 
@@ -54,10 +52,15 @@ static status check_file(const loader *l) {
   return STATUS_OK;
 }
 
-static status add_name(loader *l, const char *name, int value) {
-  if (!*name) return status_set(STATUS_BAD_INPUT, "%s: an input or initializer has no name", l->name);
-  if (names_add(l->values, name, value)) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "%s: two values are named '%s'", l->name, name);
+/* The graph does not know its file: puts the name before what it says. */
+static status name_file(const loader *l, status st) {
+  if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", l->name, status_message());
+  return st;
+}
+
+static status check_name(const loader *l, const char *name) {
+  if (*name) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "%s: an input or initializer has no name", l->name);
 }
 
 static status add_initializer(loader *l, size_t i) {
@@ -66,10 +69,10 @@ static status add_initializer(loader *l, size_t i) {
   const char *name = proto_text(from->name);
   char *what = NULL;
   tensor *t;
+  TRY(check_name(l, name));
   TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
   TRY(tensor_from_proto(&t, from, what));
-  TRY(graph_add_constant(l->g, name, true, t, &l->initializers[i]));
-  TRY(add_name(l, name, l->initializers[i]));
+  TRY(name_file(l, graph_add_constant(l->g, name, true, t, &l->initializers[i])));
 done:
   mem_free(what);
   return st;
@@ -101,9 +104,10 @@ static status add_input(loader *l, const Onnx__ValueInfoProto *input) {
   status st = STATUS_OK;
   const char *name = proto_text(input->name);
   const Onnx__TypeProto *type = input->type;
-  int value = names_find(l->values, name);
+  int value = graph_find(l->g, name);
   shape s = {0};
   if (value >= 0 && l->g->values[value].kind == VALUE_CONSTANT) return STATUS_OK;
+  TRY(check_name(l, name));
   if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
     THROW(STATUS_BAD_INPUT, "%s: input '%s' is not a tensor", l->name, name);
   int element = type->tensor_type->elem_type;
@@ -111,17 +115,13 @@ static status add_input(loader *l, const Onnx__ValueInfoProto *input) {
     THROW(STATUS_BAD_INPUT, "%s: input '%s' has elements of type %s (%d), which are not supported", l->name,
           name, element_name(element), element);
   TRY(read_input_shape(l, name, type->tensor_type->shape, &s));
-  TRY(graph_add_input(l->g, name, element_type(element), &s, &value));
-  TRY(add_name(l, name, value));
+  TRY(name_file(l, graph_add_input(l->g, name, element_type(element), &s, &value)));
 done:
   return st;
 }
 
 static status add_values(loader *l) {
   status st = STATUS_OK;
-  size_t n = l->from->n_initializer + l->from->n_input;
-  for (size_t i = 0; i < l->from->n_node; i++) n += l->from->node[i]->n_output;
-  TRY(names_new(&l->values, n));
   TRY(mem_new(&l->initializers, l->from->n_initializer, sizeof *l->initializers));
   for (size_t i = 0; i < l->from->n_initializer; i++) TRY(add_initializer(l, i));
   for (size_t i = 0; i < l->from->n_input; i++) TRY(add_input(l, l->from->input[i]));
@@ -129,9 +129,7 @@ static status add_values(loader *l) {
     const Onnx__NodeProto *n = l->from->node[i];
     for (size_t k = 0; k < n->n_output; k++) {
       int value;
-      if (!*n->output[k]) continue;
-      TRY(graph_add_value(l->g, n->output[k], &value));
-      TRY(add_name(l, n->output[k], value));
+      if (*n->output[k]) TRY(name_file(l, graph_add_value(l->g, n->output[k], &value)));
     }
   }
 done:
@@ -189,7 +187,7 @@ static void check_node(const loader *l, const Onnx__NodeProto *n, char *text, si
   check_counts(o, n, text, bytes);
   for (size_t i = 0; i < n->n_input; i++) {
     if (!*n->input[i] && i < (size_t)o->min_inputs) add_text(text, bytes, "input %zu is left out", i);
-    if (*n->input[i] && names_find(l->values, n->input[i]) < 0)
+    if (*n->input[i] && graph_find(l->g, n->input[i]) < 0)
       add_text(text, bytes, "nothing gives its input '%s'", n->input[i]);
   }
   for (size_t i = 0; i < n->n_attribute; i++)
@@ -235,7 +233,7 @@ static status check_nodes(const loader *l) {
 }
 
 static void find_values(const loader *l, char *const *names_of, size_t n, int *out) {
-  for (size_t i = 0; i < n; i++) out[i] = *names_of[i] ? names_find(l->values, names_of[i]) : -1;
+  for (size_t i = 0; i < n; i++) out[i] = *names_of[i] ? graph_find(l->g, names_of[i]) : -1;
 }
 
 static status read_attributes(const loader *l, const Onnx__NodeProto *n, const char *title, attribute **out) {
@@ -265,8 +263,9 @@ static status add_node(loader *l, size_t i) {
   find_values(l, n->input, n->n_input, ends);
   find_values(l, n->output, n->n_output, ends + n->n_input);
   TRY(read_attributes(l, n, title, &attributes));
-  TRY(graph_add_node(l->g, title, find_op(l, n), load_opset(l->proto, n->domain), ends, (int)n->n_input,
-                     ends + n->n_input, (int)n->n_output, attributes, (int)n->n_attribute));
+  TRY(name_file(l, graph_add_node(l->g, title, find_op(l, n), load_opset(l->proto, n->domain), ends,
+                                  (int)n->n_input, ends + n->n_input, (int)n->n_output, attributes,
+                                  (int)n->n_attribute)));
 done:
   mem_free(ends);
   mem_free(title);
@@ -274,11 +273,11 @@ done:
 }
 
 static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
-  int value = names_find(l->values, proto_text(output->name));
+  int value = graph_find(l->g, proto_text(output->name));
   if (value < 0)
     return status_set(STATUS_BAD_INPUT, "%s: nothing gives its output '%s'", l->name,
                       proto_text(output->name));
-  return graph_add_output(l->g, value);
+  return name_file(l, graph_add_output(l->g, value));
 }
 
 status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto) {
@@ -290,10 +289,8 @@ status load_graph(graph **out, int **initializers, const char *name, const Onnx_
   TRY(check_nodes(&l));
   for (size_t i = 0; i < l.from->n_node; i++) TRY(add_node(&l, i));
   for (size_t i = 0; i < l.from->n_output; i++) TRY(add_output(&l, l.from->output[i]));
-  st = graph_finish(l.g);
-  if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", name, status_message());
+  TRY(name_file(&l, graph_finish(l.g)));
 done:
-  names_free(&l.values);
   if (st) {
     graph_free(&l.g);
     mem_free(l.initializers);

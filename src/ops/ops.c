@@ -37,7 +37,6 @@ const op *op_find(const char *domain, const char *name, int opset) {
 }
 
 status ops_init(void) {
-  enum { OPENBLAS_OPENMP = 2 };
   if (openblas_get_parallel() != OPENBLAS_OPENMP) {
     return status_set(
         STATUS_FAILED,

@@ -1,0 +1,577 @@
+#include "ops/dnnl.h"
+
+#include "base/mem.h"
+
+#include <dnnl.h>
+#include <stdio.h>
+#include <string.h>
+
+/* This file speaks the 2.x API (operation descriptors, dnnl_memory_desc_t as a visible struct). What 3.x
+ * changed is used in the *_descriptor functions, plain_format and pass_new alone. */
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+enum { MAX_PORTS = 4, ALIGNMENT = 64 };
+
+typedef enum port_kind {
+  PORT_IN,     /* row-major; converted before the primitive runs */
+  PORT_OUT,    /* row-major; converted after it */
+  PORT_PACKED, /* converted by pass_pack, kept in memory of the pass */
+  PORT_OPAQUE  /* the library's own format, in the caller's memory */
+} port_kind;
+
+/* One array of a primitive. */
+typedef struct port {
+  int argument;
+  port_kind kind;
+  dnnl_memory_t plain, own; /* the same memory object when both formats agree */
+  dnnl_primitive_t reorder; /* NULL then */
+  dnnl_exec_arg_t from_to[2];
+  size_t offset; /* IN, OUT: of the library's array in the scratch */
+  void *packed;  /* PACKED: the library's array */
+} port;
+
+/* A primitive with its arrays. */
+typedef struct pass {
+  dnnl_primitive_t primitive;
+  port ports[MAX_PORTS];
+  int n_ports;
+  dnnl_exec_arg_t arguments[MAX_PORTS + 1]; /* the last is the library's scratchpad */
+  dnnl_memory_t scratchpad;
+  size_t scratchpad_offset, scratch_bytes;
+} pass;
+
+typedef struct library {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+} library;
+
+typedef struct port_row {
+  int argument;
+  port_kind kind;
+  dnnl_query_t query;
+  int index; /* of that query: bias is weight 1 */
+} port_row;
+
+static status library_error(dnnl_status_t code, const char *what) {
+  return status_set(STATUS_FAILED, "oneDNN: %s failed (dnnl_status %d)", what, (int)code);
+}
+
+#define LIBRARY(call)                                                                                        \
+  do {                                                                                                       \
+    dnnl_status_t code_ = (call);                                                                            \
+    if (code_ != dnnl_success) {                                                                             \
+      st = library_error(code_, #call);                                                                      \
+      goto done;                                                                                             \
+    }                                                                                                        \
+  } while (0)
+
+const char *dnnl_description(void) {
+  static const struct {
+    dnnl_cpu_isa_t isa;
+    const char *name;
+  } names[] = {{dnnl_cpu_isa_avx512_core_amx, "AMX"},
+               {dnnl_cpu_isa_avx512_core_bf16, "AVX512_BF16"},
+               {dnnl_cpu_isa_avx512_core_vnni, "AVX512_VNNI"},
+               {dnnl_cpu_isa_avx512_core, "AVX512"},
+               {dnnl_cpu_isa_avx2_vnni, "AVX2_VNNI"},
+               {dnnl_cpu_isa_avx2, "AVX2"},
+               {dnnl_cpu_isa_avx, "AVX"},
+               {dnnl_cpu_isa_sse41, "SSE4.1"}};
+  static _Thread_local char text[64];
+  const dnnl_version_t *v = dnnl_version();
+  dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+  const char *name = "scalar";
+  for (int i = 0; i < COUNT(names); i++) {
+    if (names[i].isa == isa) name = names[i].name;
+  }
+  snprintf(text, sizeof text, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch, name);
+  return text;
+}
+
+static status library_open(library *l) {
+  status st = STATUS_OK;
+  LIBRARY(dnnl_engine_create(&l->engine, dnnl_cpu, 0));
+  LIBRARY(dnnl_stream_create(&l->stream, l->engine, dnnl_stream_default_flags));
+done:
+  return st;
+}
+
+static void library_close(library *l) {
+  if (l->stream) dnnl_stream_destroy(l->stream);
+  if (l->engine) dnnl_engine_destroy(l->engine);
+  *l = (library){0};
+}
+
+/* Row-major format for dims. */
+static dnnl_memory_desc_t plain_format(int rank, const dnnl_dim_t *dims) {
+  dnnl_memory_desc_t d;
+  dnnl_dims_t strides = {0};
+  dnnl_dim_t stride = 1;
+  for (int i = rank - 1; i >= 0; i--) {
+    strides[i] = stride;
+    stride *= dims[i];
+  }
+  dnnl_memory_desc_init_by_strides(&d, rank, dims, dnnl_f32, strides);
+  return d;
+}
+
+static dnnl_memory_desc_t any_format(int rank, const dnnl_dim_t *dims) {
+  dnnl_memory_desc_t d;
+  dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, dnnl_format_tag_any);
+  return d;
+}
+
+static size_t aligned(size_t bytes) {
+  return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* The library's own scratchpad would belong to the thread that made the primitive; the caller's belongs to
+ * the call. */
+static status attributes_new(dnnl_primitive_attr_t *a) {
+  status st = STATUS_OK;
+  LIBRARY(dnnl_primitive_attr_create(a));
+  LIBRARY(dnnl_primitive_attr_set_scratchpad_mode(*a, dnnl_scratchpad_mode_user));
+done:
+  return st;
+}
+
+/* initialised: what the library said to the operation. *pd stays NULL where it has nothing for it. */
+static status describe(const library *l, dnnl_status_t initialised, const_dnnl_op_desc_t operation,
+                       const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd) {
+  status st = STATUS_OK;
+  dnnl_primitive_attr_t a = NULL;
+  dnnl_status_t code = initialised;
+  TRY(attributes_new(&a));
+  *pd = NULL;
+  if (code == dnnl_success) code = dnnl_primitive_desc_create(pd, operation, a, l->engine, hint);
+  if (code == dnnl_unimplemented || code == dnnl_invalid_arguments) {
+    *pd = NULL;
+  } else if (code != dnnl_success) {
+    st = library_error(code, "dnnl_primitive_desc_create");
+  }
+done:
+  if (a) dnnl_primitive_attr_destroy(a);
+  return st;
+}
+
+static status port_reorder(const library *l, port *p, const dnnl_memory_desc_t *plain,
+                           const dnnl_memory_desc_t *own) {
+  status st = STATUS_OK;
+  bool out = p->kind == PORT_OUT;
+  dnnl_primitive_desc_t pd = NULL;
+  LIBRARY(dnnl_reorder_primitive_desc_create(&pd, out ? own : plain, l->engine, out ? plain : own, l->engine,
+                                             NULL));
+  LIBRARY(dnnl_primitive_create(&p->reorder, pd));
+  p->from_to[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? p->own : p->plain};
+  p->from_to[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? p->plain : p->own};
+done:
+  if (pd) dnnl_primitive_desc_destroy(pd);
+  return st;
+}
+
+static status port_new(const library *l, port *p, const dnnl_memory_desc_t *own, size_t *scratch_bytes) {
+  status st = STATUS_OK;
+  dnnl_memory_desc_t plain = plain_format(own->ndims, own->dims);
+  LIBRARY(dnnl_memory_create(&p->own, own, l->engine, DNNL_MEMORY_NONE));
+  p->plain = p->own;
+  if (p->kind == PORT_OPAQUE || dnnl_memory_desc_equal(&plain, own)) return STATUS_OK;
+  LIBRARY(dnnl_memory_create(&p->plain, &plain, l->engine, DNNL_MEMORY_NONE));
+  TRY(port_reorder(l, p, &plain, own));
+  size_t bytes = dnnl_memory_desc_get_size(own);
+  if (p->kind == PORT_PACKED) {
+    TRY(mem_new(&p->packed, bytes, 1));
+    LIBRARY(dnnl_memory_set_data_handle_v2(p->own, p->packed, l->stream));
+  } else {
+    p->offset = *scratch_bytes;
+    *scratch_bytes += aligned(bytes);
+  }
+done:
+  return st;
+}
+
+static void pass_free(pass *p) {
+  for (int i = 0; i < p->n_ports; i++) {
+    port *q = &p->ports[i];
+    if (q->plain && q->plain != q->own) dnnl_memory_destroy(q->plain);
+    if (q->own) dnnl_memory_destroy(q->own);
+    if (q->reorder) dnnl_primitive_destroy(q->reorder);
+    mem_free(q->packed);
+  }
+  if (p->scratchpad) dnnl_memory_destroy(p->scratchpad);
+  if (p->primitive) dnnl_primitive_destroy(p->primitive);
+  *p = (pass){0};
+}
+
+static status pass_new(pass *p, const library *l, dnnl_primitive_desc_t pd, const port_row *rows,
+                       int n_rows) {
+  status st = STATUS_OK;
+  LIBRARY(dnnl_primitive_create(&p->primitive, pd));
+  for (int i = 0; i < n_rows; i++) {
+    const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, rows[i].query, rows[i].index);
+    if (!own || own->ndims == 0) continue; /* no such array in this variant: no workspace of an average */
+    port *q = &p->ports[p->n_ports++];
+    q->argument = rows[i].argument;
+    q->kind = rows[i].kind;
+    TRY(port_new(l, q, own, &p->scratch_bytes));
+    p->arguments[p->n_ports - 1] = (dnnl_exec_arg_t){q->argument, q->own};
+  }
+  const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+  LIBRARY(dnnl_memory_create(&p->scratchpad, pad, l->engine, DNNL_MEMORY_NONE));
+  p->arguments[p->n_ports] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, p->scratchpad};
+  p->scratchpad_offset = p->scratch_bytes;
+  p->scratch_bytes += aligned(dnnl_memory_desc_get_size(pad));
+done:
+  return st;
+}
+
+static port *pass_port(pass *p, int argument) {
+  for (int i = 0; i < p->n_ports; i++) {
+    if (p->ports[i].argument == argument) return &p->ports[i];
+  }
+  return NULL;
+}
+
+/* Gives a port its array for the next run; converted arrays find their place in the scratch. */
+static status pass_place(pass *p, const library *l, int argument, const void *array, void *scratch) {
+  status st = STATUS_OK;
+  port *q = pass_port(p, argument);
+  if (!q) return STATUS_OK;
+  LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
+  if (q->plain != q->own) {
+    LIBRARY(dnnl_memory_set_data_handle_v2(q->own, (char *)scratch + q->offset, l->stream));
+  }
+done:
+  return st;
+}
+
+static status pass_pack(pass *p, const library *l, int argument, const float *array) {
+  status st = STATUS_OK;
+  port *q = pass_port(p, argument);
+  LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
+  if (q->reorder) LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+done:
+  return st;
+}
+
+/* skip: the argument whose array stands converted in the scratch already, 0 for none. */
+static status pass_run(pass *p, const library *l, int skip, void *scratch) {
+  status st = STATUS_OK;
+  LIBRARY(dnnl_memory_set_data_handle_v2(p->scratchpad, (char *)scratch + p->scratchpad_offset, l->stream));
+  for (int i = 0; i < p->n_ports; i++) {
+    const port *q = &p->ports[i];
+    if (q->kind != PORT_IN || !q->reorder || q->argument == skip) continue;
+    LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+  }
+  LIBRARY(dnnl_primitive_execute(p->primitive, l->stream, p->n_ports + 1, p->arguments));
+  for (int i = 0; i < p->n_ports; i++) {
+    const port *q = &p->ports[i];
+    if (q->kind == PORT_OUT && q->reorder)
+      LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+  }
+done:
+  return st;
+}
+
+static bool same_format(const port *a, const port *b) {
+  const dnnl_memory_desc_t *da, *db;
+  if (!a->reorder || !b->reorder) return false;
+  return dnnl_memory_get_memory_desc(a->own, &da) == dnnl_success &&
+         dnnl_memory_get_memory_desc(b->own, &db) == dnnl_success && dnnl_memory_desc_equal(da, db);
+}
+
+/* The arrays and numbers of a convolution as the library wants them. */
+typedef struct conv_formats {
+  dnnl_memory_desc_t x, weight, bias, y;
+  dnnl_dims_t stride, dilation, begin, end;
+} conv_formats;
+
+/* The padding behind that makes the windows end where the last one does: more than the model's with
+ * ceil_mode. */
+static int64_t end_of(const window *w, int axis) {
+  return (w->out[axis] - 1) * w->stride[axis] + (w->kernel[axis] - 1) * w->dilation[axis] + 1 - w->in[axis] -
+         w->begin[axis];
+}
+
+/* Spatial numbers of the model's own axes; a step of 1 between taps is a dilation of 0 in this library. */
+static void window_numbers(const window *w, dnnl_dims_t stride, dnnl_dims_t dilation, dnnl_dims_t begin,
+                           dnnl_dims_t end) {
+  for (int i = 0; i < w->rank; i++) {
+    int axis = WINDOW_RANK - w->rank + i;
+    stride[i] = w->stride[axis];
+    dilation[i] = w->dilation[axis] - 1;
+    begin[i] = w->begin[axis];
+    end[i] = end_of(w, axis);
+  }
+}
+
+static int array_dims(const window *w, int64_t rows, int64_t channels, const int64_t *spatial,
+                      dnnl_dims_t dims) {
+  dims[0] = rows;
+  dims[1] = channels;
+  memcpy(dims + 2, spatial + WINDOW_RANK - w->rank, (size_t)w->rank * sizeof *dims);
+  return 2 + w->rank;
+}
+
+static void conv_describe(const convolution *c, bool bias, conv_formats *f) {
+  dnnl_dims_t dims;
+  const window *w = &c->window;
+  int rank = array_dims(w, c->rows, c->groups * c->channels, w->in, dims);
+  f->x = any_format(rank, dims);
+  array_dims(w, c->rows, c->groups * c->filters, w->out, dims);
+  f->y = any_format(rank, dims);
+  dnnl_dims_t filters = {c->groups * c->filters};
+  f->bias = bias ? any_format(1, filters) : (dnnl_memory_desc_t){0};
+  array_dims(w, c->filters, c->channels, w->kernel, dims);
+  if (c->groups > 1) {
+    memmove(dims + 1, dims, (size_t)rank * sizeof *dims);
+    dims[0] = c->groups;
+  }
+  f->weight = any_format(c->groups > 1 ? rank + 1 : rank, dims);
+  window_numbers(w, f->stride, f->dilation, f->begin, f->end);
+}
+
+struct conv_kernel {
+  library library;
+  pass forward, data, weight;
+  bool has_data, has_weight;
+  bool shared_dy; /* both backward passes want dy in one format: converted once */
+};
+
+static status forward_descriptor(const library *l, const conv_formats *f, dnnl_primitive_desc_t *pd) {
+  dnnl_convolution_desc_t d;
+  dnnl_status_t code = dnnl_dilated_convolution_forward_desc_init(
+      &d, dnnl_forward_training, dnnl_convolution_direct, &f->x, &f->weight, f->bias.ndims ? &f->bias : NULL,
+      &f->y, f->stride, f->dilation, f->begin, f->end);
+  return describe(l, code, &d, NULL, pd);
+}
+
+static status data_descriptor(const library *l, const conv_formats *f, const_dnnl_primitive_desc_t hint,
+                              dnnl_primitive_desc_t *pd) {
+  dnnl_convolution_desc_t d;
+  dnnl_status_t code = dnnl_dilated_convolution_backward_data_desc_init(
+      &d, dnnl_convolution_direct, &f->x, &f->weight, &f->y, f->stride, f->dilation, f->begin, f->end);
+  return describe(l, code, &d, hint, pd);
+}
+
+static status weight_descriptor(const library *l, const conv_formats *f, const_dnnl_primitive_desc_t hint,
+                                dnnl_primitive_desc_t *pd) {
+  dnnl_convolution_desc_t d;
+  dnnl_status_t code = dnnl_dilated_convolution_backward_weights_desc_init(
+      &d, dnnl_convolution_direct, &f->x, &f->weight, f->bias.ndims ? &f->bias : NULL, &f->y, f->stride,
+      f->dilation, f->begin, f->end);
+  return describe(l, code, &d, hint, pd);
+}
+
+/* dy comes first in both backward passes, so that its converted array has the same place in the scratch. */
+static const port_row forward_ports[] = {{DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0},
+                                         {DNNL_ARG_WEIGHTS, PORT_PACKED, dnnl_query_weights_md, 0},
+                                         {DNNL_ARG_BIAS, PORT_IN, dnnl_query_weights_md, 1},
+                                         {DNNL_ARG_DST, PORT_OUT, dnnl_query_dst_md, 0}};
+static const port_row data_ports[] = {{DNNL_ARG_DIFF_DST, PORT_IN, dnnl_query_diff_dst_md, 0},
+                                      {DNNL_ARG_WEIGHTS, PORT_PACKED, dnnl_query_weights_md, 0},
+                                      {DNNL_ARG_DIFF_SRC, PORT_OUT, dnnl_query_diff_src_md, 0}};
+static const port_row weight_ports[] = {{DNNL_ARG_DIFF_DST, PORT_IN, dnnl_query_diff_dst_md, 0},
+                                        {DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0},
+                                        {DNNL_ARG_DIFF_WEIGHTS, PORT_OUT, dnnl_query_diff_weights_md, 0},
+                                        {DNNL_ARG_DIFF_BIAS, PORT_OUT, dnnl_query_diff_weights_md, 1}};
+
+/* *complete: the library has all passes that were asked for. */
+static status conv_passes(conv_kernel *k, const conv_formats *f, bool *complete) {
+  status st = STATUS_OK;
+  const library *l = &k->library;
+  dnnl_primitive_desc_t forward = NULL, data = NULL, weight = NULL;
+  *complete = false;
+  TRY(forward_descriptor(l, f, &forward));
+  if (!forward) goto done;
+  if (k->has_data) TRY(data_descriptor(l, f, forward, &data));
+  if (k->has_weight) TRY(weight_descriptor(l, f, forward, &weight));
+  *complete = (data || !k->has_data) && (weight || !k->has_weight);
+  if (!*complete) goto done;
+  TRY(pass_new(&k->forward, l, forward, forward_ports, COUNT(forward_ports)));
+  if (data) TRY(pass_new(&k->data, l, data, data_ports, COUNT(data_ports)));
+  if (weight) TRY(pass_new(&k->weight, l, weight, weight_ports, COUNT(weight_ports)));
+  k->shared_dy = data && weight && same_format(&k->data.ports[0], &k->weight.ports[0]);
+done:
+  if (forward) dnnl_primitive_desc_destroy(forward);
+  if (data) dnnl_primitive_desc_destroy(data);
+  if (weight) dnnl_primitive_desc_destroy(weight);
+  return st;
+}
+
+void conv_kernel_free(conv_kernel **k) {
+  if (!*k) return;
+  pass_free(&(*k)->forward);
+  pass_free(&(*k)->data);
+  pass_free(&(*k)->weight);
+  library_close(&(*k)->library);
+  mem_free(*k);
+  *k = NULL;
+}
+
+status conv_kernel_new(conv_kernel **out, const convolution *c, bool bias, bool data, bool weight) {
+  status st = STATUS_OK;
+  conv_kernel *k = NULL;
+  conv_formats f;
+  bool complete = false;
+  TRY(mem_new(&k, 1, sizeof *k));
+  k->has_data = data;
+  k->has_weight = weight;
+  TRY(library_open(&k->library));
+  conv_describe(c, bias, &f);
+  TRY(conv_passes(k, &f, &complete));
+done:
+  if (k && !complete) conv_kernel_free(&k);
+  *out = k;
+  return st;
+}
+
+static size_t larger(size_t a, size_t b) {
+  return a > b ? a : b;
+}
+
+size_t conv_kernel_scratch_bytes(const conv_kernel *k) {
+  return larger(k->forward.scratch_bytes, larger(k->data.scratch_bytes, k->weight.scratch_bytes));
+}
+
+status conv_kernel_load(conv_kernel *k, const float *weight) {
+  status st = pass_pack(&k->forward, &k->library, DNNL_ARG_WEIGHTS, weight);
+  if (!st && k->has_data) st = pass_pack(&k->data, &k->library, DNNL_ARG_WEIGHTS, weight);
+  return st;
+}
+
+status conv_kernel_forward(conv_kernel *k, const float *x, const float *bias, float *y, void *scratch) {
+  status st = STATUS_OK;
+  const library *l = &k->library;
+  TRY(pass_place(&k->forward, l, DNNL_ARG_SRC, x, scratch));
+  TRY(pass_place(&k->forward, l, DNNL_ARG_BIAS, bias, scratch));
+  TRY(pass_place(&k->forward, l, DNNL_ARG_DST, y, scratch));
+  TRY(pass_run(&k->forward, l, 0, scratch));
+done:
+  return st;
+}
+
+status conv_kernel_backward(conv_kernel *k, const float *x, const float *dy, float *dx, float *dw, float *db,
+                            void *scratch) {
+  status st = STATUS_OK;
+  const library *l = &k->library;
+  if (dx) {
+    TRY(pass_place(&k->data, l, DNNL_ARG_DIFF_DST, dy, scratch));
+    TRY(pass_place(&k->data, l, DNNL_ARG_DIFF_SRC, dx, scratch));
+    TRY(pass_run(&k->data, l, 0, scratch));
+  }
+  if (dw) {
+    TRY(pass_place(&k->weight, l, DNNL_ARG_DIFF_DST, dy, scratch));
+    TRY(pass_place(&k->weight, l, DNNL_ARG_SRC, x, scratch));
+    TRY(pass_place(&k->weight, l, DNNL_ARG_DIFF_WEIGHTS, dw, scratch));
+    TRY(pass_place(&k->weight, l, DNNL_ARG_DIFF_BIAS, db, scratch));
+    TRY(pass_run(&k->weight, l, dx && k->shared_dy ? DNNL_ARG_DIFF_DST : 0, scratch));
+  }
+done:
+  return st;
+}
+
+struct pool_kernel {
+  library library;
+  pass forward, backward;
+  bool has_backward;
+  size_t saved_bytes;
+};
+
+static const port_row pool_forward_ports[] = {{DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0},
+                                              {DNNL_ARG_DST, PORT_OUT, dnnl_query_dst_md, 0},
+                                              {DNNL_ARG_WORKSPACE, PORT_OPAQUE, dnnl_query_workspace_md, 0}};
+static const port_row pool_backward_ports[] = {{DNNL_ARG_DIFF_DST, PORT_IN, dnnl_query_diff_dst_md, 0},
+                                               {DNNL_ARG_DIFF_SRC, PORT_OUT, dnnl_query_diff_src_md, 0},
+                                               {DNNL_ARG_WORKSPACE, PORT_OPAQUE, dnnl_query_workspace_md, 0}};
+
+static dnnl_alg_kind_t pool_algorithm(pool_kind kind) {
+  if (kind == POOL_MAX) return dnnl_pooling_max;
+  return kind == POOL_AVERAGE ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_avg_include_padding;
+}
+
+/* Both arrays stay row-major: the library's pooling reads that at the speed at which we could convert. */
+static status pool_passes(pool_kernel *k, pool_kind kind, const window *w, int64_t rows, int64_t channels) {
+  status st = STATUS_OK;
+  const library *l = &k->library;
+  dnnl_primitive_desc_t forward = NULL, backward = NULL;
+  dnnl_pooling_v2_desc_t d;
+  dnnl_status_t code;
+  dnnl_dims_t dims, stride, dilation, begin, end;
+  int rank = array_dims(w, rows, channels, w->in, dims);
+  dnnl_memory_desc_t x = plain_format(rank, dims);
+  array_dims(w, rows, channels, w->out, dims);
+  dnnl_memory_desc_t y = plain_format(rank, dims);
+  window_numbers(w, stride, dilation, begin, end);
+  array_dims(w, 0, 0, w->kernel, dims);
+  memmove(dims, dims + 2, (size_t)w->rank * sizeof *dims);
+  dnnl_prop_kind_t way = k->has_backward ? dnnl_forward_training : dnnl_forward_inference;
+  code = dnnl_pooling_v2_forward_desc_init(&d, way, pool_algorithm(kind), &x, &y, stride, dims, dilation,
+                                           begin, end);
+  TRY(describe(l, code, &d, NULL, &forward));
+  if (forward && k->has_backward) {
+    code = dnnl_pooling_v2_backward_desc_init(&d, pool_algorithm(kind), &x, &y, stride, dims, dilation, begin,
+                                              end);
+    TRY(describe(l, code, &d, forward, &backward));
+  }
+  if (!forward || (k->has_backward && !backward)) goto done;
+  TRY(pass_new(&k->forward, l, forward, pool_forward_ports, COUNT(pool_forward_ports)));
+  if (backward) TRY(pass_new(&k->backward, l, backward, pool_backward_ports, COUNT(pool_backward_ports)));
+  const dnnl_memory_desc_t *saved = dnnl_primitive_desc_query_md(forward, dnnl_query_workspace_md, 0);
+  k->saved_bytes = saved ? dnnl_memory_desc_get_size(saved) : 0;
+done:
+  if (forward) dnnl_primitive_desc_destroy(forward);
+  if (backward) dnnl_primitive_desc_destroy(backward);
+  return st;
+}
+
+void pool_kernel_free(pool_kernel **k) {
+  if (!*k) return;
+  pass_free(&(*k)->forward);
+  pass_free(&(*k)->backward);
+  library_close(&(*k)->library);
+  mem_free(*k);
+  *k = NULL;
+}
+
+status pool_kernel_new(pool_kernel **out, pool_kind kind, const window *w, int64_t rows, int64_t channels,
+                       bool backward) {
+  status st = STATUS_OK;
+  pool_kernel *k = NULL;
+  TRY(mem_new(&k, 1, sizeof *k));
+  k->has_backward = backward;
+  TRY(library_open(&k->library));
+  TRY(pool_passes(k, kind, w, rows, channels));
+done:
+  if (k && (st || !k->forward.primitive)) pool_kernel_free(&k);
+  *out = k;
+  return st;
+}
+
+size_t pool_kernel_scratch_bytes(const pool_kernel *k) {
+  return larger(k->forward.scratch_bytes, k->backward.scratch_bytes);
+}
+
+size_t pool_kernel_saved_bytes(const pool_kernel *k) {
+  return k->saved_bytes;
+}
+
+status pool_kernel_forward(pool_kernel *k, const float *x, float *y, void *saved, void *scratch) {
+  status st = STATUS_OK;
+  TRY(pass_place(&k->forward, &k->library, DNNL_ARG_SRC, x, scratch));
+  TRY(pass_place(&k->forward, &k->library, DNNL_ARG_DST, y, scratch));
+  TRY(pass_place(&k->forward, &k->library, DNNL_ARG_WORKSPACE, saved, scratch));
+  TRY(pass_run(&k->forward, &k->library, 0, scratch));
+done:
+  return st;
+}
+
+status pool_kernel_backward(pool_kernel *k, const float *dy, float *dx, const void *saved, void *scratch) {
+  status st = STATUS_OK;
+  TRY(pass_place(&k->backward, &k->library, DNNL_ARG_DIFF_DST, dy, scratch));
+  TRY(pass_place(&k->backward, &k->library, DNNL_ARG_DIFF_SRC, dx, scratch));
+  TRY(pass_place(&k->backward, &k->library, DNNL_ARG_WORKSPACE, saved, scratch));
+  TRY(pass_run(&k->backward, &k->library, 0, scratch));
+done:
+  return st;
+}

@@ -1,0 +1,49 @@
+/* Convolution and pooling on oneDNN. dnnl.c is the only file that includes the library's header.
+ *
+ * A kernel is made once for one shape and used by one thread at a time. What it needs while running (its
+ * arrays in the library's own formats, the library's workspace) lies in `scratch`, which the caller gives to
+ * every call: aligned to 64 bytes, not zeroed, nothing in it outlives a call. Arrays are row-major;
+ * conversion happens inside. */
+#ifndef MPISTILL_OPS_DNNL_H
+#define MPISTILL_OPS_DNNL_H
+
+#include "ops/reference.h"
+
+/* "oneDNN 2.6.0 AVX2" */
+const char *dnnl_description(void);
+
+typedef struct conv_kernel conv_kernel;
+
+/* *out becomes NULL (and the status OK) when the library has no kernel for this shape. data, weight: backward
+ * will be asked for these gradients; weight means those of weight and bias. Free with conv_kernel_free. */
+status conv_kernel_new(conv_kernel **out, const convolution *c, bool bias, bool data, bool weight);
+void conv_kernel_free(conv_kernel **k);
+size_t conv_kernel_scratch_bytes(const conv_kernel *k);
+
+/* Converts the weight once, for all calls until the next load. */
+status conv_kernel_load(conv_kernel *k, const float *weight);
+status conv_kernel_forward(conv_kernel *k, const float *x, const float *bias, float *y, void *scratch);
+/* Overwrites dx, dw and db; those may be NULL that were not asked for. dw and db are only made together (db:
+ * with bias). */
+status conv_kernel_backward(conv_kernel *k, const float *x, const float *dy, float *dx, float *dw, float *db,
+                            void *scratch);
+
+typedef enum pool_kind {
+  POOL_MAX,
+  POOL_AVERAGE,       /* over the taps inside the input */
+  POOL_AVERAGE_PADDED /* over all taps */
+} pool_kind;
+
+typedef struct pool_kernel pool_kernel;
+
+status pool_kernel_new(pool_kernel **out, pool_kind kind, const window *w, int64_t rows, int64_t channels,
+                       bool backward);
+void pool_kernel_free(pool_kernel **k);
+size_t pool_kernel_scratch_bytes(const pool_kernel *k);
+size_t pool_kernel_saved_bytes(const pool_kernel *k);
+
+/* saved: what backward needs from forward (the place of each maximum). */
+status pool_kernel_forward(pool_kernel *k, const float *x, float *y, void *saved, void *scratch);
+status pool_kernel_backward(pool_kernel *k, const float *dy, float *dx, const void *saved, void *scratch);
+
+#endif

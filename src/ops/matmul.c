@@ -1,0 +1,205 @@
+/* MatMul: numpy's matmul. Leading axes are a batch and broadcast; a vector on the left is a row, on the right
+ * a column, and the axis it lacked is left out of the result. */
+#include "ops/blas.h"
+#include "ops/reference.h"
+
+#include "base/mem.h"
+
+typedef struct matmul {
+  bool plain;
+  int64_t m, n, k, batch;
+  int64_t n_a, n_b;     /* matrices that A and B hold: fewer than batch where they are repeated */
+  int64_t *at_a, *at_b; /* [batch] which of them */
+} matmul;
+
+/* A vector becomes the matrix it stands for. */
+static void as_matrices(const step *s, shape *a, shape *b) {
+  *a = s->in[0]->shape;
+  *b = s->in[1]->shape;
+  if (a->rank == 1) *a = (shape){.rank = 2, .dims = {1, a->dims[0]}};
+  if (b->rank == 1) *b = (shape){.rank = 2, .dims = {b->dims[0], 1}};
+}
+
+static shape batch_of(const shape *matrices) {
+  shape batch = *matrices;
+  batch.rank -= 2;
+  return batch;
+}
+
+static status matmul_infer(step *s) {
+  const tensor *ta = s->in[0], *tb = s->in[1];
+  char text_a[128], text_b[128];
+  dtype t = ta->type;
+  if ((t != DTYPE_FLOAT && t != DTYPE_DOUBLE && t != DTYPE_INT32 && t != DTYPE_INT64) || tb->type != t) {
+    return step_error(s, "takes float, double, int32 or int64 for both inputs, got %s and %s", dtype_name(t),
+                      dtype_name(tb->type));
+  }
+  shape a, b, y;
+  as_matrices(s, &a, &b);
+  shape batch_a = batch_of(&a), batch_b = batch_of(&b);
+  if (a.rank < 2 || b.rank < 2 || a.dims[a.rank - 1] != b.dims[b.rank - 2] ||
+      !shape_broadcast(&batch_a, &batch_b, &y)) {
+    return step_error(s, "shapes %s and %s cannot be multiplied",
+                      shape_text(&ta->shape, text_a, sizeof text_a),
+                      shape_text(&tb->shape, text_b, sizeof text_b));
+  }
+  if (ta->shape.rank > 1) y.dims[y.rank++] = a.dims[a.rank - 2];
+  if (tb->shape.rank > 1) y.dims[y.rank++] = b.dims[b.rank - 1];
+  step_set_output(s, 0, t, &y);
+  return STATUS_OK;
+}
+
+/* Which matrix of `one` stands at each place of the batch. */
+static void places(const shape *one, const shape *batch, int64_t n, int64_t *at) {
+  int64_t steps[SHAPE_MAX_RANK];
+  shape_strides(one, batch, steps);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t rest = i;
+    at[i] = 0;
+    for (int axis = batch->rank - 1; axis >= 0; axis--) {
+      at[i] += rest % batch->dims[axis] * steps[axis];
+      rest /= batch->dims[axis];
+    }
+  }
+}
+
+static void matmul_release(step *s) {
+  matmul *m = s->state;
+  if (!m) return;
+  mem_free(m->at_a);
+  mem_free(m->at_b);
+  mem_free(m);
+  s->state = NULL;
+}
+
+static status matmul_prepare(step *s) {
+  status st = STATUS_OK;
+  matmul *m = NULL;
+  shape a, b, batch;
+  TRY(mem_new(&s->state, 1, sizeof *m));
+  m = s->state;
+  as_matrices(s, &a, &b);
+  shape batch_a = batch_of(&a), batch_b = batch_of(&b);
+  shape_broadcast(&batch_a, &batch_b, &batch);
+  m->m = a.dims[a.rank - 2];
+  m->k = a.dims[a.rank - 1];
+  m->n = b.dims[b.rank - 1];
+  m->batch = shape_count(&batch);
+  m->n_a = shape_count(&batch_a);
+  m->n_b = shape_count(&batch_b);
+  /* One B for all of A's matrices: they are the rows of one larger matrix. */
+  if (m->n_b == 1 && m->n_a == m->batch && blas_fits(m->m * m->batch, m->n, m->k)) {
+    m->m *= m->batch;
+    m->batch = m->n_a = 1;
+    batch_a = batch_b = batch = (shape){.rank = 0};
+  }
+  m->plain = s->reference || s->in[0]->type != DTYPE_FLOAT || !blas_fits(m->m, m->n, m->k);
+  TRY(mem_new(&m->at_a, (size_t)m->batch, sizeof *m->at_a));
+  TRY(mem_new(&m->at_b, (size_t)m->batch, sizeof *m->at_b));
+  places(&batch_a, &batch, m->batch, m->at_a);
+  places(&batch_b, &batch, m->batch, m->at_b);
+done:
+  if (st) matmul_release(s);
+  return st;
+}
+
+static status matmul_forward(step *s) {
+  const matmul *m = s->state;
+  size_t item = dtype_bytes(s->in[0]->type);
+  const product p = {.m = m->m,
+                     .n = m->n,
+                     .k = m->k,
+                     .a_row = m->k,
+                     .a_column = 1,
+                     .b_row = m->n,
+                     .b_column = 1,
+                     .y_row = m->n,
+                     .y_column = 1,
+                     .alpha = 1};
+  for (int64_t i = 0; i < m->batch; i++) {
+    const char *a = (const char *)s->in[0]->data + (size_t)(m->at_a[i] * m->m * m->k) * item;
+    const char *b = (const char *)s->in[1]->data + (size_t)(m->at_b[i] * m->k * m->n) * item;
+    char *y = (char *)s->out[0]->data + (size_t)(i * m->m * m->n) * item;
+    if (m->plain) {
+      product_reference(s->in[0]->type, &p, a, b, y);
+    } else {
+      blas_product(false, false, m->m, m->n, m->k, 1, (const float *)a, (const float *)b, 0, (float *)y);
+    }
+  }
+  return STATUS_OK;
+}
+
+/* dA = dy B' */
+static void backward_a(const matmul *m, const float *dy, const float *b, bool accumulate, float *da) {
+  if (m->plain) {
+    product p = {.m = m->m,
+                 .n = m->k,
+                 .k = m->n,
+                 .a_row = m->n,
+                 .a_column = 1,
+                 .b_row = 1,
+                 .b_column = m->n,
+                 .y_row = m->k,
+                 .y_column = 1,
+                 .alpha = 1,
+                 .accumulate = accumulate};
+    product_reference(DTYPE_FLOAT, &p, dy, b, da);
+  } else {
+    blas_product(false, true, m->m, m->k, m->n, 1, dy, b, accumulate, da);
+  }
+}
+
+/* dB = A' dy */
+static void backward_b(const matmul *m, const float *a, const float *dy, bool accumulate, float *db) {
+  if (m->plain) {
+    product p = {.m = m->k,
+                 .n = m->n,
+                 .k = m->m,
+                 .a_row = 1,
+                 .a_column = m->k,
+                 .b_row = m->n,
+                 .b_column = 1,
+                 .y_row = m->n,
+                 .y_column = 1,
+                 .alpha = 1,
+                 .accumulate = accumulate};
+    product_reference(DTYPE_FLOAT, &p, a, dy, db);
+  } else {
+    blas_product(true, false, m->k, m->n, m->m, 1, a, dy, accumulate, db);
+  }
+}
+
+/* A repeated matrix gets the sum over its places, in their order; an only one is overwritten at its only
+ * place. */
+static status matmul_backward(step *s) {
+  const matmul *m = s->state;
+  const float *a = s->in[0]->data, *b = s->in[1]->data, *dy = s->dout[0]->data;
+  bool sum_a = s->accumulate[0] || m->n_a < m->batch, sum_b = s->accumulate[1] || m->n_b < m->batch;
+  if (s->din[0] && sum_a && !s->accumulate[0]) {
+    memset(s->din[0]->data, 0, (size_t)(m->n_a * m->m * m->k) * sizeof(float));
+  }
+  if (s->din[1] && sum_b && !s->accumulate[1]) {
+    memset(s->din[1]->data, 0, (size_t)(m->n_b * m->k * m->n) * sizeof(float));
+  }
+  for (int64_t i = 0; i < m->batch; i++, dy += m->m * m->n) {
+    int64_t at_a = m->at_a[i] * m->m * m->k, at_b = m->at_b[i] * m->k * m->n;
+    if (s->din[0]) backward_a(m, dy, b + at_b, sum_a, (float *)s->din[0]->data + at_a);
+    if (s->din[1]) backward_b(m, a + at_a, dy, sum_b, (float *)s->din[1]->data + at_b);
+  }
+  return STATUS_OK;
+}
+
+const op op_MatMul = {.name = "MatMul",
+                      .domain = "",
+                      .since = 1,
+                      .min_inputs = 2,
+                      .max_inputs = 2,
+                      .max_outputs = 1,
+                      .attributes = (const char *const[]){NULL},
+                      .keeps = KEEP_IN0 | KEEP_IN1,
+                      .differentiable = 3,
+                      .infer = matmul_infer,
+                      .prepare = matmul_prepare,
+                      .forward = matmul_forward,
+                      .backward = matmul_backward,
+                      .release = matmul_release};

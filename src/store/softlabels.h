@@ -1,40 +1,45 @@
 /* Soft-label files: one per teacher, and the same for an ensemble.
  *
- *     /                      attributes: format="mpistill-softlabels", version=1, teacher, model_hash, dataset_hash, split, encoding,
- *                            block_rows, batch_rows; ensembles: method, teachers (names), weights, temperature
- *     /logits                [n, C(, ...)] float16 or float32, before any temperature     encoding = "dense"
- *     /topk/index            [n(, ...), K] int32    the K largest, largest first          encoding = "topk"
- *     /topk/logit            [n(, ...), K] float16 or float32
- *     /topk/rest             [n(, ...)] float32     log-sum-exp of all others
- *     /classes               [C] strings or int32 (optional)
- *     /blocks/done           [blocks] uint8         1: the block's rows are complete
- *     /blocks/checksum       [blocks] uint64        XXH3 of the block's bytes of every array, in the order listed here
+ *     /                      attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
+ * dataset_hash, split, encoding, block_rows, batch_rows; ensembles: method, teachers (names), weights,
+ * temperature /logits                [n, C(, ...)] float16 or float32, before any temperature     encoding =
+ * "dense" /topk/index            [n(, ...), K] int32    the K largest, largest first          encoding =
+ * "topk" /topk/logit            [n(, ...), K] float16 or float32 /topk/rest             [n(, ...)] float32
+ * log-sum-exp of all others /classes               [C] strings or int32 (optional) /blocks/done [blocks]
+ * uint8         1: the block's rows are complete /blocks/checksum       [blocks] uint64        XXH3 of the
+ * block's bytes of every array, in the order listed here
  *
- * Files are made whole first (metadata, early allocation, no fill, flush) under NAME.part; then any rank writes any block with raw
- * writes only; the last step flushes and renames. A file of another system needs format, version, split, encoding, dataset_hash and
- * /logits or /topk; without /blocks it counts as whole. */
+ * Files are made whole first (metadata, early allocation, no fill, flush) under NAME.part; then any rank
+ * writes any block with raw writes only; the last step reads all blocks back, flushes and renames. Whatever
+ * the number of ranks, the bytes are the same. Nothing orders a block's data, flag and checksum on the disk:
+ * what counts as done is what matches its checksum.
+ *
+ * A file of another system needs format, version, split, encoding, dataset_hash (dataset.h says how it is
+ * computed) and /logits or /topk; without /blocks it counts as whole. Its numbers may be float64 and its
+ * indices int64; it may be chunked and compressed. A top-k file needs n_classes or /classes. Other objects in
+ * it are left alone. */
 #ifndef MPISTILL_STORE_SOFTLABELS_H
 #define MPISTILL_STORE_SOFTLABELS_H
 
 #include "store/dataset.h"
 
 typedef struct softlabels_header {
-  char *teacher;         /* name; "ensemble" for one */
-  char *model_hash;      /* "" when unknown */
-  char *dataset_hash;    /* "" when the file has none */
+  char *teacher;      /* name; "ensemble" for one */
+  char *model_hash;   /* "" when unknown */
+  char *dataset_hash; /* "" when the file has none */
   char *split;
-  element type;          /* of logits: FLOAT16 or FLOAT32 */
-  int rank;              /* of /logits: 2 for [n, C] */
+  element type;                 /* of logits: FLOAT16 or FLOAT32 */
+  int rank;                     /* of /logits: 2 for [n, C] */
   int64_t dims[ARRAY_MAX_RANK]; /* [n, C(, ...)] whatever the encoding */
-  int64_t top_k;         /* 0: dense */
-  int64_t block_rows;    /* rows a block (the last may have fewer) */
-  int64_t batch_rows;    /* rows a forward pass */
-  char *method;          /* "" for a teacher's own file */
-  int n_teachers;        /* ensemble: */
+  int64_t top_k;                /* 0: dense */
+  int64_t block_rows;           /* rows a block (the last may have fewer) */
+  int64_t batch_rows;           /* rows a forward pass */
+  char *method;                 /* "" for a teacher's own file */
+  int n_teachers;               /* ensemble: */
   char **teachers;
   double *weights;
-  double temperature;    /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
-  int n_classes;         /* /classes; 0: the dataset's */
+  double temperature; /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
+  int n_classes;      /* /classes; 0: the dataset's */
   char **classes;
 } softlabels_header;
 
@@ -42,38 +47,45 @@ void softlabels_header_clear(softlabels_header *h);
 
 typedef struct softlabels softlabels;
 
-/* Collective. Makes PATH.part complete with its metadata. With `resume`, an existing PATH.part whose header equals h is opened instead, and every block marked
- * done is verified by its checksum (shared among the ranks); done[] (owned by the object, softlabels_done) tells which remain. */
-status softlabels_create(softlabels **out, comm *c, const char *path, const softlabels_header *h, bool resume);
+/* Collective. Makes PATH.part complete with its metadata. With `resume`, an existing PATH.part whose header
+ * equals h is opened instead, and every block marked done is verified by its checksum (shared among the
+ * ranks); done[] (owned by the object, softlabels_done) tells which remain. */
+status softlabels_create(softlabels **out, comm *c, const char *path, const softlabels_header *h,
+                         bool resume);
 const unsigned char *softlabels_done(const softlabels *s); /* [n_blocks] */
 
-/* Local. Writes one block: logits [rows_of_block, C, ...] float. Converts to the file's type, or takes the top k (ties: the lower class
- * first); marks it done. STATUS_BAD_INPUT naming teacher, row and class for NaN or infinity, and for values too large for float16 ("--dtype
- * float32"). */
+/* Local. Writes one block: logits [rows_of_block, C, ...] float. Converts to the file's type, or takes the
+ * top k (ties: the lower class first); marks it done. STATUS_BAD_INPUT naming teacher, row and class for NaN
+ * or infinity, and for values too large for float16 ("--dtype float32"). */
 status softlabels_write(softlabels *s, int64_t block, const float *logits);
 
-/* Collective. Flushes to disk and renames PATH.part to PATH; every rank says with `mine` whether it succeeded. On failure PATH.part stays. */
+/* Collective. Flushes to disk and renames PATH.part to PATH; every rank says with `mine` whether it
+ * succeeded. On failure PATH.part stays. */
 status softlabels_finish(softlabels *s, status mine);
 
 /* Collective. Opens PATH for reading and checks what the headers show. */
 status softlabels_open(softlabels **out, comm *c, const char *path);
-void softlabels_close(softlabels **s);
+void softlabels_close(softlabels **s); /* collective */
 const softlabels_header *softlabels_get(const softlabels *s);
 const char *softlabels_path(const softlabels *s);
 int64_t softlabels_n_blocks(const softlabels *s);
 
-/* STATUS_BAD_INPUT unless the file belongs to that split of that dataset (hash, split, rows). trust_rows: a missing hash is accepted. */
+/* Collective. STATUS_BAD_INPUT unless the file belongs to that split of that dataset (hash, split, rows).
+ * trust_rows: a missing hash is accepted. */
 status softlabels_match(const softlabels *s, dataset *d, const split *sp, bool trust_rows);
 
-/* Local. Rows [from, from + n) as float logits [n, C, ...]. Top-k files: the rest's mass is spread evenly over the other classes
- * (rest - log(C - K) each), exact for k = C. STATUS_BAD_INPUT naming file, row and class for NaN or infinity. */
+/* Local. Rows [from, from + n) as float logits [n, C, ...]. Top-k files: the rest's mass is spread evenly
+ * over the other classes (rest - log(C - K) each), exact for k = C. STATUS_BAD_INPUT naming file, row and
+ * class for NaN or infinity. */
 status softlabels_read(softlabels *s, int64_t from, int64_t n, float *out);
 
-/* Collective. All rows in memory shared by the node (or on demand), for training; softlabels_rows then gives any rows, from any thread. */
+/* Collective. All rows in memory shared by the node (or on demand), for training; softlabels_rows then gives
+ * any rows, from any thread. */
 status softlabels_load(softlabels *s, size_t memory_limit);
 status softlabels_rows(softlabels *s, const int64_t *ids, int64_t n, float *out);
 
-/* Collective. Reads everything and checks the checksums: STATUS_BAD_INPUT naming the blocks that do not match. */
+/* Collective. Reads everything and checks the checksums: STATUS_BAD_INPUT naming the blocks that do not
+ * match. */
 status softlabels_verify(softlabels *s);
 
 #endif

@@ -1,0 +1,61 @@
+/* What the files of softlabels_*.c share. */
+#ifndef MPISTILL_STORE_SOFTLABELS_PRIVATE_H
+#define MPISTILL_STORE_SOFTLABELS_PRIVATE_H
+
+#include "store/column.h"
+#include "store/softlabels.h"
+#include "store/wire.h"
+
+/* The arrays that hold the logits: /logits, or those of /topk. A block's checksum runs over them in this
+ * order. */
+enum { PART_LOGITS = 0, PART_INDEX = 0, PART_LOGIT = 1, PART_REST = 2, PARTS_MAX = 3 };
+typedef struct part {
+  const char *object;
+  int type, rank;
+  int64_t dims[ARRAY_MAX_RANK];
+  size_t row_bytes;
+} part;
+
+typedef struct softlabels_raw { /* this rank's handle for writing blocks, opened with its first one */
+  hid_t file;
+  h5_array parts[PARTS_MAX], done, checksum;
+  unsigned char *bytes; /* of one block */
+} softlabels_raw;
+
+struct softlabels {
+  comm *c; /* borrowed */
+  char *path, *part_path;
+  softlabels_header h;
+  int64_t classes, positions; /* C, and the product of the dimensions behind it */
+  int n_parts;
+  part parts[PARTS_MAX];
+  int n_blocks;
+  bool has_blocks;
+  unsigned char *done;       /* [n_blocks] when has_blocks */
+  column columns[PARTS_MAX]; /* reading */
+  softlabels_raw raw;        /* writing */
+};
+
+enum { BLOCK_MISSING, BLOCK_GOOD, BLOCK_BAD };
+
+/* softlabels_header.c */
+status softlabels_fetch(softlabels *s, comm *c,
+                        const char *path); /* collective; what the headers show into s */
+status softlabels_layout(softlabels *s);   /* parts and blocks from s->h */
+status softlabels_header_copy(softlabels_header *to, const softlabels_header *from);
+status softlabels_header_write(hid_t file, const char *path, const softlabels *s);
+status softlabels_header_same(const char *path, const softlabels_header *begun, const softlabels_header *now);
+
+/* softlabels_verify.c: collective; states[n_blocks], the same on all ranks, of what is in the file at path.
+ */
+status softlabels_states(softlabels *s, const char *path, int64_t *states);
+/* "3, 7, 9, ..." */
+void softlabels_list(const softlabels *s, const int64_t *states, int64_t state, char *text, size_t room);
+int64_t softlabels_count(const softlabels *s, const int64_t *states, int64_t state);
+
+static inline int64_t softlabels_block_rows(const softlabels *s, int64_t block) {
+  int64_t left = s->h.dims[0] - block * s->h.block_rows;
+  return left < s->h.block_rows ? left : s->h.block_rows;
+}
+
+#endif

@@ -83,6 +83,17 @@ done:
   return st;
 }
 
+/* numpy has no bfloat16: the data of such inputs and outputs is stored as uint16. */
+static void restore_bfloat16(tensors *t, Onnx__ValueInfoProto *const *declared, size_t n) {
+  for (int i = 0; i < t->n && (size_t)i < n; i++) {
+    const Onnx__TypeProto *type = declared[i]->type;
+    if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) continue;
+    bool is_bfloat16 = type->tensor_type->elem_type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
+    if (is_bfloat16 && t->item[i]->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__UINT16)
+      t->item[i]->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16;
+  }
+}
+
 static bool is_close(double got, double expected) {
   if (isnan(expected) || isnan(got)) return isnan(expected) && isnan(got);
   if (isinf(expected) || isinf(got)) return got == expected;
@@ -201,6 +212,8 @@ static status try_data_set(const char *path, const char *folder, const Onnx__Mod
   bool planned = false;
   TRY(tensors_read(&inputs, folder, "input"));
   TRY(tensors_read(&outputs, folder, "output"));
+  restore_bfloat16(&inputs, proto->graph->input, proto->graph->n_input);
+  restore_bfloat16(&outputs, proto->graph->output, proto->graph->n_output);
   for (int f = FEED_ALL; f < N_FEEDINGS && !planned; f++) {
     model *m = NULL;
     *how = f;

@@ -193,10 +193,11 @@ static void join_forward(const layout *l, int i) {
   join(l, in, out);
 }
 
-/* Only where din[0] is all that is asked for: an operator with more gradients may read dout[0] again. */
+/* Only where din[0] is all that is asked for: an operator with more gradients may read dout[0] again. A
+ * gradient that holds a part already was born earlier, so it takes over nothing. */
 static void join_backward(const layout *l, int i) {
   const step *s = &l->p->steps[i];
-  if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->din[0] || s->accumulate[0] || !s->dout[0]) return;
+  if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->din[0] || !s->dout[0]) return;
   for (int j = 1; j < s->n_in; j++)
     if (s->din[j]) return;
   int in = gradient_span(l, s->node->inputs[0]), out = gradient_span(l, s->node->outputs[0]);

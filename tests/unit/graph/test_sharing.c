@@ -200,7 +200,7 @@ static int pick(const int *values, int n) {
 
 /* One more node that reads what is there. `smooth`: only such as a finite difference can follow. */
 static void grow(random_graph *r, int i, bool smooth) {
-  char name[16], second[16];
+  char name[16], second[32];
   snprintf(name, sizeof name, "n%d", i);
   snprintf(second, sizeof second, "n%d.second", i);
   bool flat = draw(2);
@@ -209,7 +209,7 @@ static void grow(random_graph *r, int i, bool smooth) {
   switch (draw(8)) {
   case 0:
   case 1:
-    list[(*n)++] = apply(r->g, &add_op, name, a, b);
+    list[(*n)++] = apply(r->g, draw(2) ? &add_op : &mix_op, name, a, b);
     break;
   case 2:
     list[(*n)++] = apply(r->g, &mul_op, name, apply(r->g, &tanh_op, second, a, -1), b);

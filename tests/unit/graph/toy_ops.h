@@ -59,6 +59,30 @@ static const op add_op = {.name = "Add",
                           .forward = add_forward,
                           .backward = add_backward};
 
+/* out = a / 2 + 2 b: reads dout[0] again when din[0] is written. */
+static inline status mix_forward(step *s) {
+  for (int64_t i = 0; i < count(s->out[0]); i++)
+    floats(s->out[0])[i] = floats(s->in[0])[i] / 2 + 2 * floats(s->in[1])[i];
+  return STATUS_OK;
+}
+
+static inline status mix_backward(step *s) {
+  for (int k = 0; k < 2; k++)
+    for (int64_t i = 0; s->din[k] && i < count(s->din[k]); i++)
+      give(s, k, i, floats(s->dout[0])[i] * (k ? 2.0f : 0.5f));
+  return STATUS_OK;
+}
+
+static const op mix_op = {.name = "Mix",
+                          .min_inputs = 2,
+                          .max_inputs = 2,
+                          .max_outputs = 1,
+                          .flags = OP_IN_PLACE,
+                          .differentiable = 3,
+                          .infer = infer_same,
+                          .forward = mix_forward,
+                          .backward = mix_backward};
+
 /* out = a * b */
 static inline status mul_forward(step *s) {
   for (int64_t i = 0; i < count(s->out[0]); i++)

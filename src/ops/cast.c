@@ -1,30 +1,13 @@
 /* Cast: numbers of one type as another. To integers the fraction is cut off. */
 #include "ops/support.h"
 
-#include "base/half.h"
-
-/* The numbers of TensorProto.DataType. */
+/* The numbers of TensorProto.DataType. Halves and doubles of a file are floats in the engine, so these are,
+ * too. */
 static dtype dtype_of_onnx(int64_t number) {
-  switch (number) {
-  case 1:
-    return DTYPE_FLOAT;
-  case 2:
-    return DTYPE_UINT8;
-  case 3:
-    return DTYPE_INT8;
-  case 6:
-    return DTYPE_INT32;
-  case 7:
-    return DTYPE_INT64;
-  case 9:
-    return DTYPE_BOOL;
-  case 10:
-    return DTYPE_FLOAT16;
-  case 11:
-    return DTYPE_DOUBLE;
-  default:
-    return DTYPE_NONE;
-  }
+  static const dtype types[] = {[1] = DTYPE_FLOAT, [2] = DTYPE_UINT8, [3] = DTYPE_INT8,   [6] = DTYPE_INT32,
+                                [7] = DTYPE_INT64, [9] = DTYPE_BOOL,  [10] = DTYPE_FLOAT, [11] = DTYPE_FLOAT};
+  const int64_t n = sizeof types / sizeof types[0];
+  return number >= 0 && number < n ? types[number] : DTYPE_NONE;
 }
 
 static status cast_infer(step *s) {
@@ -41,9 +24,7 @@ static status cast_forward(step *s) {
   tensor *y = s->out[0];
   const int64_t n = tensor_count(x);
   if (x->type == y->type) return view_forward(s);
-  if (x->type == DTYPE_FLOAT16 && y->type == DTYPE_FLOAT) {
-    half_to_float(x->data, y->data, (size_t)n);
-  } else if (dtype_is_integer(x->type)) {
+  if (dtype_is_integer(x->type)) {
     for (int64_t i = 0; i < n; i++) element_set_int(y, i, tensor_int(x, i));
   } else {
     for (int64_t i = 0; i < n; i++) element_set_real(y, i, tensor_real(x, i));

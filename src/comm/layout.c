@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { SLICE = 16, LEAST_WAVE = 8 };
+enum { LINE_FLOATS = 16, LEAST_WAVE = 8 };
 
 /* The end of the range that begins at `from`. Within what keeps every later rank at `most` shards or fewer,
  * and above none, the cut that lies highest in the tree. */
@@ -154,7 +154,7 @@ status layout_new(layout **out, comm *c, int n_shards, size_t n_floats, int thre
   l->n_shards = n_shards;
   l->size = c->size;
   l->n_floats = n_floats;
-  l->stride = (n_floats + SLICE - 1) / SLICE * SLICE;
+  l->stride = (n_floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
   l->wave = LEAST_WAVE;
   for (int i = 0; i < c->size; i++) {
     l->members[i] = (member){.rank = i, .leader = all[i].leader};
@@ -188,10 +188,10 @@ const team *layout_my_team(const layout *l) {
 }
 
 void layout_slice(const layout *l, int position, size_t *begin, size_t *end) {
-  size_t lines = l->stride / SLICE, n = (size_t)l->size, i = (size_t)position;
-  *begin = lines / n * i + (lines % n < i ? lines % n : i);
-  *end = (*begin + lines / n + (i < lines % n)) * SLICE;
-  *begin *= SLICE;
+  size_t pieces = (l->n_floats + REDUCE_SLICE - 1) / REDUCE_SLICE, n = (size_t)l->size, i = (size_t)position;
+  *begin = pieces / n * i + (pieces % n < i ? pieces % n : i);
+  *end = (*begin + pieces / n + (i < pieces % n)) * REDUCE_SLICE;
+  *begin *= REDUCE_SLICE;
   if (*begin > l->n_floats) *begin = l->n_floats;
   if (*end > l->n_floats) *end = l->n_floats;
 }

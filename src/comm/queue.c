@@ -31,6 +31,7 @@ struct queue {
   int *worker;             /* [size] the group of each rank, -1: none yet */
   unsigned char *finished; /* the done flags of all groups, ours */
   int n_done;              /* ranks that have said DONE */
+  int64_t n_taken;
   bool stopped;
 
   /* other ranks */
@@ -107,7 +108,12 @@ static answer take(queue *q, int rank) {
   group *g = &q->groups[at];
   while (g->done[g->next]) g->next++;
   g->n_left--;
+  q->n_taken++;
   return (answer){at, g->next++};
+}
+
+int64_t queue_taken(const queue *q) {
+  return q->n_taken;
 }
 
 /* Asks for the next item; the answer arrives while the rank works on the last. */

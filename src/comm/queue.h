@@ -21,6 +21,9 @@ void queue_free(queue **q); /* collective */
  * *group = -1 when nothing is left. A rank stays in its group while that has items. */
 status queue_next(queue *q, int *group, int64_t *item);
 
+/* Rank 0: the number of items handed out so far; 0 on other ranks. */
+int64_t queue_taken(const queue *q);
+
 /* Local. Rank 0: answers what others have asked, without waiting; call it between micro-batches. Nothing on
  * other ranks. */
 status queue_serve(queue *q);

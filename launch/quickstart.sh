@@ -1,0 +1,42 @@
+#!/bin/bash
+# The main job, small: three different teachers become one student on the embedded digits, on 2 ranks. Run by `make quickstart`.
+# RANKS=N sets the number of ranks (the results stay the same), OUTPUT the folder.
+set -eu
+cd "$(dirname "$0")/.."
+mpistill=${MPISTILL:-build/mpistill}
+out=${OUTPUT:-build/quickstart}
+data=datasets/digits.h5
+if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+export OMP_NUM_THREADS=1
+run() { "${MPIRUN:-mpirun}" --oversubscribe -n "${RANKS:-2}" "$mpistill" "$@"; }
+mkdir -p "$out"
+
+echo '== three teachers, each trained on the labels'
+"$mpistill" create mlp --layers 64,256,256,10 --dropout 0.3 --seed 1 --output "$out/wide-untrained.onnx" --force
+"$mpistill" create cnn --input 1x8x8 --channels 32,64 --hidden 128 --classes 10 --seed 2 --output "$out/conv-untrained.onnx" --force
+"$mpistill" create resnet --depth 8 --input 1x8x8 --classes 10 --seed 3 --output "$out/resnet-untrained.onnx" --force
+for teacher in wide conv resnet; do
+  run train --model "$out/$teacher-untrained.onnx" --dataset $data --epochs 30 --batch 64 --weight-decay 5e-4 --quiet \
+    --output "$out/$teacher.onnx"
+done
+
+cat >"$out/recipe.yaml" <<'RECIPE'
+dataset: ../../datasets/digits.h5
+output: run
+seed: 1
+teachers:
+  - {name: wide, model: wide.onnx}
+  - {name: conv, model: conv.onnx}
+  - {name: resnet, model: resnet.onnx}
+student: {create: mlp, layers: [64, 16, 10]}
+baseline: true
+distill:
+  losses:
+    - {kind: kd, weight: 0.9, temperature: 4}
+    - {kind: cross-entropy, weight: 0.1}
+  epochs: 60
+  batch: 64
+RECIPE
+
+echo '== their soft labels, the ensemble, and a student of 1,210 parameters'
+run run "$out/recipe.yaml" --quiet

@@ -200,6 +200,12 @@ static void set_flag_value(const flag_place *f, const char *text, const char *wh
     option_set_text(f->row, f->field, text, where, "", p);
 }
 
+/* After an unknown option: what follows is most likely its value, and would be a second complaint about the
+ * same slip. */
+static bool value_follows(int argc, char *const *argv) {
+  return argc > 1 && argv[1][0] != '-';
+}
+
 /* One flag at argv[0]; returns how many arguments it took. */
 static int parse_flag(const option *rows, void *config, int argc, char *const *argv, options_seen *seen,
                       problems *p) {
@@ -214,8 +220,7 @@ static int parse_flag(const option *rows, void *config, int argc, char *const *a
     nearest_start(&near, name);
     try_flags(rows, &near);
     problems_add(p, "unknown option '--%s'%s", name, nearest_hint(&near, "--", hint));
-    /* What follows is most likely its value: it would be a second complaint about the same slip. */
-    return !equals && argc > 1 && strncmp(argv[1], "--", 2) ? 2 : 1;
+    return !equals && value_follows(argc, argv) ? 2 : 1;
   }
   if (equals) {
     set_flag_value(&place, equals + 1, where, seen, p);
@@ -252,11 +257,11 @@ status options_parse(const option *rows, void *config, int argc, char *const *ar
       i++;
     } else if (flags && !strncmp(text, "--", 2)) {
       i += parse_flag(rows, config, argc - i, argv + i, seen, &p);
+    } else if (flags && text[0] == '-' && text[1]) {
+      problems_add(&p, "unknown option '%s': options start with '--'", text);
+      i += value_follows(argc - i, argv + i) ? 2 : 1;
     } else {
-      if (flags && text[0] == '-' && text[1])
-        problems_add(&p, "unknown option '%s': options start with '--'", text);
-      else
-        add_positional(positional, text, &p);
+      add_positional(positional, text, &p);
       i++;
     }
   }

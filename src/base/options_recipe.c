@@ -162,7 +162,7 @@ static bool check_scalar(const option *row, const tree *value, const char *where
   if (value->kind == TREE_BAD) return false;
   if (value->kind == TREE_SCALAR && !nothing && (text || !value->quoted)) return true;
   problems_add(p, "%s: %s was expected, found %s", where, wanted,
-               nothing ? "nothing" : tree_kind_name(value));
+               nothing ? "nothing" : yaml_kind_name(value));
   return false;
 }
 
@@ -194,7 +194,7 @@ static void apply_item(const target *t, const option *row, void *item, const tre
   if (value->kind != TREE_MAP) {
     name_place(t, value, path, where);
     if (value->kind != TREE_BAD)
-      problems_add(t->p, "%s: a mapping was expected, found %s", where, tree_kind_name(value));
+      problems_add(t->p, "%s: a mapping was expected, found %s", where, yaml_kind_name(value));
     return;
   }
   apply_map(&inner, "", value);
@@ -230,7 +230,7 @@ static void apply_value(const target *t, const key_place *k, const tree *value, 
   if (value->kind == TREE_BAD) return;
   if (list || items) {
     if (value->kind != TREE_LIST)
-      problems_add(t->p, "%s: a sequence was expected, found %s", where, tree_kind_name(value));
+      problems_add(t->p, "%s: a sequence was expected, found %s", where, yaml_kind_name(value));
     else if (items)
       apply_items(t, k, value, path);
     else
@@ -256,7 +256,7 @@ static void apply(const target *t, const char *path, const tree *key, const tree
     apply_map(t, section, value);
   } else if (value->kind != TREE_BAD) {
     name_place(t, key, path, where);
-    problems_add(t->p, "%s: a mapping was expected, found %s", where, tree_kind_name(value));
+    problems_add(t->p, "%s: a mapping was expected, found %s", where, yaml_kind_name(value));
   }
 }
 
@@ -288,14 +288,14 @@ static status apply_setting(const target *t, const char *setting) {
   }
   snprintf(key, sizeof key, "%.*s", (int)n, setting);
   snprintf(where, sizeof where, "--set %s: ", key);
-  TRY(tree_read(&value, equals + 1, strlen(equals + 1), where, t->p));
+  TRY(yaml_read(&value, equals + 1, strlen(equals + 1), where, t->p));
   if (!value) goto done;
   target inner = *t;
   inner.set = key;
   inner.folder = "";
   apply(&inner, key, &name, value);
 done:
-  tree_free(&value);
+  yaml_free(&value);
   return st;
 }
 
@@ -308,15 +308,15 @@ status options_recipe(const option *rows, void *config, const char *name, const 
   char headline[512];
   target t = {
       .rows = rows, .config = config, .label = "", .folder = folder, .p = &p, .seen = seen ? seen : &own};
-  TRY(tree_read(&root, text, n, "", &p));
+  TRY(yaml_read(&root, text, n, "", &p));
   if (root && root->kind == TREE_MAP)
     apply_map(&t, "", root);
   else if (root && root->kind != TREE_BAD)
-    problems_add(&p, "line 1: a mapping was expected, found %s", tree_kind_name(root));
+    problems_add(&p, "line 1: a mapping was expected, found %s", yaml_kind_name(root));
   for (size_t i = 0; set && i < set->n; i++) TRY(apply_setting(&t, set->items[i]));
   if (root) options_require(rows, config, false, "", t.seen, &p);
 done:
-  tree_free(&root);
+  yaml_free(&root);
   options_seen_free(&own);
   snprintf(headline, sizeof headline, "%s: cannot be followed:", name);
   if (st) p.memory = st;

@@ -160,7 +160,7 @@ static void clear(tree *t) {
   mem_free(t->items);
 }
 
-status tree_read(tree **out, const char *text, size_t n, const char *where, problems *p) {
+status yaml_read(tree **out, const char *text, size_t n, const char *where, problems *p) {
   status st = STATUS_OK;
   reader r = {.where = where, .p = p};
   tree *root = NULL;
@@ -176,19 +176,19 @@ status tree_read(tree **out, const char *text, size_t n, const char *where, prob
     root = NULL;
   }
 done:
-  tree_free(&root);
+  yaml_free(&root);
   yaml_event_delete(&r.event);
   yaml_parser_delete(&r.parser);
   return st;
 }
 
-void tree_free(tree **t) {
+void yaml_free(tree **t) {
   if (*t) clear(*t);
   mem_free(*t);
   *t = NULL;
 }
 
-const char *tree_kind_name(const tree *t) {
+const char *yaml_kind_name(const tree *t) {
   switch (t->kind) {
   case TREE_LIST:
     return "a sequence";

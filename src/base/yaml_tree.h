@@ -28,10 +28,10 @@ typedef struct tree {
 /* Local. Parses one document. Everything wrong is added to p with line and column (after `where`, "" for
  * none): bad syntax, several documents, duplicate keys, anchors, aliases, tags, keys that are not scalars,
  * depth over 16. STATUS_FAILED without memory. *out is NULL when there is nothing to go on with. */
-status tree_read(tree **out, const char *text, size_t n, const char *where, problems *p);
-void tree_free(tree **t);
+status yaml_read(tree **out, const char *text, size_t n, const char *where, problems *p);
+void yaml_free(tree **t);
 
 /* "text 'x'", "a number or word", "a sequence", "a mapping": what a message says was found. */
-const char *tree_kind_name(const tree *t);
+const char *yaml_kind_name(const tree *t);
 
 #endif

@@ -123,8 +123,21 @@ static status pow_forward(step *s) {
   product(s->out[0]->data, x->data, 1, x->data, 1, n);
   return STATUS_OK;
 }
+/* Exponents may be integers: their floats go to scratch. */
+static status pow_prepare(step *s) {
+  if (s->in[1]->type != DTYPE_FLOAT) s->scratch_bytes = (size_t)tensor_count(s->in[1]) * sizeof(float);
+  return STATUS_OK;
+}
+
 static status pow_backward(step *s) {
-  return binary_backward(s, &pow_kernel);
+  if (s->in[1]->type == DTYPE_FLOAT) return binary_backward(s, &pow_kernel);
+  tensor exponent = {.type = DTYPE_FLOAT, .shape = s->in[1]->shape, .data = s->scratch};
+  const int64_t n = tensor_count(&exponent);
+  for (int64_t i = 0; i < n; i++) element_set_real(&exponent, i, tensor_real(s->in[1], i));
+  tensor *in[] = {s->in[0], &exponent};
+  step with_floats = *s;
+  with_floats.in = in;
+  return binary_backward(&with_floats, &pow_kernel);
 }
 
 static status prelu_infer(step *s) {
@@ -157,8 +170,8 @@ TWO_INPUTS(Mul, 7, infer_same_types, mul_forward, BOTH, .flags = OP_IN_PLACE, .b
            .keeps = KEEP_IN0 | KEEP_IN1);
 TWO_INPUTS(Div, 7, infer_same_types, div_forward, BOTH, .flags = OP_IN_PLACE, .backward = div_backward,
            .keeps = KEEP_IN0 | KEEP_IN1);
-TWO_INPUTS(Pow, 7, pow_infer, pow_forward, BOTH, .flags = OP_IN_PLACE, .backward = pow_backward,
-           .keeps = KEEP_IN0 | KEEP_IN1);
+TWO_INPUTS(Pow, 7, pow_infer, pow_forward, BOTH, .flags = OP_IN_PLACE, .prepare = pow_prepare,
+           .backward = pow_backward, .keeps = KEEP_IN0 | KEEP_IN1);
 TWO_INPUTS(PRelu, 7, prelu_infer, prelu_forward, BOTH, .flags = OP_IN_PLACE, .backward = prelu_backward,
            .keeps = KEEP_IN0 | KEEP_IN1);
 

@@ -1,15 +1,15 @@
-/* A model: values (edges) and nodes (operators), as an ONNX file gives them. Immutable once graph_finish succeeded,
- * so any number of plans on any number of threads share one graph.
+/* A model: values (edges) and nodes (operators), as an ONNX file gives them. Immutable once graph_finish
+ * succeeded, so any number of plans on any number of threads share one graph.
  *
  *     graph *g;
  *     graph_new(&g);
  *     int x = ..., w = ..., y = ...;
- *     graph_add_input(g, "image", DTYPE_FLOAT, &shape_x, &x);           // dims[0] = -1: rows
- *     graph_add_constant(g, "fc.weight", true, tensor_w, &w);           // takes tensor_w; true: from an initializer
+ *     graph_add_input(g, "image", DTYPE_FLOAT, &shape_x, &x);    // dims[0] = -1: rows
+ *     graph_add_constant(g, "fc.weight", true, tensor_w, &w);    // takes tensor_w; true: an initializer
  *     graph_add_value(g, "logits", &y);
- *     graph_add_node(g, "fc", op_find("", "Gemm", 13), (int[]){x, w}, 2, (int[]){y}, 1, attributes, n_attributes);
+ *     graph_add_node(g, "fc", op_find("", "Gemm", 13), 13, (int[]){x, w}, 2, &y, 1, attributes, n);
  *     graph_add_output(g, y);
- *     graph_finish(g);                                                  // order, parameters, checks
+ *     graph_finish(g);                                           // order, parameters, checks
  *
  * The op pointers come from whoever builds the graph (src/onnx), so this layer knows no operator. */
 #ifndef MPISTILL_GRAPH_GRAPH_H
@@ -24,19 +24,20 @@ typedef enum value_kind {
   VALUE_INPUT,        /* given for every batch */
   VALUE_CONSTANT,     /* fixed data */
   VALUE_PARAMETER,    /* float initializer that training may change; data lives in the parameter block */
-  VALUE_STATISTIC     /* float initializer that training replaces by running batch statistics; in the block as well */
+  VALUE_STATISTIC     /* float initializer that training replaces by running batch statistics; in the block as
+                         well */
 } value_kind;
 
 typedef struct value {
   char *name;
   value_kind kind;
   dtype type;
-  shape shape;       /* inputs and constants: known; computed: filled by each plan, not here */
-  tensor *constant;  /* CONSTANT, PARAMETER, STATISTIC: the data of the file, owned */
-  bool initializer;  /* an initializer of the file: becomes a parameter if a gradient reaches it */
-  int64_t offset;    /* PARAMETER, STATISTIC: first float of it in the parameter block */
-  int producer;      /* node index, -1 if none */
-  int n_uses;        /* node inputs and graph outputs that read it */
+  shape shape;      /* inputs and constants: known; computed: filled by each plan, not here */
+  tensor *constant; /* CONSTANT, PARAMETER, STATISTIC: the data of the file, owned */
+  bool initializer; /* an initializer of the file: becomes a parameter if a gradient reaches it */
+  int64_t offset;   /* PARAMETER, STATISTIC: first float of it in the parameter block */
+  int producer;     /* node index, -1 if none */
+  int n_uses;       /* node inputs and graph outputs that read it */
 } value;
 
 typedef enum attribute_type {
@@ -54,8 +55,8 @@ typedef struct attribute {
   attribute_type type;
   int64_t i;
   float f;
-  char *s;         /* NUL-terminated copy */
-  int64_t n;       /* INTS, FLOATS, STRINGS */
+  char *s;   /* NUL-terminated copy */
+  int64_t n; /* INTS, FLOATS, STRINGS */
   int64_t *ints;
   float *floats;
   char **strings;
@@ -65,7 +66,7 @@ typedef struct attribute {
 typedef struct node {
   char *name; /* never empty: "Conv_3" (type and position) where the file has none */
   const op *op;
-  int opset;  /* version of the operator's domain the model imports */
+  int opset; /* version of the operator's domain the model imports */
   int n_inputs, n_outputs;
   int *inputs;  /* value indices, -1: optional and absent */
   int *outputs; /* likewise */
@@ -76,14 +77,15 @@ typedef struct node {
 typedef struct graph {
   int n_values, n_nodes, n_inputs, n_outputs;
   value *values;
-  node *nodes;  /* after graph_finish: in an order that can be executed, those that no output needs left out */
-  int *inputs;  /* value indices */
+  node *nodes; /* after graph_finish: in an order that can be executed, those that no output needs left out */
+  int *inputs; /* value indices */
   int *outputs;
-  int64_t n_block;      /* floats of the parameter block: parameters and statistics, each at a multiple of 16 */
+  int64_t n_block; /* floats of the parameter block: parameters and statistics, each at a multiple of 16 */
   int64_t n_parameters; /* numbers that training changes (statistics not counted) */
 } graph;
 
-/* Local, all of them. Names are copied, tensors and attributes taken (also on failure). Indices come back through `out`. */
+/* Local, all of them. Names are copied, tensors and attributes taken (also on failure). Indices come back
+ * through `out`. */
 status graph_new(graph **out);
 void graph_free(graph **g);
 status graph_add_input(graph *g, const char *name, dtype type, const shape *s, int *out);
@@ -93,9 +95,10 @@ status graph_add_node(graph *g, const char *name, const op *op, int opset, const
                       const int *outputs, int n_outputs, attribute *take, int n_attributes);
 status graph_add_output(graph *g, int value);
 
-/* Sorts the nodes topologically (a cycle or a value without producer is STATUS_BAD_INPUT naming it), drops unused
- * nodes, and makes every float initializer that reaches an output through differentiable inputs (op.differentiable) a
- * PARAMETER, or a STATISTIC where op.statistics says so. Offsets follow the order of first use. */
+/* Sorts the nodes topologically (a cycle or a value without producer is STATUS_BAD_INPUT naming it), drops
+ * unused nodes, and makes every float initializer that reaches an output through differentiable inputs
+ * (op.differentiable) a PARAMETER, or a STATISTIC where op.statistics says so. Offsets follow the order of
+ * first use. */
 status graph_finish(graph *g);
 
 /* Writes the file's data of all parameters and statistics into block[n_block] (gaps zero). */

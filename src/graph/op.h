@@ -7,55 +7,61 @@
  *     forward    every batch
  *     backward   every batch when training, in reverse order (optional)
  *     release    once   what prepare made (optional); also after a prepare that failed half-way
- * Between prepare and release nothing may allocate. Arrays are row-major and 64-byte aligned except parameters, which
- * are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout` stay the same tensors for the life of a plan;
- * their `data` may change between batches, so read it in forward and backward, not in prepare. */
+ * Between prepare and release nothing may allocate. Arrays are row-major and 64-byte aligned except
+ * parameters, which are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout` stay the same
+ * tensors for the life of a plan; their `data` may change between batches, so read it in forward and
+ * backward, not in prepare. */
 #ifndef MPISTILL_GRAPH_OP_H
 #define MPISTILL_GRAPH_OP_H
 
 #include "graph/graph.h"
 
-typedef struct run_context {  /* what a batch brings besides its arrays */
-  bool training;              /* Dropout drops, BatchNormalization uses the batch */
-  uint64_t seed;              /* of the run */
-  uint64_t step;              /* global optimisation step: part of every random stream */
-  const int64_t *rows;        /* [rows] ids of the samples in the dataset, NULL: 0, 1, 2, ... */
-  float row_share;            /* rows of this shard / rows of the global batch: weight of batch statistics */
+typedef struct run_context { /* what a batch brings besides its arrays */
+  bool training;             /* Dropout drops, BatchNormalization uses the batch */
+  uint64_t seed;             /* of the run */
+  uint64_t step;             /* global optimisation step: part of every random stream */
+  const int64_t *rows;       /* [rows] ids of the samples in the dataset, NULL: 0, 1, 2, ... */
+  float row_share;           /* rows of this shard / rows of the global batch: weight of batch statistics */
 } run_context;
 
 typedef struct step {
   const op *op;
   const node *node;
   const graph *graph;
-  int index;                /* of the node in graph->nodes: the random stream of the node */
+  int index; /* of the node in graph->nodes: the random stream of the node */
   int n_in, n_out;
-  tensor **in;              /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
-  tensor **out;             /* [n_out], NULL where absent or not used; out[0] is there if the file names it */
-  tensor **din;             /* [n_in] gradient of in[i], NULL where none is wanted; the same tensor at two i when
-                               in[] is (x * x): write in ascending order of i */
-  tensor **dout;            /* [n_out] gradient of out[i], NULL where nothing depends on it */
-  bool *accumulate;         /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
-  bool *constant;           /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
-  bool reference;           /* use the plain reference kernel, not a library */
-  bool training;            /* the plan was made for training: backward may follow */
-  int64_t rows;             /* of the plan: its random streams belong to rows (0: as many as in[0] has) */
-  size_t scratch_bytes;     /* set by prepare: memory needed within one call, shared by all steps */
-  void *scratch;            /* given before forward/backward; not zeroed */
-  size_t saved_bytes;       /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
+  tensor **in;          /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
+  tensor **out;         /* [n_out], NULL where absent or not used; out[0] is there if the file names it */
+  tensor **din;         /* [n_in] gradient of in[i], NULL where none is wanted; the same tensor at two i when
+                           in[] is (x * x): write in ascending order of i */
+  tensor **dout;        /* [n_out] gradient of out[i], NULL where nothing depends on it */
+  bool *accumulate;     /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
+  bool *constant;       /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
+  bool reference;       /* use the plain reference kernel, not a library */
+  bool training;        /* the plan was made for training: backward may follow */
+  int64_t rows;         /* of the plan: its random streams belong to rows (0: as many as in[0] has) */
+  size_t scratch_bytes; /* set by prepare: memory needed within one call, shared by all steps */
+  void *scratch;        /* given before forward/backward; not zeroed */
+  size_t saved_bytes; /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
   void *saved;
-  void *state;              /* owned by the op: made in prepare, freed in release */
+  void *state; /* owned by the op: made in prepare, freed in release */
   const run_context *run;
 } step;
 
-enum { /* op.flags */
-  OP_VIEW = 1,      /* output 0 is input 0's memory under another shape: forward and backward copy nothing when the
-                       plan shares the storage, and copy when out->data != in->data (din->data != dout->data) */
-  OP_IN_PLACE = 2,  /* output 0 may be given input 0's memory when nobody needs that any more (same type and count);
-                       din[0] may likewise be dout[0]'s when no other din is wanted */
-  OP_RANDOM = 4     /* not to be folded */
+/* op.flags */
+enum {
+  /* Output 0 is input 0's memory under another shape: forward and backward copy nothing when the plan shares
+   * the storage, and copy when out->data != in->data (din->data != dout->data). */
+  OP_VIEW = 1,
+  /* Output 0 may be given input 0's memory when nobody needs that any more (same type and count); din[0] may
+   * likewise be dout[0]'s when no other din is wanted. */
+  OP_IN_PLACE = 2,
+  /* Not to be folded. */
+  OP_RANDOM = 4
 };
 
-enum { /* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward */
+/* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward. */
+enum {
   KEEP_IN0 = 1 << 0,
   KEEP_IN1 = 1 << 1,
   KEEP_IN2 = 1 << 2,
@@ -68,20 +74,20 @@ enum { /* op.keeps: what backward reads beside dout and saved; all others may be
 #define OP_EVERY_INPUT 0xffffffffu
 
 struct op {
-  const char *name;               /* ONNX op_type */
-  const char *domain;             /* "" is ai.onnx */
-  int since;                      /* first opset of this meaning; several rows may share a name */
-  int until;                      /* last opset, 0: no end known */
-  int min_inputs, max_inputs;     /* max -1: any number */
-  int max_outputs;
-  const char *const *attributes;  /* NULL-ended names that are understood; any other attribute is refused at load */
+  const char *name;              /* ONNX op_type */
+  const char *domain;            /* "" is ai.onnx */
+  int since;                     /* first opset of this meaning; several rows may share a name */
+  int until;                     /* last opset, 0: no end known */
+  int min_inputs, max_inputs;    /* max -1: any number */
+  int max_outputs;               /* -1: any number */
+  const char *const *attributes; /* NULL-ended names that are understood; any other is refused at load */
   unsigned flags;
   uint32_t keeps;
-  uint32_t differentiable;        /* bit i: a gradient flows to input i (bit 31: to it and all later ones); also where
-                                     backward is missing, so that such a node is refused in training and its weights
-                                     are not taken for constants */
-  uint32_t statistics;            /* bit i: input i is a running statistic; din[i] receives run->row_share times the
-                                     batch's statistic */
+  uint32_t differentiable; /* bit i: a gradient flows to input i (bit 31: to it and all later ones); also
+                              where backward is missing, so that such a node is refused in training and its
+                              weights are not taken for constants */
+  uint32_t statistics;     /* bit i: input i is a running statistic; din[i] receives run->row_share times the
+                              batch's statistic */
   status (*infer)(step *s);
   status (*prepare)(step *s);
   void (*load)(step *s);
@@ -96,12 +102,13 @@ status step_error(const step *s, const char *format, ...) __attribute__((format(
 /* Local. Sets out[i]'s type and shape when that output is wanted. */
 void step_set_output(step *s, int i, dtype type, const shape *sh);
 
-/* Local. For infer, after step_set_output: out[i] is the same in every batch (Shape, Size, ...). Copies the data; an
- * operator all of whose outputs are given so is never run. */
+/* Local. For infer, after step_set_output: out[i] is the same in every batch (Shape, Size, ...). Copies the
+ * data; an operator all of whose outputs are given so is never run. */
 status step_constant_output(step *s, int i, const void *data);
 
-/* Local. A constant integer tensor input (or attribute, for older opsets) as int64_t values: axes, pads, shapes.
- * *n = -1 when both are absent. STATUS_BAD_INPUT when the input is not constant or has more than max values. */
+/* Local. A constant integer tensor input (or attribute, for older opsets) as int64_t values: axes, pads,
+ * shapes. *n = -1 when both are absent. STATUS_BAD_INPUT when the input is not constant or has more than max
+ * values. */
 status step_ints(const step *s, int input, const char *attribute, int64_t *values, int max, int *n);
 
 #endif

@@ -1,4 +1,5 @@
-/* A graph made ready to run for a fixed number of rows: shapes known, constants folded, memory laid out, primitives made.
+/* A graph made ready to run for a fixed number of rows: shapes known, constants folded, memory laid out,
+ * primitives made.
  *
  *     plan *p;
  *     plan_new(&p, g, &(plan_options){.rows = 32, .training = true});
@@ -9,7 +10,12 @@
  *     ... plan_output(p, 0)->data, write its gradient into plan_output_gradient(p, 0)->data ...
  *     plan_backward(p, &run);                           // overwrites all of leaf[]
  *
- * Nothing is allocated between plan_new and plan_free. One plan is used by one thread at a time. */
+ * Nothing is allocated between plan_new and plan_free. One plan is used by one thread at a time.
+ *
+ * Inputs, outputs and taps keep their data until the next batch of any plan in the same arena, or until a
+ * plan is made there that makes it grow. Everything else may be overwritten as soon as no step needs it,
+ * gradients of outputs too. An output need not have `rows` rows (a model may reduce over the batch): who
+ * needs one a sample checks its shape. */
 #ifndef MPISTILL_GRAPH_PLAN_H
 #define MPISTILL_GRAPH_PLAN_H
 
@@ -17,25 +23,28 @@
 
 typedef struct plan plan;
 
-/* Memory that several plans of one thread may share, as only one of them is between forward and backward at a time. */
+/* Memory that several plans of one thread may share, as only one of them is between forward and backward at a
+ * time. */
 typedef struct arena arena;
 status arena_new(arena **out);
 void arena_free(arena **a);
 size_t arena_bytes(const arena *a);
 
 typedef struct plan_options {
-  int64_t rows;        /* leading dimension of every input (and of what the model declares as unknown) */
-  bool training;       /* keep what backward needs, give parameters gradients */
-  bool reference;      /* plain reference kernels everywhere */
-  bool input_gradients;/* training: also the gradients of float inputs (tests) */
-  bool separate;       /* every array in memory of its own: to find out whether sharing is at fault (tests) */
-  arena *arena;        /* borrowed, must outlive the plan; NULL: the plan has its own */
-  const int *taps;     /* extra values to keep readable after forward (features), n_taps of them */
+  int64_t rows;         /* leading dimension of every input, whatever the model declares */
+  bool training;        /* keep what backward needs, give parameters gradients */
+  bool reference;       /* plain reference kernels everywhere */
+  bool input_gradients; /* training: also the gradients of float inputs (tests) */
+  bool separate;   /* every array in memory of its own: to find out whether sharing is at fault (tests) */
+  arena *arena;    /* borrowed, must outlive the plan; NULL: the plan has its own */
+  const int *taps; /* extra values to keep readable after forward (features), n_taps of them */
   int n_taps;
-  const shape *input_shapes; /* [n_inputs] whole shapes (rows first) for models whose other dimensions are open; NULL: as declared */
+  const shape *input_shapes; /* [n_inputs] whole shapes, taken as they are (rows is not put into them), for
+                                models whose other dimensions are open; NULL: as declared */
 } plan_options;
 
-/* Local. STATUS_BAD_INPUT naming the node where shapes do not fit; STATUS_FAILED when memory or a library fails. */
+/* Local. STATUS_BAD_INPUT naming the node where shapes do not fit; STATUS_FAILED when memory or a library
+ * fails. */
 status plan_new(plan **out, const graph *g, const plan_options *o);
 void plan_free(plan **p);
 
@@ -46,9 +55,10 @@ void plan_touch_parameters(plan *p);
 /* Local. Sets where plan_backward writes the gradients (same layout as the block; gaps are left alone). */
 void plan_set_gradients(plan *p, float *block);
 
-/* Local. Tensors by position in graph->inputs, graph->outputs, plan_options.taps; data valid as the comment above says.
- * plan_output_gradient: NULL when not training or when nothing trainable reaches that output. Its data must be written in
- * full between forward and backward. */
+/* Local. Tensors by position in graph->inputs, graph->outputs, plan_options.taps; data valid as the comment
+ * above says. plan_output_gradient, plan_tap_gradient: NULL when not training or when nothing trainable
+ * reaches that value. Their data must be written in full between forward and backward; a tap that is an
+ * output as well has the same tensor for both. */
 tensor *plan_input(const plan *p, int i);
 tensor *plan_output(const plan *p, int i);
 tensor *plan_tap(const plan *p, int i);
@@ -60,9 +70,9 @@ status plan_forward(plan *p, const run_context *run);
 status plan_backward(plan *p, const run_context *run);
 
 /* Local. Shapes and sizes for reports. */
-size_t plan_memory_bytes(const plan *p);      /* arena, saved and scratch this plan needs */
+size_t plan_memory_bytes(const plan *p); /* arena, saved and scratch this plan needs */
 int64_t plan_rows(const plan *p);
-int plan_n_steps(const plan *p);              /* after folding */
-const step *plan_step(const plan *p, int i);  /* tests and profiles */
+int plan_n_steps(const plan *p);             /* after folding */
+const step *plan_step(const plan *p, int i); /* tests and profiles */
 
 #endif

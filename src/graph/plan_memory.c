@@ -217,22 +217,26 @@ static void create_scratch(const layout *l) {
   need_at(l, scratch_span(l), end_time(l));
 }
 
-/* Offsets for all roots in the arena. */
+static bool needs_place(const layout *l, int at) {
+  return l->spans[at].parent == at && l->spans[at].place == IN_ARENA && l->spans[at].bytes;
+}
+
+/* Offsets for all roots in the arena; those without bytes stay at 0. */
 static status place_spans(const layout *l) {
   status st = STATUS_OK;
   interval *items = NULL;
   int n = 0;
   TRY(mem_new(&items, (size_t)l->n_spans, sizeof *items));
   for (int i = 0; i < l->n_spans; i++) {
-    const span *s = &l->spans[i];
-    if (s->parent != i || s->place != IN_ARENA) continue;
-    items[n++] =
-        l->p->options.separate ? (interval){s->bytes, 0, 0, 0} : (interval){s->bytes, s->first, s->last, 0};
+    if (!needs_place(l, i)) continue;
+    items[n].bytes = l->spans[i].bytes;
+    items[n].first = l->p->options.separate ? 0 : l->spans[i].first;
+    items[n++].last = l->p->options.separate ? 0 : l->spans[i].last;
   }
   TRY(layout_place(items, n, &l->p->arena_bytes));
   n = 0;
   for (int i = 0; i < l->n_spans; i++)
-    if (l->spans[i].parent == i && l->spans[i].place == IN_ARENA) l->spans[i].offset = items[n++].offset;
+    if (needs_place(l, i)) l->spans[i].offset = items[n++].offset;
 done:
   mem_free(items);
   return st;

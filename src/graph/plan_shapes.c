@@ -88,9 +88,9 @@ static void create_step(plan *p, int index, void ***pool, bool **flags) {
               .index = index,
               .n_in = n->n_inputs,
               .n_out = n->n_outputs,
+              .rows = p->options.rows,
               .reference = p->options.reference,
-              .training = p->options.training,
-              .rows = p->options.rows};
+              .training = p->options.training};
   s->in = cut(pool, s->n_in);
   s->din = cut(pool, s->n_in);
   s->out = cut(pool, s->n_out);

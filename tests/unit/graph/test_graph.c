@@ -186,6 +186,43 @@ static void test_large_graph(void **state) {
   graph_free(&g);
 }
 
+/* relu(x W), with an attribute; whatever is taken is freed by whoever failed. */
+static status build_small(graph **out) {
+  status st = STATUS_OK;
+  int x, w, h, y;
+  tensor *t = NULL;
+  attribute *a = NULL;
+  TRY(graph_new(out));
+  TRY(tensor_new(&t, DTYPE_FLOAT, &square));
+  TRY(graph_add_constant(*out, "w", true, t, &w));
+  TRY(graph_add_input(*out, "x", DTYPE_FLOAT, &rows2, &x));
+  TRY(graph_add_value(*out, "h", &h));
+  TRY(graph_add_value(*out, "y", &y));
+  TRY(graph_add_node(*out, "", &matmul_op, 1, (int[]){x, w}, 2, &h, 1, NULL, 0));
+  TRY(mem_new(&a, 1, sizeof *a));
+  TRY(graph_add_node(*out, "n", &relu_op, 1, &h, 1, &y, 1, a, 1));
+  TRY(graph_add_output(*out, y));
+  TRY(graph_finish(*out));
+done:
+  return st;
+}
+
+static void test_survives_failing_allocations(void **state) {
+  (void)state;
+  int n_failures = 0;
+  for (unsigned long n = 1;; n++) {
+    graph *g = NULL;
+    mem_fail_at(n);
+    status st = build_small(&g);
+    mem_fail_at(0);
+    graph_free(&g);
+    if (!st) break;
+    assert_int_equal(st, STATUS_FAILED);
+    n_failures++;
+  }
+  assert_true(n_failures > 20);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sorts_nodes),
                                      cmocka_unit_test(test_keeps_the_order_of_the_file),
@@ -194,6 +231,7 @@ int main(void) {
                                      cmocka_unit_test(test_refuses_broken_graphs),
                                      cmocka_unit_test(test_finds_parameters),
                                      cmocka_unit_test(test_attributes),
-                                     cmocka_unit_test(test_large_graph)};
+                                     cmocka_unit_test(test_large_graph),
+                                     cmocka_unit_test(test_survives_failing_allocations)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

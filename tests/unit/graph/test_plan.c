@@ -17,6 +17,7 @@ static void test_forward_and_backward(void **state) {
   assert_memory_equal(f.leaf, ((float[]){1, 10 - 3000, 2, 20 + 1000, 77}), 5 * sizeof(float));
   EXPECT(plan_input_gradient(f.p, 0), -9, 32, -1000, 3000);
   assert_int_equal(plan_rows(f.p), 2);
+  assert_int_equal(plan_step(f.p, 0)->rows, 2);
   assert_int_equal(plan_n_steps(f.p), 2);
   plan_free(&f.p);
   graph_free(&g);

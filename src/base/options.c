@@ -128,8 +128,7 @@ void options_require(const option *rows, const void *config, bool by_flag, const
         snprintf(name, sizeof name, "%s%s%s", prefix, row->key ? row->key : "", row->key ? "." : "");
         options_require(row->fields, field, by_flag, name, seen, p);
       } else if (row->required && !options_given(seen, field)) {
-        if (by_flag && row->flag)
-          problems_add(p, "--%s %s is needed", row->flag, row->value ? row->value : "");
+        if (by_flag && row->flag) problems_add(p, "--%s %s is needed", row->flag, option_placeholder(row));
         if (!by_flag && row->key) problems_add(p, "key '%s%s' is missing", prefix, row->key);
       }
     }
@@ -227,7 +226,7 @@ static int parse_flag(const option *rows, void *config, int argc, char *const *a
   } else if (place.row->type == OPTION_FLAG) {
     set_flag_value(&place, "true", where, seen, p);
   } else if (argc < 2 || !strncmp(argv[1], "--", 2)) {
-    problems_add(p, "%s needs a value (%s)", where, place.row->value ? place.row->value : "TEXT");
+    problems_add(p, "%s needs a value (%s)", where, option_placeholder(place.row));
     options_see(seen, place.field, where, p);
   } else {
     set_flag_value(&place, argv[1], where, seen, p);

@@ -31,7 +31,7 @@ static void write_wrapped(FILE *out, const char *text, int used) {
   fputc('\n', out);
 }
 
-static const char *placeholder(const option *row) {
+const char *option_placeholder(const option *row) {
   if (row->value) return row->value;
   switch (row->type) {
   case OPTION_INT:
@@ -71,7 +71,7 @@ void options_help(const option *rows, FILE *out) {
       if (row->type == OPTION_GROUP) options_help(row->fields, out);
       if (!row->flag) continue;
       snprintf(name, sizeof name, "--%s", row->flag);
-      write_row(row, name, row->type == OPTION_FLAG ? "" : placeholder(row), out);
+      write_row(row, name, row->type == OPTION_FLAG ? "" : option_placeholder(row), out);
     }
 }
 

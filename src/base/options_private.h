@@ -30,6 +30,8 @@ void option_set_parts(const option *row, void *field, const char *text, const ch
 /* Frees a field's value and sets it to zero. */
 void option_clear(const option *row, void *field);
 bool option_is_list(const option *row);
+/* "FILE", "N": what stands for the value in help and messages. */
+const char *option_placeholder(const option *row);
 /* A problem for a value that is out of range or no valid choice. */
 void option_check_value(const option *row, const void *field, const char *where, problems *p);
 

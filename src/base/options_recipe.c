@@ -1,6 +1,6 @@
 /* YAML recipes and --set, checked against the option rows. */
+#include "base/document.h"
 #include "base/options_private.h"
-#include "base/yaml_tree.h"
 
 #include "base/mem.h"
 
@@ -121,14 +121,14 @@ static guess guess_key(const target *t, const char *section, const char *word) {
   return g;
 }
 
-static void name_place(const target *t, const tree *at, const char *path, char where[WHERE_BYTES]) {
+static void name_place(const target *t, const document *at, const char *path, char where[WHERE_BYTES]) {
   if (t->set)
     snprintf(where, WHERE_BYTES, "--set %.240s", t->set);
   else
     snprintf(where, WHERE_BYTES, "line %zu, column %zu: %s%.200s", at->line, at->column, t->label, path);
 }
 
-static void complain_unknown(const target *t, const tree *at, const char *path) {
+static void complain_unknown(const target *t, const document *at, const char *path) {
   char where[WHERE_BYTES], section[OPTION_NAME_BYTES], hint[OPTION_NAME_BYTES + 32];
   const char *dot = strrchr(path, '.');
   snprintf(section, sizeof section, "%.*s", dot ? (int)(dot + 1 - path) : 0, path);
@@ -150,23 +150,23 @@ static void complain_unknown(const target *t, const tree *at, const char *path) 
   }
 }
 
-static void apply_map(const target *t, const char *section, const tree *map);
+static void apply_map(const target *t, const char *section, const document *map);
 
 /* A scalar may stand where one value is wanted; numbers and booleans stand without quotes. */
-static bool check_scalar(const option *row, const tree *value, const char *where, problems *p) {
+static bool check_scalar(const option *row, const document *value, const char *where, problems *p) {
   bool text = row->type == OPTION_STRING || row->type == OPTION_PATH || row->type == OPTION_CHOICE ||
               row->type == OPTION_STRINGS || row->type == OPTION_PATHS;
-  bool nothing = !value->quoted && value->kind == TREE_SCALAR &&
+  bool nothing = !value->quoted && value->kind == DOCUMENT_SCALAR &&
                  (!*value->text || !strcmp(value->text, "~") || !strcmp(value->text, "null"));
   const char *wanted = text ? "text" : row->type == OPTION_FLAG ? "true or false" : "a number";
-  if (value->kind == TREE_BAD) return false;
-  if (value->kind == TREE_SCALAR && !nothing && (text || !value->quoted)) return true;
+  if (value->kind == DOCUMENT_BAD) return false;
+  if (value->kind == DOCUMENT_SCALAR && !nothing && (text || !value->quoted)) return true;
   problems_add(p, "%s: %s was expected, found %s", where, wanted,
-               nothing ? "nothing" : yaml_kind_name(value));
+               nothing ? "nothing" : document_kind_name(value));
   return false;
 }
 
-static void apply_list(const target *t, const key_place *k, const tree *value, const char *where) {
+static void apply_list(const target *t, const key_place *k, const document *value, const char *where) {
   char **texts = NULL;
   bool good = true;
   status st = mem_new(&texts, value->n, sizeof *texts);
@@ -182,8 +182,8 @@ static void apply_list(const target *t, const key_place *k, const tree *value, c
   mem_free(texts);
 }
 
-static void apply_item(const target *t, const option *row, void *item, const tree *value, const char *path,
-                       size_t i) {
+static void apply_item(const target *t, const option *row, void *item, const document *value,
+                       const char *path, size_t i) {
   char label[OPTION_NAME_BYTES], where[WHERE_BYTES], lacks[WHERE_BYTES];
   problems missing = {0};
   snprintf(label, sizeof label, "%s%.150s.%zu.", t->label, path, i);
@@ -191,10 +191,10 @@ static void apply_item(const target *t, const option *row, void *item, const tre
   inner.rows = row->fields;
   inner.config = item;
   inner.label = label;
-  if (value->kind != TREE_MAP) {
+  if (value->kind != DOCUMENT_MAP) {
     name_place(t, value, path, where);
-    if (value->kind != TREE_BAD)
-      problems_add(t->p, "%s: a mapping was expected, found %s", where, yaml_kind_name(value));
+    if (value->kind != DOCUMENT_BAD)
+      problems_add(t->p, "%s: a mapping was expected, found %s", where, document_kind_name(value));
     return;
   }
   apply_map(&inner, "", value);
@@ -209,7 +209,7 @@ static void apply_item(const target *t, const option *row, void *item, const tre
   problems_end(&missing, NULL);
 }
 
-static void apply_items(const target *t, const key_place *k, const tree *value, const char *path) {
+static void apply_items(const target *t, const key_place *k, const document *value, const char *path) {
   option_list list = {0};
   option_clear(k->row, k->field);
   status st = mem_new(&list.items, value->n, k->row->item_bytes);
@@ -223,14 +223,14 @@ static void apply_items(const target *t, const key_place *k, const tree *value, 
   if (st) t->p->memory = st;
 }
 
-static void apply_value(const target *t, const key_place *k, const tree *value, const char *path,
+static void apply_value(const target *t, const key_place *k, const document *value, const char *path,
                         const char *where) {
   bool list = option_is_list(k->row), items = k->row->type == OPTION_ITEMS;
   options_see(t->seen, k->field, where, t->p);
-  if (value->kind == TREE_BAD) return;
+  if (value->kind == DOCUMENT_BAD) return;
   if (list || items) {
-    if (value->kind != TREE_LIST)
-      problems_add(t->p, "%s: a sequence was expected, found %s", where, yaml_kind_name(value));
+    if (value->kind != DOCUMENT_LIST)
+      problems_add(t->p, "%s: a sequence was expected, found %s", where, document_kind_name(value));
     else if (items)
       apply_items(t, k, value, path);
     else
@@ -240,7 +240,7 @@ static void apply_value(const target *t, const key_place *k, const tree *value, 
   }
 }
 
-static void apply(const target *t, const char *path, const tree *key, const tree *value) {
+static void apply(const target *t, const char *path, const document *key, const document *value) {
   char where[WHERE_BYTES], section[OPTION_NAME_BYTES];
   key_place place;
   if (find_key(t->rows, t->config, path, &place)) {
@@ -252,19 +252,19 @@ static void apply(const target *t, const char *path, const tree *key, const tree
   guess g = guess_key(t, section, "");
   if (!g.is_section) {
     complain_unknown(t, key, path);
-  } else if (value->kind == TREE_MAP) {
+  } else if (value->kind == DOCUMENT_MAP) {
     apply_map(t, section, value);
-  } else if (value->kind != TREE_BAD) {
+  } else if (value->kind != DOCUMENT_BAD) {
     name_place(t, key, path, where);
-    problems_add(t->p, "%s: a mapping was expected, found %s", where, yaml_kind_name(value));
+    problems_add(t->p, "%s: a mapping was expected, found %s", where, document_kind_name(value));
   }
 }
 
-static void apply_map(const target *t, const char *section, const tree *map) {
+static void apply_map(const target *t, const char *section, const document *map) {
   char path[OPTION_NAME_BYTES];
   for (size_t i = 0; i < map->n && !t->p->memory; i++) {
-    const tree *key = &map->keys[i];
-    if (key->kind != TREE_SCALAR) continue;
+    const document *key = &map->keys[i];
+    if (key->kind != DOCUMENT_SCALAR) continue;
     int n = snprintf(path, sizeof path, "%s%s", section, key->text);
     /* "distill.epochs: 5" would be a second way to write the same key, and escape the search for duplicates.
      */
@@ -279,7 +279,7 @@ static void apply_map(const target *t, const char *section, const tree *map) {
 static status apply_setting(const target *t, const char *setting) {
   status st = STATUS_OK;
   char key[OPTION_NAME_BYTES], where[WHERE_BYTES];
-  tree *value = NULL, name = {.kind = TREE_SCALAR};
+  document *value = NULL, name = {.kind = DOCUMENT_SCALAR};
   const char *equals = strchr(setting, '=');
   size_t n = equals ? (size_t)(equals - setting) : 0;
   if (!n || n >= sizeof key) {
@@ -288,14 +288,14 @@ static status apply_setting(const target *t, const char *setting) {
   }
   snprintf(key, sizeof key, "%.*s", (int)n, setting);
   snprintf(where, sizeof where, "--set %s: ", key);
-  TRY(yaml_read(&value, equals + 1, strlen(equals + 1), where, t->p));
+  TRY(document_read(&value, equals + 1, strlen(equals + 1), where, t->p));
   if (!value) goto done;
   target inner = *t;
   inner.set = key;
   inner.folder = "";
   apply(&inner, key, &name, value);
 done:
-  yaml_free(&value);
+  document_free(&value);
   return st;
 }
 
@@ -304,19 +304,19 @@ status options_recipe(const option *rows, void *config, const char *name, const 
   status st = STATUS_OK;
   problems p = {0};
   options_seen own = {0};
-  tree *root = NULL;
+  document *root = NULL;
   char headline[512];
   target t = {
       .rows = rows, .config = config, .label = "", .folder = folder, .p = &p, .seen = seen ? seen : &own};
-  TRY(yaml_read(&root, text, n, "", &p));
-  if (root && root->kind == TREE_MAP)
+  TRY(document_read(&root, text, n, "", &p));
+  if (root && root->kind == DOCUMENT_MAP)
     apply_map(&t, "", root);
-  else if (root && root->kind != TREE_BAD)
-    problems_add(&p, "line 1: a mapping was expected, found %s", yaml_kind_name(root));
+  else if (root && root->kind != DOCUMENT_BAD)
+    problems_add(&p, "line 1: a mapping was expected, found %s", document_kind_name(root));
   for (size_t i = 0; set && i < set->n; i++) TRY(apply_setting(&t, set->items[i]));
   if (root) options_require(rows, config, false, "", t.seen, &p);
 done:
-  yaml_free(&root);
+  document_free(&root);
   options_seen_free(&own);
   snprintf(headline, sizeof headline, "%s: cannot be followed:", name);
   if (st) p.memory = st;

@@ -1,6 +1,7 @@
 /* import, inspect, create: what one process does alone, also on a login node. */
 #include "cli/command.h"
 
+#include "import/import.h"
 #include "models/models.h"
 #include "stages/inspect.h"
 #include "stages/options.h"
@@ -9,13 +10,16 @@
 
 /* ---- import ---- */
 
+static void write_formats(FILE *out) {
+  for (const importer *const *k = importers(); *k; k++) fprintf(out, "%s\n  %s\n", (*k)->name, (*k)->help);
+}
+
 static status prepare_import(void *config, const mpistill_strings *arguments, const options_seen *seen) {
   mpistill_import_options *o = config;
   (void)seen;
+  if (!arguments->n) return status_set(STATUS_BAD_INPUT, "a format is needed (see --help-formats)");
   if (arguments->n < 2)
-    return status_set(STATUS_BAD_INPUT, "%s",
-                      arguments->n ? "SPLIT=FILE[,FILE...] is needed, as in train=images,labels"
-                                   : "a format is needed: idx, cifar, csv, npy");
+    return status_set(STATUS_BAD_INPUT, "SPLIT=FILE[,FILE...] is needed, as in train=images,labels");
   o->format = arguments->items[0];
   o->sources = (mpistill_strings){.n = arguments->n - 1, .items = arguments->items + 1};
   return STATUS_OK;
@@ -29,7 +33,7 @@ static status run_import(comm *c, const void *config) {
 const command command_import = {
     .name = "import",
     .help = "turn IDX, CIFAR binary, CSV or NPY files into a dataset file",
-    .arguments = "idx|cifar|csv|npy SPLIT=FILE[,FILE...]...",
+    .arguments = "FORMAT SPLIT=FILE[,FILE...]...",
     .examples = "mpistill import idx train=images-idx3-ubyte,labels-idx1-ubyte --output mnist.h5\n"
                 "mpistill import cifar train=data_batch_1.bin,data_batch_2.bin test=test_batch.bin --output "
                 "cifar10.h5\n"
@@ -39,6 +43,9 @@ const command command_import = {
     .config_bytes = sizeof(mpistill_import_options),
     .prepare = prepare_import,
     .run = run_import,
+    .topic = "--help-formats",
+    .topic_help = "the formats there are",
+    .write_topic = write_formats,
 };
 
 /* ---- inspect ---- */

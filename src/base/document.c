@@ -1,4 +1,4 @@
-#include "base/yaml_tree.h"
+#include "base/document.h"
 
 #include "base/mem.h"
 
@@ -32,27 +32,27 @@ static yaml_event_type_t next(reader *r) {
   return YAML_NO_EVENT;
 }
 
-static status read_node(reader *r, tree *t, int depth);
+static status read_node(reader *r, document *t, int depth);
 
-static void read_scalar(reader *r, tree *t) {
+static void read_scalar(reader *r, document *t) {
   const yaml_event_t *e = &r->event;
   const char *text = (const char *)e->data.scalar.value;
-  t->kind = TREE_SCALAR;
+  t->kind = DOCUMENT_SCALAR;
   t->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
   if (strlen(text) != e->data.scalar.length) {
     complain(r, e->start_mark, "text with a NUL character", "");
-    t->kind = TREE_BAD;
+    t->kind = DOCUMENT_BAD;
   }
 }
 
 /* Room for one more, doubled at powers of two: t->n is the only count needed. */
-static status grow(tree **items, size_t n) {
+static status grow(document **items, size_t n) {
   if (n & (n - 1)) return STATUS_OK;
   return mem_resize(items, n, n ? 2 * n : 1, sizeof **items);
 }
 
-static status read_list(reader *r, tree *t, int depth) {
-  t->kind = TREE_LIST;
+static status read_list(reader *r, document *t, int depth) {
+  t->kind = DOCUMENT_LIST;
   while (next(r) != YAML_SEQUENCE_END_EVENT && !r->broken) {
     status st = grow(&t->items, t->n);
     if (st) return st;
@@ -62,25 +62,25 @@ static status read_list(reader *r, tree *t, int depth) {
   return STATUS_OK;
 }
 
-static void check_key(reader *r, tree *t, yaml_mark_t mark) {
-  tree *key = &t->keys[t->n];
-  if (key->kind == TREE_LIST || key->kind == TREE_MAP) {
+static void check_key(reader *r, document *t, yaml_mark_t mark) {
+  document *key = &t->keys[t->n];
+  if (key->kind == DOCUMENT_LIST || key->kind == DOCUMENT_MAP) {
     complain(r, mark, "a key must be a word", "");
-    key->kind = TREE_BAD;
+    key->kind = DOCUMENT_BAD;
   }
-  for (size_t i = 0; i < t->n && key->kind == TREE_SCALAR; i++) {
-    if (t->keys[i].kind != TREE_SCALAR || strcmp(t->keys[i].text, key->text)) continue;
+  for (size_t i = 0; i < t->n && key->kind == DOCUMENT_SCALAR; i++) {
+    if (t->keys[i].kind != DOCUMENT_SCALAR || strcmp(t->keys[i].text, key->text)) continue;
     char detail[64];
     snprintf(detail, sizeof detail, "' is there twice, first in line %zu", t->keys[i].line);
     char start[96];
     snprintf(start, sizeof start, "key '%.80s", key->text);
     complain(r, mark, start, detail);
-    key->kind = TREE_BAD;
+    key->kind = DOCUMENT_BAD;
   }
 }
 
-static status read_map(reader *r, tree *t, int depth) {
-  t->kind = TREE_MAP;
+static status read_map(reader *r, document *t, int depth) {
+  t->kind = DOCUMENT_MAP;
   while (next(r) != YAML_MAPPING_END_EVENT && !r->broken) {
     yaml_mark_t mark = r->event.start_mark;
     status st = grow(&t->keys, t->n);
@@ -104,7 +104,7 @@ static void check_extras(reader *r, const unsigned char *anchor, const unsigned 
 }
 
 /* The node that begins with the current event. */
-static status read_node(reader *r, tree *t, int depth) {
+static status read_node(reader *r, document *t, int depth) {
   const yaml_event_t *e = &r->event;
   status st = STATUS_OK;
   t->line = e->start_mark.line + 1;
@@ -132,7 +132,7 @@ static status read_node(reader *r, tree *t, int depth) {
   }
 }
 
-static status read_document(reader *r, tree *root) {
+static status read_document(reader *r, document *root) {
   next(r); /* stream start */
   if (r->broken) return STATUS_OK;
   if (next(r) == YAML_STREAM_END_EVENT) problems_add(r->p, "%sthere is nothing in it", r->where);
@@ -150,7 +150,7 @@ static status read_document(reader *r, tree *root) {
   return st;
 }
 
-static void clear(tree *t) {
+static void clear(document *t) {
   mem_free(t->text);
   for (size_t i = 0; i < t->n; i++) {
     if (t->keys) clear(&t->keys[i]);
@@ -160,10 +160,10 @@ static void clear(tree *t) {
   mem_free(t->items);
 }
 
-status yaml_read(tree **out, const char *text, size_t n, const char *where, problems *p) {
+status document_read(document **out, const char *text, size_t n, const char *where, problems *p) {
   status st = STATUS_OK;
   reader r = {.where = where, .p = p};
-  tree *root = NULL;
+  document *root = NULL;
   *out = NULL;
   if (!yaml_parser_initialize(&r.parser))
     return status_set(STATUS_FAILED, "out of memory: a recipe was read");
@@ -176,23 +176,23 @@ status yaml_read(tree **out, const char *text, size_t n, const char *where, prob
     root = NULL;
   }
 done:
-  yaml_free(&root);
+  document_free(&root);
   yaml_event_delete(&r.event);
   yaml_parser_delete(&r.parser);
   return st;
 }
 
-void yaml_free(tree **t) {
+void document_free(document **t) {
   if (*t) clear(*t);
   mem_free(*t);
   *t = NULL;
 }
 
-const char *yaml_kind_name(const tree *t) {
+const char *document_kind_name(const document *t) {
   switch (t->kind) {
-  case TREE_LIST:
+  case DOCUMENT_LIST:
     return "a sequence";
-  case TREE_MAP:
+  case DOCUMENT_MAP:
     return "a mapping";
   default:
     return !t->quoted && !*t->text ? "nothing" : t->quoted ? "text in quotes" : "one value";

@@ -23,7 +23,7 @@ static status prepare_steps(plan *p) {
     step *s = &p->steps[i];
     p->n_prepared = i + 1;
     if (s->op->prepare) TRY(s->op->prepare(s));
-    if (s->op->load) p->loading[p->n_loading++] = s;
+    if (s->op->load && i >= p->n_settled) p->loading[p->n_loading++] = s;
   }
 done:
   return st;

@@ -15,7 +15,7 @@ typedef struct plan_value {
   tensor data;       /* what steps see as in[], out[] */
   tensor gradient;   /* din[], dout[] */
   int n_uses;        /* inputs of live steps that read it */
-  bool known;        /* data is the same in every batch */
+  bool known;        /* the data is the same in every batch and has an address of its own */
   bool owned;        /* known, and data.data belongs to the plan */
   bool held;         /* an output or a tap: readable after forward */
   bool trainable;    /* a gradient for it is of interest: a parameter, or computed from one */
@@ -43,11 +43,12 @@ struct plan {
   plan_value *values;   /* [graph->n_values] */
   step *steps;          /* in the order of execution */
   int n_steps;
+  int n_settled;   /* the first steps[0..n_settled) run when parameters change, not every batch */
   int n_prepared;  /* the first steps[0..n_prepared) are to be released */
   void **pointers; /* what the arrays of all steps are cut from */
   bool *flags;
 
-  step **loading; /* steps with something to load */
+  step **loading; /* steps of every batch with something to load */
   step **reverse; /* steps of the backward pass in their order */
   int n_loading, n_reverse;
   range *unwritten; /* parts of the gradient block that no step writes */

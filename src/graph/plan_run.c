@@ -2,21 +2,32 @@
 
 #include <string.h>
 
-/* Steps that repack weights do so before the first forward after these have changed. */
-static void load_parameters(plan *p) {
+static status run_step(step *s, const run_context *run) {
+  s->run = run;
+  return s->op->forward(s);
+}
+
+/* Before the first forward after parameters have changed: what depends on them alone, and weights to repack.
+ */
+static status load_parameters(plan *p, const run_context *run) {
+  status st = STATUS_OK;
+  for (int i = 0; i < p->n_settled; i++) {
+    if (p->steps[i].op->load) p->steps[i].op->load(&p->steps[i]);
+    TRY(run_step(&p->steps[i], run));
+  }
   for (int i = 0; i < p->n_loading; i++) p->loading[i]->op->load(p->loading[i]);
   p->touched = false;
+done:
+  return st;
 }
 
 status plan_forward(plan *p, const run_context *run) {
+  status st = STATUS_OK;
   if (!p->block && p->graph->n_block) return status_set(STATUS_FAILED, "the plan has no parameters");
-  if (p->touched) load_parameters(p);
-  for (step *s = p->steps, *end = s + p->n_steps; s < end; s++) {
-    s->run = run;
-    status st = s->op->forward(s);
-    if (st) return st;
-  }
-  return STATUS_OK;
+  if (p->touched) TRY(load_parameters(p, run));
+  for (int i = p->n_settled; i < p->n_steps; i++) TRY(run_step(&p->steps[i], run));
+done:
+  return st;
 }
 
 status plan_backward(plan *p, const run_context *run) {

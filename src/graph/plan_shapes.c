@@ -1,6 +1,8 @@
 #include "base/mem.h"
 #include "graph/plan_private.h"
 
+#include <string.h>
+
 /* The shape of input i in this plan. */
 static status input_shape(const plan *p, int i, shape *out) {
   const value *v = &p->graph->values[p->graph->inputs[i]];
@@ -124,6 +126,19 @@ done:
   return st;
 }
 
+/* Gives the outputs of a step memory that no batch overwrites. */
+static status own_outputs(plan *p, const step *s) {
+  status st = STATUS_OK;
+  for (int i = 0; i < s->n_out; i++) {
+    plan_value *v = s->out[i] ? &p->values[s->node->outputs[i]] : NULL;
+    if (!v || v->known) continue;
+    TRY(mem_new(&v->data.data, tensor_bytes(&v->data), 1));
+    v->known = v->owned = true;
+  }
+done:
+  return st;
+}
+
 /* Runs a step whose inputs are all known, now and once. */
 static status fold(plan *p, step *s) {
   status st = STATUS_OK;
@@ -131,12 +146,7 @@ static status fold(plan *p, step *s) {
   run_context run = {0};
   s->training = false;
   s->run = &run;
-  for (int i = 0; i < s->n_out; i++) {
-    plan_value *v = s->out[i] ? &p->values[s->node->outputs[i]] : NULL;
-    if (!v || v->known) continue;
-    TRY(mem_new(&v->data.data, tensor_bytes(&v->data), 1));
-    v->known = v->owned = true;
-  }
+  TRY(own_outputs(p, s));
   prepared = true;
   if (s->op->prepare) TRY(s->op->prepare(s));
   TRY(mem_new(&s->scratch, s->scratch_bytes, 1));
@@ -212,6 +222,35 @@ static void drop_steps(plan *p) {
   p->n_steps = n - kept;
 }
 
+static bool depends_on_batch(const plan *p, const step *s) {
+  if (s->op->flags & OP_RANDOM) return true;
+  for (int i = 0; i < s->n_in; i++) {
+    int v = s->node->inputs[i];
+    if (v < 0 || p->values[v].known) continue;
+    if (plan_kind(p, v) != VALUE_PARAMETER && plan_kind(p, v) != VALUE_STATISTIC) return true;
+  }
+  return false;
+}
+
+/* Puts the steps that depend on parameters alone (a transposed weight) first: they run when parameters
+ * change. */
+static status settle_steps(plan *p) {
+  status st = STATUS_OK;
+  step *sorted = NULL;
+  TRY(mem_new(&sorted, (size_t)p->n_steps, sizeof *sorted));
+  for (int i = 0; i < p->n_steps; i++) {
+    if (depends_on_batch(p, &p->steps[i])) continue;
+    TRY(own_outputs(p, &p->steps[i]));
+    sorted[p->n_settled++] = p->steps[i];
+  }
+  for (int i = 0, n = p->n_settled; i < p->n_steps; i++)
+    if (depends_on_batch(p, &p->steps[i])) sorted[n++] = p->steps[i];
+  memcpy(p->steps, sorted, (size_t)p->n_steps * sizeof *sorted);
+done:
+  mem_free(sorted);
+  return st;
+}
+
 /* A model with a fixed batch may run through and still give other rows than it was asked for. */
 static status check_rows(const plan *p) {
   if (!fixed_batch(p)) return STATUS_OK;
@@ -239,6 +278,7 @@ status plan_shapes(plan *p) {
   }
   p->n_steps = p->graph->n_nodes;
   drop_steps(p);
+  if (!p->options.training) TRY(settle_steps(p));
   TRY(check_rows(p));
 done:
   return st;

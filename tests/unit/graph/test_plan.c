@@ -375,6 +375,41 @@ static void test_prepare_load_release(void **state) {
   graph_free(&g);
 }
 
+static int n_forwards;
+
+static status counted_forward(step *s) {
+  n_forwards++;
+  return relu_forward(s);
+}
+
+/* y = x flat(relu(W)): in inference relu(W) is computed when W changes, in training for every batch. */
+static void test_parameters_alone(void **state) {
+  (void)state;
+  op relu = relu_op;
+  relu.forward = counted_forward;
+  graph *g = start();
+  int x = input(g, "x", rows2), w = initializer(g, "w", square, (float[]){1, -2, 3, 4});
+  int early = apply(g, &pair_op, "early", x, -1),
+      flat = apply(g, &view_op, "flat", apply(g, &relu, "r", w, -1), -1);
+  finish(g, apply(g, &matmul_op, "y", early, flat));
+  for (int training = 0; training < 2; training++) {
+    fixture f;
+    open_plan(&f, g, (plan_options){.rows = 1, .training = training});
+    n_forwards = 0;
+    FILL(plan_input(f.p, 0), 1, 10);
+    for (int i = 0; i < 3; i++) OK(plan_forward(f.p, &running));
+    EXPECT(plan_output(f.p, 0), 62, 80);
+    assert_int_equal(n_forwards, training ? 3 : 1);
+    f.block[0] = 2;
+    plan_touch_parameters(f.p);
+    for (int i = 0; i < 3; i++) OK(plan_forward(f.p, &running));
+    EXPECT(plan_output(f.p, 0), 64, 80);
+    assert_int_equal(n_forwards, training ? 6 : 2);
+    plan_free(&f.p);
+  }
+  graph_free(&g);
+}
+
 /* step_ints: from an input, an attribute, neither; and what it refuses. */
 static void test_integers_for_infer(void **state) {
   (void)state;
@@ -458,6 +493,7 @@ int main(void) {
                                      cmocka_unit_test(test_parameters_without_gradient_get_zeros),
                                      cmocka_unit_test(test_missing_blocks),
                                      cmocka_unit_test(test_prepare_load_release),
+                                     cmocka_unit_test(test_parameters_alone),
                                      cmocka_unit_test(test_integers_for_infer),
                                      cmocka_unit_test(test_outputs_that_nothing_computes)};
   return cmocka_run_group_tests(tests, NULL, NULL);

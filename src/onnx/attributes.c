@@ -19,9 +19,14 @@ static status read_float(attribute *out, const proto *a, const char *what) {
   return STATUS_OK;
 }
 
+/* protobuf-c gives an empty string no bytes at all. */
+static status copy_bytes(char **out, const ProtobufCBinaryData *from) {
+  return mem_string_n(out, from->data ? (const char *)from->data : "", from->len);
+}
+
 static status read_string(attribute *out, const proto *a, const char *what) {
   (void)what;
-  return mem_string_n(&out->s, (const char *)a->s.data, a->s.len);
+  return copy_bytes(&out->s, &a->s);
 }
 
 static status read_ints(attribute *out, const proto *a, const char *what) {
@@ -47,7 +52,7 @@ static status read_strings(attribute *out, const proto *a, const char *what) {
   status st = STATUS_OK;
   TRY(mem_new(&out->strings, a->n_strings, sizeof *out->strings));
   for (size_t i = 0; i < a->n_strings; i++) {
-    TRY(mem_string_n(&out->strings[i], (const char *)a->strings[i].data, a->strings[i].len));
+    TRY(copy_bytes(&out->strings[i], &a->strings[i]));
     out->n = (int64_t)i + 1;
   }
 done:

@@ -113,11 +113,11 @@ static status add_input(loader *l, const Onnx__ValueInfoProto *input) {
   if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type)
     THROW(STATUS_BAD_INPUT, "%s: input '%s' is not a tensor", l->name, name);
   int element = type->tensor_type->elem_type;
-  if (element_type(element) == DTYPE_NONE)
+  if (onnx_type_dtype(element) == DTYPE_NONE)
     THROW(STATUS_BAD_INPUT, "%s: input '%s' has elements of type %s (%d), which are not supported", l->name,
-          name, element_name(element), element);
+          name, onnx_type_name(element), element);
   TRY(read_input_shape(l, name, type->tensor_type->shape, &s));
-  TRY(name_file(l, graph_add_input(l->g, name, element_type(element), &s, &value)));
+  TRY(name_file(l, graph_add_input(l->g, name, onnx_type_dtype(element), &s, &value)));
 done:
   return st;
 }

@@ -46,18 +46,18 @@ static const element elements[] = {
                                                  .max = UINT16_MAX},
 };
 
-static const element *element_find(int onnx_type) {
+static const element *onnx_type_find(int onnx_type) {
   static const element unknown = {.name = "unknown"};
   if (onnx_type < 0 || onnx_type >= (int)(sizeof elements / sizeof *elements)) return &unknown;
   return elements[onnx_type].name ? &elements[onnx_type] : &unknown;
 }
 
-dtype element_type(int onnx_type) {
-  return element_find(onnx_type)->type;
+dtype onnx_type_dtype(int onnx_type) {
+  return onnx_type_find(onnx_type)->type;
 }
 
-const char *element_name(int onnx_type) {
-  return element_find(onnx_type)->name;
+const char *onnx_type_name(int onnx_type) {
+  return onnx_type_find(onnx_type)->name;
 }
 
 static status read_shape(const Onnx__TensorProto *t, const char *what, shape *out, int64_t *count) {
@@ -142,7 +142,7 @@ static void convert(int onnx_type, const element *e, const void *from, size_t n,
 
 status tensor_from_proto(tensor **out, const Onnx__TensorProto *t, const char *what) {
   status st = STATUS_OK;
-  const element *e = element_find(t->data_type);
+  const element *e = onnx_type_find(t->data_type);
   unsigned char *owned = NULL;
   const void *from = NULL;
   shape s = {0};
@@ -189,7 +189,7 @@ static ptrdiff_t bfloats_from_floats(const float *from, uint16_t *to, size_t n) 
 
 status tensor_to_raw(const Onnx__TensorProto *t, const float *values, int64_t n, const char *what,
                      unsigned char **bytes, size_t *n_bytes) {
-  const element *e = element_find(t->data_type);
+  const element *e = onnx_type_find(t->data_type);
   size_t count = (size_t)n;
   ptrdiff_t too_large = -1;
   status st = mem_new(bytes, count, e->bytes);

@@ -8,9 +8,9 @@
 
 /* The engine's type for an ONNX element type: float16, bfloat16 and double become float. DTYPE_NONE if it has
  * none. */
-dtype element_type(int onnx_type);
+dtype onnx_type_dtype(int onnx_type);
 /* "float16", "uint64", ... as ONNX spells them; "type 99" is "unknown". Never NULL. */
-const char *element_name(int onnx_type);
+const char *onnx_type_name(int onnx_type);
 
 /* Local. A tensor owned by the caller (mem_free). STATUS_BAD_INPUT beginning with `what` ("m.onnx:
  * initializer 'w'") for data kept in another file, negative or more than SHAPE_MAX_RANK dimensions, a size

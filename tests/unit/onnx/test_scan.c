@@ -68,18 +68,9 @@ static void test_a_message_given_twice(void **state) {
   refused(&w, "a field is given twice");
 }
 
-/* Graphs within attributes of nodes of graphs; innermost first. */
+/* Graphs within attributes of nodes of graphs. */
 static wire nested(int levels) {
-  wire graph = {0};
-  wire_text(&graph, 2, "g");
-  for (int i = 0; i < levels; i++) {
-    wire attribute = {0}, node = {0}, outer = {0};
-    wire_message(&attribute, 6, &graph);
-    wire_message(&node, 5, &attribute);
-    wire_message(&outer, 1, &node);
-    graph = outer;
-  }
-  wire w = {0};
+  wire graph = wire_nest(levels, (int[]){6, 5, 1}, 3), w = {0};
   wire_message(&w, 7, &graph);
   return w;
 }
@@ -91,20 +82,13 @@ static void test_nesting(void **state) {
   wire_free(&w);
   w = nested(21);
   refused(&w, "nested more than 64 deep");
-  w = nested(2000);
+  w = nested(10000);
   refused(&w, "nested more than 64 deep");
 }
 
 static void test_types_within_types(void **state) {
   (void)state;
-  wire type = {0};
-  for (int i = 0; i < 10000; i++) {
-    wire sequence = {0}, outer = {0};
-    wire_message(&sequence, 1, &type);
-    wire_message(&outer, 4, &sequence);
-    type = outer;
-  }
-  wire info = {0}, graph = {0}, w = {0};
+  wire type = wire_nest(10000, (int[]){1, 4}, 2), info = {0}, graph = {0}, w = {0};
   wire_message(&info, 2, &type);
   wire_message(&graph, 11, &info);
   wire_message(&w, 7, &graph);

@@ -53,6 +53,24 @@ static inline void wire_message(wire *w, int field, wire *inside) {
   *inside = (wire){0};
 }
 
+/* Messages within messages, written from the innermost (empty) outwards: `levels` times through fields[n]
+ * (each below 16, the last is the outermost). */
+static inline wire wire_nest(int levels, const int *fields, int n) {
+  size_t room = (size_t)levels * (size_t)n * 8, at = room;
+  unsigned char *bytes = malloc(room + 1);
+  assert_non_null(bytes);
+  for (int i = 0; i < levels * n; i++) {
+    wire head = {0};
+    wire_varint(&head, (uint64_t)fields[i % n] << 3 | 2);
+    wire_varint(&head, room - at);
+    at -= head.n;
+    memcpy(bytes + at, head.bytes, head.n);
+    free(head.bytes);
+  }
+  memmove(bytes, bytes + at, room - at);
+  return (wire){bytes, room - at};
+}
+
 static inline void wire_free(wire *w) {
   free(w->bytes);
   *w = (wire){0};

@@ -10,6 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+status stage_begin(comm *c) {
+  status st = STATUS_OK;
+  enum { WIDTH = 160 };
+  char mine[WIDTH] = {0}, *all = NULL;
+  TRY(comm_agree(c, ops_init()));
+  TRY(comm_agree(c, mem_new(&all, (size_t)comm_size(c), WIDTH)));
+  snprintf(mine, sizeof mine, "%s", ops_libraries());
+  TRY(comm_gather_all(c, mine, all, WIDTH));
+  for (int i = 1; i < comm_size(c); i++)
+    if (memcmp(all, all + (size_t)i * WIDTH, WIDTH))
+      THROW(STATUS_BAD_INPUT,
+            "rank 0 runs on %s, but rank %d on %s: the results would depend on which rank did what; use nodes of one "
+            "kind",
+            all, i, all + (size_t)i * WIDTH);
+done:
+  mem_free(all);
+  return st;
+}
+
 int stage_threads(int64_t threads) {
   int64_t n = threads;
   const char *text = getenv("OMP_NUM_THREADS");

@@ -8,6 +8,10 @@
 
 #include <jansson.h>
 
+/* Collective, first of all in a stage that runs models. One thread a kernel; STATUS_BAD_INPUT when ranks run on unlike processors or libraries:
+ * the result would then depend on which rank did what. */
+status stage_begin(comm *c);
+
 /* Local. --threads, else OMP_NUM_THREADS, else 1: never guessed from the machine. */
 int stage_threads(int64_t threads);
 

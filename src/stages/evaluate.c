@@ -154,6 +154,7 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   subject s = {0};
   metric_sums sums;
   mpistill_evaluation e = {0};
+  TRY(stage_begin(c));
   TRY(dataset_open(&d, c, o->dataset));
   TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, s.input, stage_threads(o->threads), !o->out.quiet, &sums));

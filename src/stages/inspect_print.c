@@ -21,6 +21,7 @@ static void print_list(const json_t *list) {
 static void print_members(const json_t *object) {
   const char *key, *before = "";
   json_t *value;
+  if (!json_object_size(object)) fputs("none", stdout);
   json_object_foreach((json_t *)(uintptr_t)object, key, value) {
     printf("%s%s ", before, key);
     print_value(value);

@@ -385,6 +385,7 @@ static void free_all(job *j) {
 status stage_run(comm *c, const mpistill_run_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o};
+  TRY(stage_begin(c));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   TRY(comm_agree(c, make_paths(&j)));
   TRY(check_all(&j));

@@ -350,6 +350,7 @@ static void report(const job *j) {
 status stage_teach(comm *c, const mpistill_teach_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
+  TRY(stage_begin(c));
   TRY(dataset_open(&j.d, c, o->dataset));
   TRY(dataset_split(j.d, o->split, &j.sp));
   if (!j.sp->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", o->dataset, o->split);

@@ -210,6 +210,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   char hash[HASH_TEXT_BYTES];
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
+  TRY(stage_begin(c));
   TRY(open_all(&j, hash));
   TRY(collect_inputs(&j, hash));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));

@@ -1,0 +1,264 @@
+"""What PyTorch makes of the cases of test_gradients.c, in double precision: reference.py FILE.
+
+FILE, written by test_pytorch.c, holds a case as lines: `case OP OPSET OUTPUTS [NAME=VALUE ...]`, then
+`input KIND RANK DIM ... VALUE ...` for every input (KIND f: wants a gradient, c, i, b: constants, -: absent, same),
+`weights VALUE ...` for every output (the gradient of the loss with respect to it), `end`. Printed for each: `output
+VALUE ...` for every output, then `gradient VALUE ...` for every input of kind f, then `end`."""
+import sys
+
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(1)
+
+
+def number(text):
+    if "," in text:
+        return [int(v) for v in text.split(",") if v]
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
+
+
+def ints(t):
+    return None if t is None else [int(v) for v in t.reshape(-1)]
+
+
+def axes_of(x, a):
+    axes = ints(x[1]) if len(x) > 1 else a.get("axes")
+    if not axes:
+        return [] if a.get("noop_with_empty_axes") else list(range(x[0].dim()))
+    return axes
+
+
+def reduction(f):
+    """Folds one axis after the other: true for all of them but the mean's, whose parts are equal."""
+    def run(x, a, opset):
+        y = x[0]
+        for axis in axes_of(x, a):
+            y = f(y, axis)
+        keep = a.get("keepdims", 1)
+        gone = sorted((d % x[0].dim() for d in axes_of(x, a)), reverse=True)
+        for axis in [] if keep else gone:
+            y = y.squeeze(axis)
+        return y
+    return run
+
+
+def softmax(f):
+    def run(x, a, opset):
+        if opset >= 13:
+            return f(x[0], dim=a.get("axis", -1))
+        axis = a.get("axis", 1)
+        return f(x[0].flatten(axis), dim=axis).reshape(x[0].shape)
+    return run
+
+
+def fold(f):
+    def run(x, a, opset):
+        y = x[0]
+        for other in x[1:]:
+            y = f(y, other)
+        return y
+    return run
+
+
+def clip(x, a, opset):
+    low, high = (a.get("min"), a.get("max")) if opset < 11 else (x + [None, None])[1:3]
+    return torch.clamp(x[0], -1e30 if low is None else float(low), 1e30 if high is None else float(high))
+
+
+def slice_(x, a, opset):
+    starts, ends, axes, steps = (ints(t) for t in (x[1:] + [None] * 4)[:4]) if opset >= 10 else (
+        a["starts"], a["ends"], a.get("axes"), None)
+    y = x[0]
+    for i, start in enumerate(starts):
+        axis = axes[i] if axes else i
+        places = range(y.shape[axis])[slice(start, ends[i], steps[i] if steps else 1)]
+        y = y.index_select(axis, torch.tensor(list(places), dtype=torch.long))
+    return y
+
+
+def pad(x, a, opset):
+    pads = ints(x[1]) if opset >= 11 else a["pads"]
+    value = float(x[2]) if len(x) > 2 and x[2] is not None else a.get("value", 0.0)
+    rank = x[0].dim()
+    order = [v for d in reversed(range(rank)) for v in (pads[d], pads[d + rank])]
+    if a.get("mode", "constant") == "constant":
+        return F.pad(x[0], order, value=value)
+    mode = {"edge": "replicate", "reflect": "reflect"}[a["mode"]]
+    return F.pad(x[0][None, None], order, mode=mode)[0, 0]  # both axes of a matrix
+
+
+def split(x, a, opset):
+    axis = a.get("axis", 0)
+    sizes = ints(x[1]) if len(x) > 1 else a.get("split")
+    return list(torch.split(x[0], sizes or x[0].shape[axis] // a["outputs"], dim=axis))
+
+
+def unsqueeze(x, a, opset):
+    axes = ints(x[1]) if len(x) > 1 else a["axes"]
+    rank = x[0].dim() + len(axes)
+    y = x[0]
+    for axis in sorted(d % rank for d in axes):
+        y = y.unsqueeze(axis)
+    return y
+
+
+def squeeze(x, a, opset):
+    axes = ints(x[1]) if len(x) > 1 else a.get("axes")
+    return x[0].squeeze() if axes is None else x[0].squeeze(*axes)
+
+
+def window(x, a):
+    """Input padded at both ends, strides and dilations of a convolution or pooling."""
+    n = x.dim() - 2
+    pads = a.get("pads", [0] * 2 * n)
+    order = [v for d in reversed(range(n)) for v in (pads[d], pads[d + n])]
+    return order, a.get("strides", [1] * n), a.get("dilations", [1] * n)
+
+
+def conv(x, a, opset):
+    order, strides, dilations = window(x[0], a)
+    f = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x[0].dim()]
+    return f(F.pad(x[0], order), x[1], x[2] if len(x) > 2 else None, strides, 0, dilations, a.get("group", 1))
+
+
+def max_pool(x, a, opset):
+    order, strides, dilations = window(x[0], a)
+    f = {3: F.max_pool1d, 4: F.max_pool2d}[x[0].dim()]
+    return f(F.pad(x[0], order, value=-1e30), a["kernel_shape"], strides, 0, dilations)
+
+
+def average_pool(x, a, opset):
+    order, strides, _ = window(x[0], a)
+    f = {3: F.avg_pool1d, 4: F.avg_pool2d}[x[0].dim()]
+    sums = f(F.pad(x[0], order), a["kernel_shape"], strides)
+    if a.get("count_include_pad", 0):
+        return sums
+    return sums / f(F.pad(torch.ones_like(x[0]), order), a["kernel_shape"], strides)
+
+
+def gemm(x, a, opset):
+    left = x[0].T if a.get("transA", 0) else x[0]
+    right = x[1].T if a.get("transB", 0) else x[1]
+    y = a.get("alpha", 1.0) * left @ right
+    return y + a.get("beta", 1.0) * x[2] if len(x) > 2 else y
+
+
+def batch_norm(x, a, opset):
+    return F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=a.get("epsilon", 1e-5))
+
+
+def flatten(x, a, opset):
+    axis = a.get("axis", 1)
+    rows = 1
+    for d in x[0].shape[:axis]:
+        rows *= d
+    return x[0].reshape(rows, -1)
+
+
+def reshape(x, a, opset):
+    return x[0].reshape([x[0].shape[i] if d == 0 else d for i, d in enumerate(ints(x[1]))])
+
+
+def one(f):
+    return lambda x, a, opset: f(x[0], a)
+
+
+def two(f):
+    return lambda x, a, opset: f(x[0], x[1])
+
+
+OPERATORS = {
+    "Abs": one(lambda x, a: x.abs()), "Clip": clip, "Elu": one(lambda x, a: F.elu(x, a.get("alpha", 1.0))),
+    "Erf": one(lambda x, a: x.erf()), "Exp": one(lambda x, a: x.exp()),
+    "HardSigmoid": one(lambda x, a: torch.clamp(a.get("alpha", 0.2) * x + a.get("beta", 0.5), 0, 1)),
+    "HardSwish": one(lambda x, a: F.hardswish(x)),
+    "LeakyRelu": one(lambda x, a: F.leaky_relu(x, a.get("alpha", 0.01))), "Log": one(lambda x, a: x.log()),
+    "Neg": one(lambda x, a: -x), "Reciprocal": one(lambda x, a: 1 / x), "Relu": one(lambda x, a: F.relu(x)),
+    "Selu": one(lambda x, a: F.selu(x)), "Sigmoid": one(lambda x, a: torch.sigmoid(x)),
+    "Softplus": one(lambda x, a: F.softplus(x)), "Softsign": one(lambda x, a: F.softsign(x)),
+    "Sqrt": one(lambda x, a: x.sqrt()), "Tanh": one(lambda x, a: torch.tanh(x)),
+    "Add": two(torch.add), "Sub": two(torch.sub), "Mul": two(torch.mul), "Div": two(torch.div), "Pow": two(torch.pow),
+    "PRelu": two(lambda x, slope: torch.where(x < 0, x * slope, x)),
+    "Max": fold(torch.maximum), "Min": fold(torch.minimum), "Sum": fold(torch.add),
+    "Mean": lambda x, a, opset: fold(torch.add)(x, a, opset) / len(x),
+    "Where": lambda x, a, opset: torch.where(x[0], x[1], x[2]),
+    "ReduceL1": reduction(lambda x, d: x.abs().sum(d, True)),
+    "ReduceL2": lambda x, a, opset: reduction(lambda y, d: y.sum(d, True))([x[0] ** 2] + x[1:], a, opset).sqrt(),
+    "ReduceLogSum": lambda x, a, opset: reduction(lambda y, d: y.sum(d, True))(x, a, opset).log(),
+    "ReduceLogSumExp": reduction(lambda x, d: x.logsumexp(d, True)),
+    "ReduceMax": reduction(lambda x, d: x.amax(d, True)), "ReduceMin": reduction(lambda x, d: x.amin(d, True)),
+    "ReduceMean": reduction(lambda x, d: x.mean(d, True)), "ReduceProd": reduction(lambda x, d: x.prod(d, True)),
+    "ReduceSum": reduction(lambda x, d: x.sum(d, True)),
+    "ReduceSumSquare": lambda x, a, opset: reduction(lambda y, d: y.sum(d, True))([x[0] ** 2] + x[1:], a, opset),
+    "Softmax": softmax(F.softmax), "LogSoftmax": softmax(F.log_softmax),
+    "Cast": one(lambda x, a: x), "Flatten": flatten, "Identity": one(lambda x, a: x), "Reshape": reshape,
+    "Squeeze": squeeze, "Unsqueeze": unsqueeze,
+    "Concat": lambda x, a, opset: torch.cat(x, a["axis"]),
+    "Expand": lambda x, a, opset: x[0] * torch.ones(ints(x[1]), dtype=torch.float64),
+    "Gather": lambda x, a, opset: torch.stack(
+        [x[0].select(a.get("axis", 0), i) for i in ints(x[1])], a.get("axis", 0)).reshape(
+            x[0].shape[:a.get("axis", 0)] + x[1].shape + x[0].shape[a.get("axis", 0) + 1:]),
+    "Pad": pad, "Slice": slice_, "Split": split, "Tile": lambda x, a, opset: x[0].repeat(ints(x[1])),
+    "Transpose": one(lambda x, a: x.permute(a.get("perm", list(reversed(range(x.dim())))))),
+    "Conv": conv, "MaxPool": max_pool, "AveragePool": average_pool, "Gemm": gemm, "MatMul": two(torch.matmul),
+    "GlobalAveragePool": one(lambda x, a: x.mean(list(range(2, x.dim())), True)),
+    "GlobalMaxPool": one(lambda x, a: x.amax(list(range(2, x.dim())), True)),
+    "BatchNormalization": batch_norm,
+}
+
+
+def read_input(words, before):
+    kind = words[0]
+    if kind in ("-", "same"):
+        return before[0] if kind == "same" else None
+    rank = int(words[1])
+    dims = [int(d) for d in words[2:2 + rank]]
+    kinds = {"f": torch.float64, "c": torch.float64, "i": torch.int64, "b": torch.bool}
+    values = [float(v) for v in words[2 + rank:]]
+    return torch.tensor(values, dtype=torch.float64).to(kinds[kind]).reshape(dims).requires_grad_(kind == "f")
+
+
+def put(name, t):
+    print(name, *("%.17g" % v for v in t.detach().reshape(-1).tolist()))
+
+
+def run(operator, opset, attributes, x, weights):
+    y = OPERATORS[operator](x, attributes, opset)
+    y = y if isinstance(y, list) else [y]
+    loss = 0
+    for part, w in zip(y, weights):
+        put("output", part)
+        loss = loss + (part.reshape(-1) * torch.tensor(w, dtype=torch.float64)).sum()
+    leaves = []
+    for t in x:
+        if t is not None and t.requires_grad and not any(t is leaf for leaf in leaves):
+            leaves.append(t)
+    loss.backward()
+    for leaf in leaves:
+        put("gradient", torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+
+
+def main(path):
+    for line in open(path):
+        words = line.split()
+        if words[0] == "case":
+            operator, opset, attributes = words[1], int(words[2]), {"outputs": int(words[3])}
+            attributes.update((k, number(v)) for k, v in (w.split("=") for w in words[4:]))
+            x, weights = [], []
+        elif words[0] == "input":
+            x.append(read_input(words[1:], x))
+        elif words[0] == "weights":
+            weights.append([float(v) for v in words[1:]])
+        else:
+            if operator in OPERATORS:
+                run(operator, opset, attributes, x, weights)
+            else:
+                print("unknown")
+            print("end")
+
+
+main(sys.argv[1])

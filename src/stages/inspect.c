@@ -341,7 +341,9 @@ static status hdf5_json(json_t *out, comm *c, const char *path, bool verify) {
     st = dataset_json(out, d, verify);
   }
 done:
-  if (st == STATUS_BAD_INPUT && why && !d) status_add_line("nor a soft-label file: %s", why);
+  /* A file that is not even HDF5 is complained about once. */
+  if (st == STATUS_BAD_INPUT && why && !d && strcmp(why, status_message()))
+    status_add_line("nor a soft-label file: %s", why);
   softlabels_close(&s);
   dataset_close(&d);
   mem_free(why);

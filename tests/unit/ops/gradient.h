@@ -38,7 +38,7 @@ typedef struct gradient_case {
 
 #define CASE(type, ends, ...) {.op = type, .inputs = ends, __VA_ARGS__}
 
-enum { CASE_ENDS = 8, CASE_COPIES = 2 };
+enum { CASE_ENDS = 8 };
 
 static inline int case_opset(const gradient_case *c) {
   return c->opset ? c->opset : 17;
@@ -165,7 +165,7 @@ static inline int add_float(one_graph *o, const gradient_case *c, const char *na
 }
 
 static inline int add_inputs(one_graph *o, const gradient_case *c, int *inputs) {
-  char copy[256], name[16], *rest = NULL;
+  char copy[256], name[32], *rest = NULL;
   int n = 0;
   snprintf(copy, sizeof copy, "%s", c->inputs);
   for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest), n++) {
@@ -182,7 +182,7 @@ static inline int add_node(graph *g, const gradient_case *c, const char *name, c
                            const int *inputs, int n_inputs, int n_outputs, const char *attributes,
                            int *outputs) {
   attribute *list;
-  char value[32];
+  char value[48];
   int n = attributes_of(attributes, &list);
   for (int i = 0; i < n_outputs; i++) {
     snprintf(value, sizeof value, "%s.%d", name, i);
@@ -198,7 +198,7 @@ static inline void one_graph_open(one_graph *o, const gradient_case *c, int copi
   int inputs[CASE_ENDS], outputs[CASE_ENDS];
   const int n_outputs = c->outputs ? c->outputs : 1;
   const op *neg = op_find("", "Neg", 13);
-  char name[16];
+  char name[32];
   *o = (one_graph){0};
   case_must(c, graph_new(&o->g));
   int n = add_inputs(o, c, inputs);

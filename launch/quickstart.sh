@@ -16,12 +16,12 @@ echo '== three teachers, each trained on the labels'
 "$mpistill" create cnn --input 1x8x8 --channels 32,64 --hidden 128 --classes 10 --seed 2 --output "$out/conv-untrained.onnx" --force
 "$mpistill" create resnet --depth 8 --input 1x8x8 --classes 10 --seed 3 --output "$out/resnet-untrained.onnx" --force
 for teacher in wide conv resnet; do
-  run train --model "$out/$teacher-untrained.onnx" --dataset $data --epochs 30 --batch 64 --weight-decay 5e-4 --quiet \
+  run train --model "$out/$teacher-untrained.onnx" --dataset $data --epochs 30 --batch 64 --weight-decay 5e-4 --quiet --force \
     --output "$out/$teacher.onnx"
 done
 
-cat >"$out/recipe.yaml" <<'RECIPE'
-dataset: ../../datasets/digits.h5
+cat >"$out/recipe.yaml" <<RECIPE
+dataset: $PWD/$data
 output: run
 seed: 1
 teachers:

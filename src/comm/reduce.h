@@ -26,7 +26,8 @@
 
 typedef struct reducer reducer;
 
-/* Slices are cut at multiples of this many floats, so that sums over pieces of this size belong to one rank. */
+/* Slices are cut at multiples of this many floats, so that sums over pieces of this size belong to one rank.
+ */
 enum { REDUCE_SLICE = 256 };
 
 /* The range of shards that rank `rank` of `size` owns. Pure function. The largest load is the least there can
@@ -52,9 +53,9 @@ void reducer_fold(reducer *r, int wave);      /* local */
 
 /* Collective. The sum over all shards of this rank's slice [begin, end) (slice borrowed until reducer_share),
  * and of the stats of all shards (totals[n_stats], the same on all ranks, also summed by the tree). begin is
- * a multiple of REDUCE_SLICE, and so is end but for the last slice, which ends at n_floats. If a rank passed `mine` !=
- * STATUS_OK, all ranks return the agreed status with its message, and the next wave may begin; after
- * STATUS_OK reducer_share must come first, also where nothing was updated. */
+ * a multiple of REDUCE_SLICE, and so is end but for the last slice, which ends at n_floats. If a rank passed
+ * `mine` != STATUS_OK, all ranks return the agreed status with its message, and the next wave may begin;
+ * after STATUS_OK reducer_share must come first, also where nothing was updated. */
 status reducer_sum(reducer *r, status mine, float **slice, size_t *begin, size_t *end, double *totals);
 
 /* [n_floats], aligned to 64: what all ranks see after reducer_share; a rank writes only its slice, between

@@ -29,9 +29,9 @@ void tree_start(tree *t, int n_shards) {
   t->n_inputs = t->n_adds = t->n_left = 0;
 }
 
-/* Until tree_end knows the number of inputs, scratch of stack position j is place -1 - j. */
+/* The place of scratch for stack position j. */
 static int scratch_place(int j) {
-  return -1 - j;
+  return -2 - j;
 }
 
 /* A left child without a sibling is its parent. */
@@ -65,7 +65,7 @@ void tree_end(tree *t) {
     if (t->maker[j] >= 0)
       t->adds[t->maker[j]].to = t->n_inputs + j;
     else
-      t->adds[t->n_adds++] = (tree_add){t->n_inputs + j, t->place[j], -1};
+      t->adds[t->n_adds++] = (tree_add){t->n_inputs + j, t->place[j], TREE_COPY};
   }
 }
 
@@ -81,7 +81,7 @@ typedef struct run {
 } run;
 
 static float *at(const run *r, int place, size_t begin, float *scratch) {
-  if (place < 0) return scratch + (size_t)(-1 - place) * TREE_CHUNK;
+  if (place <= scratch_place(0)) return scratch + (size_t)(scratch_place(0) - place) * TREE_CHUNK;
   const tree_vector *v = place < r->t->n_inputs ? &r->inputs[place] : &r->outputs[place - r->t->n_inputs];
   return v->data + (begin - v->origin);
 }
@@ -90,7 +90,7 @@ static void run_chunk(const run *r, size_t begin, size_t n, float *scratch) {
   for (int i = 0; i < r->t->n_adds; i++) {
     const tree_add *op = &r->t->adds[i];
     float *to = at(r, op->to, begin, scratch), *a = at(r, op->a, begin, scratch);
-    if (op->b < 0) {
+    if (op->b == TREE_COPY) {
       if (to != a) memcpy(to, a, n * sizeof *to);
     } else {
       add(to, a, at(r, op->b, begin, scratch), n);

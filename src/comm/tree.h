@@ -25,7 +25,9 @@ typedef struct tree_node {
   int level, index;
 } tree_node;
 
-/* to = a + b, or to = a where b < 0. Places: inputs from 0, then n_inputs + j for output j, then scratch. */
+/* to = a + b, or to = a where b is TREE_COPY. Places: inputs from 0, n_inputs + j for output j, scratch below
+ * TREE_COPY. */
+enum { TREE_COPY = -1 };
 typedef struct tree_add {
   int to, a, b;
 } tree_add;

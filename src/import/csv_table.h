@@ -9,8 +9,8 @@ typedef struct csv_column {
   char *name;
   bool is_text; /* --categorical: its values are numbered in order of first appearance in the first split */
   dictionary *codes;
-  double mean,
-      squares; /* of the first split: running mean and sum of squared differences from it (Welford 1962) */
+  double mean;    /* of the first split, running, */
+  double squares; /* and the sum of squared differences from it (Welford 1962) */
 } csv_column;
 
 typedef struct csv_table {

@@ -173,6 +173,9 @@ static status import_split(const import_job *job, const pair_format *format, con
     TRY(open_file(&y, job, format, s->files[1]));
     describe_labels(&y);
     TRY(check_alike(&y, &first[1], s->split));
+    if (x.array.rank == 1 && y.row_values > 1)
+      THROW(STATUS_BAD_INPUT, "%s has one value a row, %s has %lld: the inputs come first, then the labels",
+            s->files[0], s->files[1], (long long)y.row_values);
     if (x.array.dims[0] != y.array.dims[0])
       THROW(STATUS_BAD_INPUT,
             "%s has %lld rows, %s has %lld: inputs and labels of split '%s' do not belong together",

@@ -1,4 +1,5 @@
-/* Rules that make one set of soft labels out of several teachers': one struct a rule, one row in combine.c. */
+/* Rules that make one set of soft labels out of several teachers': one struct a rule, one row in combine.c.
+ */
 #ifndef MPISTILL_LEARN_COMBINE_H
 #define MPISTILL_LEARN_COMBINE_H
 
@@ -10,18 +11,19 @@
 enum { COMBINE_MAX_TEACHERS = 4096 };
 
 typedef struct combine_batch {
-  int n_teachers;              /* K, from 1 to COMBINE_MAX_TEACHERS */
-  int64_t rows, classes;       /* C */
-  const float *const *logits;  /* [K] of [rows, C] */
-  const double *weights;       /* [K], >= 0, sum 1 */
-  double temperature;          /* T */
+  int n_teachers;             /* K, from 1 to COMBINE_MAX_TEACHERS */
+  int64_t rows, classes;      /* C */
+  const float *const *logits; /* [K] of [rows, C] */
+  const double *weights;      /* [K], >= 0, sum 1 */
+  double temperature;         /* T */
 } combine_batch;
 
 typedef struct combine_kind {
-  const char *name;            /* "probability-mean" */
-  const char *formula;         /* with source, for --help-methods */
-  bool linear;                 /* the result serves every temperature: the file's temperature is 0 ("any") */
-  /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in order, in double. */
+  const char *name;    /* "probability-mean" */
+  const char *formula; /* with source, for --help-methods */
+  bool linear;         /* the result serves every temperature: the file's temperature is 0 ("any") */
+  /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in
+   * order, in double. */
   void (*rows)(const combine_batch *b, float *out);
 } combine_kind;
 

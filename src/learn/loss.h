@@ -22,16 +22,16 @@ typedef struct loss_batch {
 } loss_batch;
 
 typedef struct loss_kind {
-  const char *name;       /* "kd" */
-  const char *formula;    /* with reductions and source, for --help-losses */
+  const char *name;    /* "kd" */
+  const char *formula; /* with reductions and source, for --help-losses */
   bool needs_labels, needs_soft;
-  /* Adds weight * d(loss)/d(logits) to gradient[rows, C] and returns this shard's part of the loss (not weighted), such that the parts of
-   * all shards add up to the loss of the global batch. No allocation. */
+  /* Adds weight * d(loss)/d(logits) to gradient[rows, C] and returns this shard's part of the loss (not
+   * weighted), such that the parts of all shards add up to the loss of the global batch. No allocation. */
   double (*evaluate)(const mpistill_loss *options, const loss_batch *b, float *gradient);
   status (*check)(const mpistill_loss *options); /* NULL: nothing to check */
 } loss_kind;
 
-const loss_kind *const *loss_kinds(void);      /* NULL-ended */
-const loss_kind *loss_find(const char *name);  /* NULL if unknown */
+const loss_kind *const *loss_kinds(void);     /* NULL-ended */
+const loss_kind *loss_find(const char *name); /* NULL if unknown */
 
 #endif

@@ -1,10 +1,13 @@
-/* How good logits are against labels. Sums are made per block of rows and added in block order, so that they do not depend on ranks. */
+/* How good logits are against labels. Sums are made per block of rows and added in block order, so that they
+ * do not depend on ranks. */
 #ifndef MPISTILL_LEARN_METRICS_H
 #define MPISTILL_LEARN_METRICS_H
 
 #include <stdint.h>
 
-enum { METRIC_BINS = 15 }; /* equal-width confidence bins of the expected calibration error (Guo et al. 2017) */
+enum {
+  METRIC_BINS = 15
+}; /* equal-width confidence bins of the expected calibration error (Guo et al. 2017) */
 
 typedef struct metric_sums { /* additive; only doubles, so that an array of it can be summed as numbers */
   double rows;               /* labelled rows */

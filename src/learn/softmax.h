@@ -14,8 +14,8 @@ enum { SOFTMAX_LANES = 8 };
  * NaN stays NaN. */
 void softmax_exp(double *x, int64_t n);
 
-/* e[j] = exp((z[j] - max z) * scale), *sum = sum of them in double. Returns log sum_j exp(z[j] * scale). n >=
- * 1; e may be NULL. A NaN or infinite logit makes the result NaN. */
+/* e[j] = exp((z[j] - max z) * scale), *sum = sum of them in double. Returns log sum_j exp(z[j] * scale).
+ * n >= 1; e may be NULL. A logit that is NaN or +infinity makes the result NaN. */
 double softmax_terms(const float *z, int64_t n, double scale, float *e, double *sum);
 
 /* The lanes' sum, in order. */

@@ -214,7 +214,6 @@ static void report(const job *j) {
     stage_print_json(j->c, report_json(j));
     return;
   }
-  if (j->o->out.quiet) return;
   printf("%-20s  weight%s  agreement with", "teacher", j->labels ? "  accuracy       nll" : "");
   for (int i = 0; i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
   printf(" ensemble\n");

@@ -30,7 +30,7 @@ const char *dtype_choice(int i) {
 const option quiet_rows[] = {{.flag = "quiet",
                               .type = OPTION_FLAG,
                               .at = offsetof(mpistill_output_options, quiet),
-                              .help = "no progress, only warnings and errors"},
+                              .help = "no progress on stderr; results still go to stdout"},
                              {0}};
 const option json_rows[] = {{.flag = "json",
                              .type = OPTION_FLAG,

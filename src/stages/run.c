@@ -230,6 +230,7 @@ static status measure_teachers(job *j) {
   TRY(comm_agree(j->c, mem_new(&members, paths.n + 1, sizeof *members)));
   a.inputs = paths;
   a.dataset = j->r.dataset;
+  a.out = stage_output(j);
   if (!all_live) a.weights = (mpistill_reals){0};
   if (measured) TRY(aggregate_measure(j->c, &a, members));
   size_t live = 0;
@@ -302,7 +303,7 @@ static status report(job *j) {
     TRY(file_join(&path, j->r.output, "result.json"));
     TRY(file_write(path, text, strlen(text)));
     if (j->o->out.json) printf("%s\n", text);
-    else if (!j->o->out.quiet) print_table(j);
+    else print_table(j);
     fflush(stdout);
   }
 done:

@@ -339,7 +339,7 @@ static void report(const job *j) {
   json_t *files = json_array();
   for (int i = 0; i < j->n; i++) {
     json_array_append_new(files, json_string(j->teachers[i].path));
-    if (!j->o->out.json && !j->o->out.quiet)
+    if (!j->o->out.json)
       printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->sp->n, (long long)j->teachers[i].f.classes);
   }
   fflush(stdout);

@@ -170,7 +170,7 @@ static status report(job *j) {
   log_event(j->log, "done", json_incref(result));
   if (o->out.json && !o->out.no_result) {
     stage_print_json(j->c, json_incref(result));
-  } else if (comm_rank(j->c) == 0 && !o->out.quiet && !o->out.no_result) {
+  } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
     printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs, j->last.loss, j->train_s,
            rate);
     if (m.rows > 0)

@@ -128,6 +128,8 @@ static void test_inputs_and_labels_belong_together(void **state) {
   put_idx("x", 8, 3, (uint32_t[]){4, 2, 2}, 16);
   put_idx("y", 8, 1, (uint32_t[]){3}, 3);
   assert_refused("idx train=x,y", "x has 4 rows, y has 3", "split 'train'");
+  put_idx("y", 8, 1, (uint32_t[]){4}, 4);
+  assert_refused("idx train=y,x", "the inputs come first, then the labels");
   put_idx("z", 8, 3, (uint32_t[]){4, 2, 3}, 24);
   assert_refused("idx train=x test=z", "z: split 'test'", "1x2x3", "1x2x2");
   put_npy("y.npy", "{'descr': '<i4', 'fortran_order': False, 'shape': (4,)}", 16);

@@ -167,7 +167,7 @@ static status set_inputs(plan *p, const graph *g, tensor *const *inputs) {
     if (to->type != inputs[i]->type)
       return status_set(STATUS_FAILED, "input %d is of type %s in the plan and %s in the data", i,
                         dtype_name(to->type), dtype_name(inputs[i]->type));
-    memcpy(to->data, inputs[i]->data, (size_t)shape_count(&to->shape) * dtype_bytes(to->type));
+    if (to->data) memcpy(to->data, inputs[i]->data, (size_t)shape_count(&to->shape) * dtype_bytes(to->type));
   }
   return STATUS_OK;
 }

@@ -25,7 +25,7 @@
 static model *create(const mpistill_create_options *o) {
   unsigned char *bytes;
   size_t n;
-  model *m;
+  model *m = NULL;
   status st = model_create_bytes(o, &bytes, &n);
   if (!st) st = model_parse(&m, "created", bytes, n);
   if (st) fail_msg("%s", status_message());

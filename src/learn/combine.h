@@ -1,5 +1,4 @@
-/* Rules that make one set of soft labels out of several teachers': one struct a rule, one row in combine.c.
- */
+/* Rules that make one set of soft labels out of several teachers': one struct a rule, a row in combine.c. */
 #ifndef MPISTILL_LEARN_COMBINE_H
 #define MPISTILL_LEARN_COMBINE_H
 

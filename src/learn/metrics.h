@@ -5,9 +5,8 @@
 
 #include <stdint.h>
 
-enum {
-  METRIC_BINS = 15
-}; /* equal-width confidence bins of the expected calibration error (Guo et al. 2017) */
+/* Equal-width confidence bins of the expected calibration error (Guo et al. 2017). */
+enum { METRIC_BINS = 15 };
 
 typedef struct metric_sums { /* additive; only doubles, so that an array of it can be summed as numbers */
   double rows;               /* labelled rows */

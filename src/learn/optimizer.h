@@ -27,7 +27,7 @@ typedef struct schedule_kind {
   const char *name; /* "cosine" */
   const char *formula;
   /* The factor on the base rate at `step` (from 0) of `steps`, `warmup` of which rise linearly from 1/warmup
-   * to 1. */
+   * to 1 (one-cycle: see its formula). */
   double (*factor)(const mpistill_schedule *s, int64_t step, int64_t warmup, int64_t steps,
                    int64_t steps_per_epoch);
 } schedule_kind;

@@ -34,7 +34,7 @@ CPPFLAGS += -D_GNU_SOURCE -DMPISTILL_VERSION='"$(VERSION)"' -Iinclude -Isrc -I$(
 CPPFLAGS += $(addprefix -isystem ,$(patsubst -I%,%,$(filter -I%,$(call pc,--cflags,$(MPI_PC)) $(HDF5_CFLAGS)))) -isystem $(OPENBLAS_INCLUDE)
 CPPFLAGS += $(if $(DNNL_PREFIX),-isystem $(DNNL_PREFIX)/include) $(if $(RANDOM123_PREFIX),-isystem $(RANDOM123_PREFIX)/include)
 CPPFLAGS += $(call pc,--cflags-only-I,libprotobuf-c yaml-0.1 jansson libxxhash zlib)
-CFLAGS_ALL = $(WARNINGS) $(OPTIMIZE) -fopenmp -ffp-contract=off $(SANITIZE) $(CFLAGS)
+CFLAGS_ALL = $(WARNINGS) $(OPTIMIZE) -fopenmp -ffp-contract=off -fno-math-errno -fno-trapping-math $(SANITIZE) $(CFLAGS)
 LDLIBS := $(HDF5_LIBS) $(call pc,--libs,$(MPI_PC)) -L$(OPENBLAS_DIR) -Wl,-rpath,$(OPENBLAS_DIR) -lopenblas
 LDLIBS += $(if $(DNNL_PREFIX),-L$(DNNL_PREFIX)/lib -Wl$(comma)-rpath$(comma)$(DNNL_PREFIX)/lib) -ldnnl
 LDLIBS += $(call pc,--libs,libprotobuf-c yaml-0.1 jansson libxxhash zlib) -lm

@@ -1,6 +1,6 @@
 /* Runs ONNX's own operator tests (Debian: libonnx-testdata) through the engine.
  *
- *     conformance [--table] [--skips FILE] [--only PATTERN] [FOLDER ...]
+ *     conformance [--table] [--each] [--skips FILE] [--only PATTERN] [FOLDER ...]
  *
  * A test is a folder with model.onnx and test_data_set_*\/input_K.pb, output_K.pb. Outputs are compared as
  * ONNX's own runner does: |got - expected| <= 1e-7 + 1e-3 |expected| for real numbers, exactly for all
@@ -50,6 +50,7 @@ typedef struct suite {
   int count[N_OUTCOMES];
   int fed[N_FEEDINGS];
   const char *only;
+  bool each; /* a line for every test, not only for those that fail */
 } suite;
 
 typedef struct tensors {
@@ -310,10 +311,12 @@ static outcome judge(suite *s, const char *test, const char *folder, const char 
   if (!all) return NOT_SUPPORTED;
   if (because) {
     because->used++;
+    if (s->each) printf("skip %s: %s\n", test, because->reason);
     return SKIPPED;
   }
   status st = try_model(path, folder, proto, &how);
-  if (st) printf("FAILED %s (%s): %s\n", test, name, status_message());
+  if (st) printf("not ok %s (%s): %s\n", test, name, status_message());
+  if (!st && s->each) printf("ok %s\n", test);
   if (!st) s->fed[how]++;
   return st ? FAILED : PASSED;
 }
@@ -387,7 +390,8 @@ static void print_table(suite *s) {
 static int report_stale(const suite *s) {
   int n = 0;
   for (int i = 0; !s->only && i < s->n_skips; i++)
-    if (!s->skips[i].used && ++n) printf("STALE skip '%s': %s\n", s->skips[i].pattern, s->skips[i].reason);
+    if (!s->skips[i].used && ++n)
+      printf("not ok skips: nothing matches '%s': %s\n", s->skips[i].pattern, s->skips[i].reason);
   return n;
 }
 
@@ -403,12 +407,15 @@ int main(int argc, char **argv) {
   for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
     if (strcmp(argv[i], "--table") == 0)
       table = true;
+    else if (strcmp(argv[i], "--each") == 0)
+      s.each = true;
     else if (strcmp(argv[i], "--skips") == 0 && i + 1 < argc)
       skips = argv[++i];
     else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
       s.only = argv[++i];
     else
-      return fprintf(stderr, "usage: %s [--table] [--skips FILE] [--only PATTERN] [FOLDER ...]\n", argv[0]),
+      return fprintf(stderr, "usage: %s [--table] [--each] [--skips FILE] [--only PATTERN] [FOLDER ...]\n",
+                     argv[0]),
              2;
   }
   char *const *folders = i < argc ? argv + i : standard;

@@ -112,7 +112,8 @@ def main():
         for options in CASES:
             difference = compare(mpistill, tool, options, folder)
             worst = max(worst, difference)
-            print(f"{difference:.1e}  {' '.join(options)}")
+            verdict = "ok" if difference <= BOUND else "not ok"
+            print(f"{verdict} {' '.join(options)}: {difference:.1e}")
     print(f"{len(CASES)} models, largest difference {worst:.1e}, allowed {BOUND:.0e}")
     return 0 if worst <= BOUND else 1
 

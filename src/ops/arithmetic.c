@@ -39,6 +39,7 @@ BINARY_VALUE(product, u *v)
 BINARY_VALUE(quotient, u / v)
 BINARY_VALUE(prelu, u < 0 ? u * v : u)
 BINARY_VALUE(power, powf(u, v))
+BINARY_VALUE(square, u *u)
 
 BINARY_SLOPE(minus_one, -1)
 BINARY_SLOPE(second, v)
@@ -48,6 +49,7 @@ BINARY_SLOPE(quotient_second, -u / (v * v))
 BINARY_SLOPE(prelu_first, u < 0 ? v : 1)
 BINARY_SLOPE(prelu_second, u < 0 ? u : 0)
 BINARY_SLOPE(power_first, v == 0 ? 0 : v * powf(u, v - 1))
+BINARY_SLOPE(square_first, 2 * u)
 BINARY_SLOPE(power_second, u == 0 && v >= 0 ? 0 : powf(u, v) * logf(u)) /* 0^v is flat in v */
 
 static const binary_kernel add_kernel = {.value = sum, .real = real_sum, .whole = whole_sum};
@@ -115,14 +117,18 @@ static status prelu_backward(step *s) {
 }
 
 /* Squares are what normalisation layers spell with Pow; powf would take most of their time. */
-static status pow_forward(step *s) {
-  const tensor *x = s->in[0], *exponent = s->in[1];
-  bool square = x->type == DTYPE_FLOAT && tensor_count(exponent) == 1 && tensor_real(exponent, 0) == 2;
-  if (!square || s->reference) return binary_forward(s, &pow_kernel);
-  int64_t n = tensor_count(x);
-  product(s->out[0]->data, x->data, 1, x->data, 1, n);
-  return STATUS_OK;
+static const binary_kernel square_kernel = {
+    .value = square, .real = pow, .slope = {square_first, power_second}};
+
+static const binary_kernel *pow_kernel_of(const step *s) {
+  const tensor *exponent = s->in[1];
+  return tensor_count(exponent) == 1 && tensor_real(exponent, 0) == 2 ? &square_kernel : &pow_kernel;
 }
+
+static status pow_forward(step *s) {
+  return binary_forward(s, pow_kernel_of(s));
+}
+
 /* Exponents may be integers: their floats go to scratch. */
 static status pow_prepare(step *s) {
   if (s->in[1]->type != DTYPE_FLOAT) s->scratch_bytes = (size_t)tensor_count(s->in[1]) * sizeof(float);
@@ -130,14 +136,14 @@ static status pow_prepare(step *s) {
 }
 
 static status pow_backward(step *s) {
-  if (s->in[1]->type == DTYPE_FLOAT) return binary_backward(s, &pow_kernel);
+  if (s->in[1]->type == DTYPE_FLOAT) return binary_backward(s, pow_kernel_of(s));
   tensor exponent = {.type = DTYPE_FLOAT, .shape = s->in[1]->shape, .data = s->scratch};
   const int64_t n = tensor_count(&exponent);
   for (int64_t i = 0; i < n; i++) element_set_real(&exponent, i, tensor_real(s->in[1], i));
   tensor *in[] = {s->in[0], &exponent};
   step with_floats = *s;
   with_floats.in = in;
-  return binary_backward(&with_floats, &pow_kernel);
+  return binary_backward(&with_floats, pow_kernel_of(s));
 }
 
 static status prelu_infer(step *s) {

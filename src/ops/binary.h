@@ -2,7 +2,7 @@
 #ifndef MPISTILL_OPS_BINARY_H
 #define MPISTILL_OPS_BINARY_H
 
-#include "graph/op.h"
+#include "ops/support.h"
 
 /* y[i] = f(a[i * sa], b[i * sb]); strides are 0 or 1, y may be a or b. */
 typedef void binary_value(float *y, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n);
@@ -51,12 +51,13 @@ status binary_backward(step *s, const binary_kernel *k);
   }
 
 #define BINARY_VALUE(name, expression)                                                                       \
-  static void name(float *y, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n) {            \
+  FOR_EACH_PROCESSOR static void name(float *y, const float *a, int64_t sa, const float *b, int64_t sb,      \
+                                      int64_t n) {                                                           \
     BINARY_LOOP(y[i], expression)                                                                            \
   }
 #define BINARY_SLOPE(name, expression)                                                                       \
-  static void name(float *part, const float *g, const float *a, int64_t sa, const float *b, int64_t sb,      \
-                   int64_t n) {                                                                              \
+  FOR_EACH_PROCESSOR static void name(float *part, const float *g, const float *a, int64_t sa,               \
+                                      const float *b, int64_t sb, int64_t n) {                               \
     BINARY_LOOP(part[i], g[i] * (expression))                                                                \
   }
 

@@ -48,35 +48,42 @@ static double limit(double x, bounds b) {
   return raised > b.high ? b.high : raised;
 }
 
-static status clip_forward(step *s) {
-  const bounds b = read_bounds(s);
-  const int64_t n = tensor_count(s->in[0]);
-  if (s->in[0]->type != DTYPE_FLOAT) {
-    for (int64_t i = 0; i < n; i++) element_set_real(s->out[0], i, limit(tensor_real(s->in[0], i), b));
-    return STATUS_OK;
-  }
-  const float *x = s->in[0]->data, low = (float)b.low, high = (float)b.high;
-  float *y = s->out[0]->data;
+FOR_EACH_PROCESSOR static void limit_floats(float *y, const float *x, int64_t n, float low, float high) {
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) {
     float raised = x[i] < low ? low : x[i];
     y[i] = raised > high ? high : raised;
   }
+}
+
+static status clip_forward(step *s) {
+  const bounds b = read_bounds(s);
+  const int64_t n = tensor_count(s->in[0]);
+  if (s->in[0]->type == DTYPE_FLOAT) {
+    limit_floats(s->out[0]->data, s->in[0]->data, n, (float)b.low, (float)b.high);
+  } else {
+    for (int64_t i = 0; i < n; i++) element_set_real(s->out[0], i, limit(tensor_real(s->in[0], i), b));
+  }
   return STATUS_OK;
+}
+
+/* The gradient passes where x lies within the bounds, these included. */
+FOR_EACH_PROCESSOR static void pass_within(float *d, const float *g, const float *x, int64_t n, float low,
+                                           float high, bool add) {
+  if (add) {
+    EACH_ALONE
+    for (int64_t i = 0; i < n; i++) d[i] += (x[i] >= low) & (x[i] <= high) ? g[i] : 0;
+  } else {
+    EACH_ALONE
+    for (int64_t i = 0; i < n; i++) d[i] = (x[i] >= low) & (x[i] <= high) ? g[i] : 0;
+  }
 }
 
 static status clip_backward(step *s) {
   if (!s->din[0]) return STATUS_OK;
   const bounds b = read_bounds(s);
-  const int64_t n = tensor_count(s->in[0]);
-  const float *x = s->in[0]->data, *g = s->dout[0]->data, low = (float)b.low, high = (float)b.high;
-  float *d = s->din[0]->data;
-  const bool add = s->accumulate[0];
-  EACH_ALONE
-  for (int64_t i = 0; i < n; i++) {
-    float inside = x[i] >= low && x[i] <= high ? g[i] : 0.0f;
-    d[i] = add ? d[i] + inside : inside;
-  }
+  pass_within(s->din[0]->data, s->dout[0]->data, s->in[0]->data, tensor_count(s->in[0]), (float)b.low,
+              (float)b.high, s->accumulate[0]);
   return STATUS_OK;
 }
 

@@ -71,7 +71,8 @@ static void write_mask_output(const step *s, const uint8_t *mask) {
   for (int64_t i = 0; i < n; i++) element_set_int(out, i, mask[i]);
 }
 
-static void apply(float *y, const float *x, const uint8_t *mask, float scale, int64_t n, bool add) {
+FOR_EACH_PROCESSOR static void apply(float *y, const float *x, const uint8_t *mask, float scale, int64_t n,
+                                     bool add) {
   if (add) {
     EACH_ALONE
     for (int64_t i = 0; i < n; i++) y[i] += mask[i] ? x[i] * scale : 0;

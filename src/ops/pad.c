@@ -12,6 +12,7 @@ typedef struct pad_state {
   int64_t *map[SHAPE_MAX_RANK];
   int64_t strides[SHAPE_MAX_RANK]; /* of the input */
   float value;                     /* the constant of old opsets */
+  int64_t run, run_length;         /* places of the last dimension that follow each other in the input, too */
   int64_t places[];
 } pad_state;
 
@@ -90,6 +91,14 @@ static status pad_prepare(step *s) {
     state->map[d] = place;
     for (int64_t i = 0; i < y->dims[d]; i++) *place++ = source(i - p.before[d], x->dims[d], mode);
   }
+  const int last = y->rank - 1;
+  if (last >= 0) {
+    int64_t begin = p.before[last], end = begin + x->dims[last];
+    state->run = begin < 0 ? 0 : begin;
+    state->run_length = (end < y->dims[last] ? end : y->dims[last]) - state->run;
+    if (state->run_length < 0) state->run_length = 0;
+    if (state->run > y->dims[last]) state->run = y->dims[last];
+  }
   s->state = state;
   return STATUS_OK;
 }
@@ -124,25 +133,43 @@ static void constant_element(const step *s, void *element) {
   }
 }
 
+/* Elements from..to of a row whose places are columns[]; x is the input's row, NULL: all constant. */
+static void fill_places(char *y, const char *x, const int64_t *columns, int64_t from, int64_t to,
+                        const void *constant, size_t bytes) {
+  for (int64_t i = from; i < to; i++) {
+    bool outside = !x || columns[i] < 0;
+    memcpy(y + (size_t)i * bytes, outside ? constant : x + (size_t)columns[i] * bytes, bytes);
+  }
+}
+
 static status pad_forward(step *s) {
   const pad_state *state = s->state;
   const size_t bytes = dtype_bytes(s->out[0]->type);
-  const char *x = s->in[0]->data;
   int64_t constant;
   nest n;
   if (s->out[0]->shape.rank == 0) return view_forward(s);
   constant_element(s, &constant);
   nest_of_output(s, &n);
-  const int64_t *columns = state->map[n.rank - 1];
+  const int64_t *columns = state->map[n.rank - 1], end = state->run + state->run_length;
   for (bool more = nest_begin(&n); more; more = nest_next(&n)) {
     const int64_t at = row_source(state, &n);
+    const char *x = at < 0 ? NULL : (const char *)s->in[0]->data + (size_t)at * bytes;
     char *y = (char *)s->out[0]->data + (size_t)n.offset[0] * bytes;
-    for (int64_t i = 0; i < nest_length(&n); i++, y += bytes) {
-      bool outside = at < 0 || columns[i] < 0;
-      memcpy(y, outside ? (const char *)&constant : x + (size_t)(at + columns[i]) * bytes, bytes);
+    fill_places(y, x, columns, 0, x ? state->run : nest_length(&n), &constant, bytes);
+    if (!x) continue;
+    if (state->run_length > 0) {
+      memcpy(y + (size_t)state->run * bytes, x + (size_t)columns[state->run] * bytes,
+             (size_t)state->run_length * bytes);
     }
+    fill_places(y, x, columns, end, nest_length(&n), &constant, bytes);
   }
   return STATUS_OK;
+}
+
+static void add_places(float *d, const float *g, const int64_t *columns, int64_t from, int64_t to) {
+  for (int64_t i = from; i < to; i++) {
+    if (columns[i] >= 0) d[columns[i]] += g[i];
+  }
 }
 
 static status pad_backward(step *s) {
@@ -155,13 +182,15 @@ static status pad_backward(step *s) {
     return STATUS_OK;
   }
   nest_of_output(s, &n);
-  const int64_t *columns = state->map[n.rank - 1];
+  const int64_t *columns = state->map[n.rank - 1], end = state->run + state->run_length;
   for (bool more = nest_begin(&n); more; more = nest_next(&n)) {
     const int64_t at = row_source(state, &n);
     const float *g = (const float *)s->dout[0]->data + n.offset[0];
-    for (int64_t i = 0; at >= 0 && i < nest_length(&n); i++) {
-      if (columns[i] >= 0) d[at + columns[i]] += g[i];
-    }
+    if (at < 0) continue;
+    add_places(d + at, g, columns, 0, state->run);
+    if (state->run_length > 0)
+      gradient_write(d + at + columns[state->run], g + state->run, state->run_length, true);
+    add_places(d + at, g, columns, end, nest_length(&n));
   }
   return STATUS_OK;
 }

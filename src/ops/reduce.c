@@ -162,7 +162,8 @@ static void backward_row(float *d, const float *g, const float *x, const float *
 }
 
 /* The same where the slope depends on neither x nor y. */
-static void backward_flat_row(float *d, const float *g, int64_t k, int64_t n, float slope, bool add) {
+FOR_EACH_PROCESSOR static void backward_flat_row(float *d, const float *g, int64_t k, int64_t n, float slope,
+                                                 bool add) {
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) {
     float part = g[i * k] * slope;
@@ -274,7 +275,7 @@ static double finish_log(double folded, double n) {
 
 /* Rows fold in lanes of their own: an order that depends on the length alone, and vector code. */
 #define FOLDS(name, start, combined, whole)                                                                  \
-  static void name##_row(float *folded, const float *in, int64_t n) {                                        \
+  FOR_EACH_PROCESSOR static void name##_row(float *folded, const float *in, int64_t n) {                     \
     enum { LANES = 16 };                                                                                     \
     float lane[LANES];                                                                                       \
     int64_t i = 0;                                                                                           \
@@ -293,7 +294,7 @@ static double finish_log(double folded, double n) {
     for (int l = 0; l < LANES; l++) all = whole(all, lane[l]);                                               \
     *folded = (float)all;                                                                                    \
   }                                                                                                          \
-  static void name##_column(float *folded, const float *in, int64_t n) {                                     \
+  FOR_EACH_PROCESSOR static void name##_column(float *folded, const float *in, int64_t n) {                  \
     EACH_ALONE                                                                                               \
     for (int64_t i = 0; i < n; i++) {                                                                        \
       const float so_far = folded[i], x = in[i];                                                             \

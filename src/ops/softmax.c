@@ -52,7 +52,7 @@ static void softmax_release(step *s) {
   s->state = NULL;
 }
 
-static float greatest(const float *x, int64_t n) {
+FOR_EACH_PROCESSOR static float greatest(const float *x, int64_t n) {
   enum { LANES = 16 };
   float lane[LANES], top = x[0];
   int64_t i = 0;
@@ -68,7 +68,7 @@ static float greatest(const float *x, int64_t n) {
 }
 
 /* y may be x. */
-static void softmax_row(float *y, const float *x, int64_t n) {
+FOR_EACH_PROCESSOR static void softmax_row(float *y, const float *x, int64_t n) {
   const float top = greatest(x, n);
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) y[i] = curve_exp(x[i] - top);
@@ -77,7 +77,7 @@ static void softmax_row(float *y, const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] *= scale;
 }
 
-static float exponential_sum(const float *x, float top, int64_t n) {
+FOR_EACH_PROCESSOR static float exponential_sum(const float *x, float top, int64_t n) {
   enum { PIECE = 256 };
   float piece[PIECE];
   double sum = 0;
@@ -89,15 +89,15 @@ static float exponential_sum(const float *x, float top, int64_t n) {
   return (float)sum;
 }
 
-static void log_softmax_row(float *y, const float *x, int64_t n) {
+FOR_EACH_PROCESSOR static void log_softmax_row(float *y, const float *x, int64_t n) {
   const float top = greatest(x, n), rest = logf(exponential_sum(x, top, n));
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) y[i] = x[i] - top - rest;
 }
 
 /* The same for `inner` rows at once that lie crosswise: [axis][inner]. top and sum are rows of scratch. */
-static void softmax_plane(float *y, const float *x, int64_t axis, int64_t inner, float *top, float *sum,
-                          bool logarithm) {
+FOR_EACH_PROCESSOR static void softmax_plane(float *y, const float *x, int64_t axis, int64_t inner,
+                                             float *top, float *sum, bool logarithm) {
   for (int64_t i = 0; i < inner; i++) top[i] = x[i], sum[i] = 0;
   for (int64_t k = 1; k < axis; k++) {
     for (int64_t i = 0; i < inner; i++) top[i] = x[k * inner + i] > top[i] ? x[k * inner + i] : top[i];
@@ -132,7 +132,7 @@ static status forward(step *s, bool logarithm) {
   return STATUS_OK;
 }
 
-static float dot(const float *a, const float *b, int64_t n) {
+FOR_EACH_PROCESSOR static float dot(const float *a, const float *b, int64_t n) {
   enum { LANES = 16 };
   float lane[LANES] = {0};
   int64_t i = 0;
@@ -146,7 +146,8 @@ static float dot(const float *a, const float *b, int64_t n) {
 }
 
 /* d may be g: a row is summed before it is written. */
-static void backward_row(float *d, const float *g, const float *y, int64_t n, bool logarithm, bool add) {
+FOR_EACH_PROCESSOR static void backward_row(float *d, const float *g, const float *y, int64_t n,
+                                            bool logarithm, bool add) {
   const float sum = logarithm ? floats_sum(g, n) : dot(g, y, n);
   if (logarithm) {
     EACH_ALONE
@@ -163,8 +164,8 @@ static void backward_row(float *d, const float *g, const float *y, int64_t n, bo
   }
 }
 
-static void backward_plane(float *d, const float *g, const float *y, const extent *e, float *sum,
-                           bool logarithm, bool add) {
+FOR_EACH_PROCESSOR static void backward_plane(float *d, const float *g, const float *y, const extent *e,
+                                              float *sum, bool logarithm, bool add) {
   for (int64_t i = 0; i < e->inner; i++) sum[i] = 0;
   for (int64_t k = 0; k < e->axis; k++) {
     const float *gr = g + k * e->inner, *yr = y + k * e->inner;

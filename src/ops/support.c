@@ -151,7 +151,7 @@ status view_backward(step *s) {
   return STATUS_OK;
 }
 
-void gradient_write(float *d, const float *part, int64_t n, bool add) {
+FOR_EACH_PROCESSOR void gradient_write(float *d, const float *part, int64_t n, bool add) {
   if (add) {
     EACH_ALONE
     for (int64_t i = 0; i < n; i++) d[i] += part[i];
@@ -167,7 +167,7 @@ float *gradient_begin(step *s, int i) {
 }
 
 /* Lanes of their own, so that the compiler may use vectors without changing the order. */
-float floats_sum(const float *x, int64_t n) {
+FOR_EACH_PROCESSOR float floats_sum(const float *x, int64_t n) {
   enum { LANES = 16 };
   float lane[LANES] = {0};
   int64_t i = 0;

@@ -76,7 +76,8 @@ static inline float limit(float x, float low, float high) {
 }
 
 #define VALUES(identifier, value)                                                                            \
-  static void identifier##_values(float *y, const float *in, int64_t n, float a, float b) {                  \
+  FOR_EACH_PROCESSOR static void identifier##_values(float *y, const float *in, int64_t n, float a,          \
+                                                     float b) {                                              \
     (void)a, (void)b;                                                                                        \
     EACH_ALONE                                                                                               \
     for (int64_t i = 0; i < n; i++) {                                                                        \
@@ -86,8 +87,8 @@ static inline float limit(float x, float low, float high) {
   }
 
 #define SLOPES(identifier, kept, slope)                                                                      \
-  static void identifier##_slopes(float *d, const float *g, const float *v, int64_t n, float a, float b,     \
-                                  bool add) {                                                                \
+  FOR_EACH_PROCESSOR static void identifier##_slopes(float *d, const float *g, const float *v, int64_t n,    \
+                                                     float a, float b, bool add) {                           \
     (void)a, (void)b, (void)v;                                                                               \
     if (add) {                                                                                               \
       EACH_ALONE                                                                                             \

@@ -75,9 +75,11 @@ status classifier_bind(classifier *k, const model *m, const array *a, const char
   if (k->g->n_outputs != 1)
     THROW(STATUS_BAD_INPUT, "%s: has %d outputs, expected one: the logits", k->path, k->g->n_outputs);
   k->value = logits_value(k->g, k->g->outputs[0]);
+  TRY(classifier_plan(&p, k, 2, false, NULL)); /* 2: a batch fixed to one row at export shows */
+  plan_free(&p);
   TRY(classifier_plan(&p, k, 1, false, NULL));
   const tensor *y = plan_tap(p, 0);
-  if (y->type != DTYPE_FLOAT || y->shape.rank != 2 || y->shape.dims[0] != 1)
+  if (y->type != DTYPE_FLOAT || y->shape.rank != 2)
     THROW(STATUS_BAD_INPUT, "%s: output '%s' is %s %s for one row, expected float [1, classes]", k->path,
           k->g->values[k->g->outputs[0]].name, dtype_name(y->type), shape_text(&y->shape, text, sizeof text));
   k->logits = y->shape;
@@ -99,11 +101,16 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
                                        .taps = &k->value,
                                        .n_taps = 1,
                                        .input_shapes = &input});
-  if (st == STATUS_BAD_INPUT) {
-    char *why = NULL;
-    if (!mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
-    mem_free(why);
-  }
+  if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
+    st = status_set(STATUS_BAD_INPUT,
+                    "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed batch; export it with "
+                    "a dynamic one",
+                    k->g->values[k->g->outputs[0]].name, (long long)plan_tap(*out, 0)->shape.dims[0], (long long)rows);
+  if (st != STATUS_BAD_INPUT) return st;
+  plan_free(out);
+  char *why = NULL;
+  if (!mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
+  mem_free(why);
   return st;
 }
 

@@ -90,13 +90,14 @@ void progress_note(progress *p, const char *format, ...) {
 void progress_end(progress *p) {
   char done[32], rate[32], spent[32];
   if (!p->active) return;
-  double spent_s = clock_seconds() - p->started_s;
+  p->active = false;
   erase_bar();
+  if (p->done <= 0) return; /* all of it was there already, or failed at once: there is no rate to tell */
+  double spent_s = clock_seconds() - p->started_s;
   fprintf(stderr, "mpistill: %s %s %s in %s, %s/s%s%s\n", p->what, count_text(p->done, done), p->unit,
           time_text(spent_s, spent), count_text(spent_s > 0 ? p->done / spent_s : 0, rate),
           *p->note ? ", " : "", p->note);
   fflush(stderr);
-  p->active = false;
 }
 
 static void say_line(const char *kind, const char *format, va_list args) {

@@ -18,7 +18,7 @@ typedef struct progress {
 void progress_start(progress *p, const char *what, const char *unit, double total, bool active);
 void progress_update(progress *p, double done); /* cheap: looks at the clock, prints at most 5 times a second (terminal) or every 5 s */
 void progress_note(progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void progress_end(progress *p);                 /* a last line with the total time and rate */
+void progress_end(progress *p);                 /* a last line with the total time and rate, if anything was done */
 
 /* A line on stderr that does not tear a bar: "mpistill: " + text; "mpistill: warning: " + text. */
 void say(bool active, const char *format, ...) __attribute__((format(printf, 2, 3)));

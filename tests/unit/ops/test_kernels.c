@@ -66,6 +66,10 @@ static const one_op cases[] = {
     {"BatchNormalization", "", {S(7, 33), S(33), S(33), S(33), S(33)}},
     {"BatchNormalization", "", {S(1, 3, 100), S(3), S(3), S(3), S(3)}},
     {"BatchNormalization", "", {S(3, 4, 5, 6, 7), S(4), S(4), S(4), S(4)}},
+    {"InstanceNormalization", "", {S(7, 5, 8, 9), S(5), S(5)}},
+    {"InstanceNormalization", "epsilon=0.1", {S(1, 5, 33), S(5), S(5)}},
+    {"LayerNormalization", "", {S(7, 6, 33), S(33), S(33)}},
+    {"LayerNormalization", "axis=1 epsilon=0.1", {S(7, 6, 5), S(6, 5)}},
     {"BatchNormalization", "training_mode=1", {S(7, 5, 8, 8), S(5), S(5), S(5), S(5)}},
 };
 

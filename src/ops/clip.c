@@ -67,15 +67,20 @@ static status clip_forward(step *s) {
   return STATUS_OK;
 }
 
+/* No short cut: a jump would keep the loop from becoming vector code. */
+static inline bool within(float x, float low, float high) {
+  return (x >= low) & (x <= high);
+}
+
 /* The gradient passes where x lies within the bounds, these included. */
 FOR_EACH_PROCESSOR static void pass_within(float *d, const float *g, const float *x, int64_t n, float low,
                                            float high, bool add) {
   if (add) {
     EACH_ALONE
-    for (int64_t i = 0; i < n; i++) d[i] += (x[i] >= low) & (x[i] <= high) ? g[i] : 0;
+    for (int64_t i = 0; i < n; i++) d[i] += within(x[i], low, high) ? g[i] : 0;
   } else {
     EACH_ALONE
-    for (int64_t i = 0; i < n; i++) d[i] = (x[i] >= low) & (x[i] <= high) ? g[i] : 0;
+    for (int64_t i = 0; i < n; i++) d[i] = within(x[i], low, high) ? g[i] : 0;
   }
 }
 

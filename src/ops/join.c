@@ -62,7 +62,9 @@ static status concat_infer(step *s) {
                         shape_text(&s->in[i]->shape, a, sizeof a), shape_text(&s->in[0]->shape, b, sizeof b),
                         axis);
     }
-    out.dims[axis] += size;
+    if (__builtin_add_overflow(out.dims[axis], size, &out.dims[axis])) {
+      return step_error(s, "dimension %d gets too large", axis);
+    }
     st = input_want(s, i, s->in[0]->type);
   }
   if (st == STATUS_OK) step_set_output(s, 0, s->in[0]->type, &out);
@@ -123,8 +125,9 @@ static status read_sizes(const step *s, int64_t dim, int64_t sizes[MAX_PARTS]) {
   int64_t each = (dim + wanted - 1) / wanted, sum = 0;
   for (int i = 0; i < wanted; i++) {
     if (n < 0) sizes[i] = dim - sum < each ? dim - sum : each;
-    if (sizes[i] < 0) return step_error(s, "size %d is %lld", i, (long long)sizes[i]);
-    sum += sizes[i];
+    if (sizes[i] < 0 || __builtin_add_overflow(sum, sizes[i], &sum)) {
+      return step_error(s, "size %d is %lld", i, (long long)sizes[i]);
+    }
   }
   if (sum == dim) return STATUS_OK;
   return step_error(s, "sizes add up to %lld, the dimension is %lld", (long long)sum, (long long)dim);

@@ -151,10 +151,14 @@ status view_backward(step *s) {
   return STATUS_OK;
 }
 
-FOR_EACH_PROCESSOR void gradient_write(float *d, const float *part, int64_t n, bool add) {
+FOR_EACH_PROCESSOR static void add_floats(float *d, const float *part, int64_t n) {
+  EACH_ALONE
+  for (int64_t i = 0; i < n; i++) d[i] += part[i];
+}
+
+void gradient_write(float *d, const float *part, int64_t n, bool add) {
   if (add) {
-    EACH_ALONE
-    for (int64_t i = 0; i < n; i++) d[i] += part[i];
+    add_floats(d, part, n);
   } else if (d != part) {
     memcpy(d, part, (size_t)n * sizeof *d);
   }
@@ -167,7 +171,7 @@ float *gradient_begin(step *s, int i) {
 }
 
 /* Lanes of their own, so that the compiler may use vectors without changing the order. */
-FOR_EACH_PROCESSOR float floats_sum(const float *x, int64_t n) {
+FOR_EACH_PROCESSOR static float sum_in_lanes(const float *x, int64_t n) {
   enum { LANES = 16 };
   float lane[LANES] = {0};
   int64_t i = 0;
@@ -178,4 +182,8 @@ FOR_EACH_PROCESSOR float floats_sum(const float *x, int64_t n) {
   for (int l = 0; l < LANES; l++) sum += lane[l];
   for (; i < n; i++) sum += x[i];
   return (float)sum;
+}
+
+float floats_sum(const float *x, int64_t n) {
+  return sum_in_lanes(x, n);
 }

@@ -111,33 +111,66 @@ def squeeze(x, a, opset):
     return x[0].squeeze() if axes is None else x[0].squeeze(*axes)
 
 
-def window(x, a):
-    """Input padded at both ends, strides and dilations of a convolution or pooling."""
+def window(x, a, kernel):
+    """Strides, dilations, the pads to both sides (last axis first, as F.pad wants them), and behind them what
+    ceil_mode needs to fit a last, incomplete window."""
     n = x.dim() - 2
-    pads = a.get("pads", [0] * 2 * n)
-    order = [v for d in reversed(range(n)) for v in (pads[d], pads[d + n])]
-    return order, a.get("strides", [1] * n), a.get("dilations", [1] * n)
+    strides, dilations = a.get("strides", [1] * n), a.get("dilations", [1] * n)
+    pads, auto = a.get("pads", [0] * 2 * n), a.get("auto_pad", "NOTSET")
+    order, rest = [], []
+    for d in reversed(range(n)):
+        size, reach = x.shape[d + 2], dilations[d] * (kernel[d] - 1) + 1
+        low, high, more = pads[d], pads[d + n], 0
+        if auto.startswith("SAME"):
+            total = max((-(-size // strides[d]) - 1) * strides[d] + reach - size, 0)
+            low = total // 2 if auto == "SAME_UPPER" else total - total // 2
+            high = total - low
+        elif a.get("ceil_mode", 0):
+            free = size + low + high - reach
+            more = -free % strides[d]
+            if free + more >= size + low:  # a window that starts behind the input does not count
+                more = 0
+        order += [low, high]
+        rest += [0, more]
+    return strides, dilations, order, rest
 
 
 def conv(x, a, opset):
-    order, strides, dilations = window(x[0], a)
+    strides, dilations, order, _ = window(x[0], a, x[1].shape[2:])
     f = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x[0].dim()]
     return f(F.pad(x[0], order), x[1], x[2] if len(x) > 2 else None, strides, 0, dilations, a.get("group", 1))
 
 
+def conv_transpose(x, a, opset):
+    """Without padding, then the pads cut off."""
+    n = x[0].dim() - 2
+    strides, dilations, _, _ = window(x[0], dict(a, auto_pad="NOTSET"), x[1].shape[2:])
+    extra, pads = a.get("output_padding", [0] * n), list(a.get("pads", [0] * 2 * n))
+    f = {3: F.conv_transpose1d, 4: F.conv_transpose2d}[x[0].dim()]
+    y = f(x[0], x[1], x[2] if len(x) > 2 else None, strides, 0, extra, a.get("group", 1), dilations)
+    auto = a.get("auto_pad", "NOTSET")
+    for d in range(n):
+        wanted = a["output_shape"][-n:][d] if "output_shape" in a else (
+            x[0].shape[d + 2] * strides[d] if auto.startswith("SAME") else None)
+        if wanted is not None:
+            total = y.shape[d + 2] - wanted
+            pads[d] = total // 2 if auto == "SAME_UPPER" else total - total // 2
+            pads[d + n] = total - pads[d]
+        y = F.pad(y, [0, 0] * (n - 1 - d) + [-pads[d], -pads[d + n]])
+    return y
+
+
 def max_pool(x, a, opset):
-    order, strides, dilations = window(x[0], a)
-    f = {3: F.max_pool1d, 4: F.max_pool2d}[x[0].dim()]
-    return f(F.pad(x[0], order, value=-1e30), a["kernel_shape"], strides, 0, dilations)
+    strides, dilations, order, rest = window(x[0], a, a["kernel_shape"])
+    f = {3: F.max_pool1d, 4: F.max_pool2d, 5: F.max_pool3d}[x[0].dim()]
+    return f(F.pad(F.pad(x[0], order, value=-1e30), rest, value=-1e30), a["kernel_shape"], strides, 0, dilations)
 
 
 def average_pool(x, a, opset):
-    order, strides, _ = window(x[0], a)
-    f = {3: F.avg_pool1d, 4: F.avg_pool2d}[x[0].dim()]
-    sums = f(F.pad(x[0], order), a["kernel_shape"], strides)
-    if a.get("count_include_pad", 0):
-        return sums
-    return sums / f(F.pad(torch.ones_like(x[0]), order), a["kernel_shape"], strides)
+    strides, _, order, rest = window(x[0], a, a["kernel_shape"])
+    f = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}[x[0].dim()]
+    counted = F.pad(torch.ones_like(x[0]), order, value=float(a.get("count_include_pad", 0)))
+    return f(F.pad(F.pad(x[0], order), rest), a["kernel_shape"], strides) / f(F.pad(counted, rest), a["kernel_shape"], strides)
 
 
 def gemm(x, a, opset):
@@ -149,6 +182,13 @@ def gemm(x, a, opset):
 
 def batch_norm(x, a, opset):
     return F.batch_norm(x[0], None, None, x[1], x[2], training=True, eps=a.get("epsilon", 1e-5))
+
+
+def layer_norm(x, a, opset):
+    axes = list(range(a.get("axis", -1) % x[0].dim(), x[0].dim()))
+    off = x[0] - x[0].mean(axes, True)
+    y = off / (off ** 2).mean(axes, True).add(a.get("epsilon", 1e-5)).sqrt() * x[1]
+    return y + x[2] if len(x) > 2 and x[2] is not None else y
 
 
 def flatten(x, a, opset):
@@ -207,7 +247,9 @@ OPERATORS = {
     "Conv": conv, "MaxPool": max_pool, "AveragePool": average_pool, "Gemm": gemm, "MatMul": two(torch.matmul),
     "GlobalAveragePool": one(lambda x, a: x.mean(list(range(2, x.dim())), True)),
     "GlobalMaxPool": one(lambda x, a: x.amax(list(range(2, x.dim())), True)),
-    "BatchNormalization": batch_norm,
+    "BatchNormalization": batch_norm, "LayerNormalization": layer_norm, "ConvTranspose": conv_transpose,
+    "InstanceNormalization": lambda x, a, opset: F.instance_norm(
+        x[0], None, None, x[1], x[2], eps=a.get("epsilon", 1e-5)),
 }
 
 

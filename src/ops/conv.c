@@ -105,7 +105,7 @@ static status conv_forward(step *s) {
   conv *c = s->state;
   const float *x = s->in[0]->data, *weight = s->in[1]->data, *bias = step_has(s, 2) ? s->in[2]->data : NULL;
   if (!c->kernel) {
-    convolution_reference(&c->shape, x, weight, bias, s->out[0]->data);
+    convolution_reference(&c->shape, x, weight, bias, s->out[0]->data, false);
     return STATUS_OK;
   }
   if (!c->loaded || !c->fixed) TRY(conv_kernel_load(c->kernel, weight));

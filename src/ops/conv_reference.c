@@ -50,7 +50,7 @@ static int64_t tap_of(const convolution *c, const spot *p, int64_t channel, int6
         for (int64_t k2 = (p)->from[2]; k2 < (p)->to[2]; k2++)
 
 void convolution_reference(const convolution *c, const float *x, const float *weight, const float *bias,
-                           float *y) {
+                           float *y, bool accumulate) {
   spot p;
   EACH_SPOT(c, &p) {
     double sum = bias ? bias[filter] : 0;
@@ -58,7 +58,7 @@ void convolution_reference(const convolution *c, const float *x, const float *we
       sum += (double)x[plane_of(c, &p, channel) + input_of(&c->window, &p, k0, k1, k2)] *
              weight[tap_of(c, &p, channel, k0, k1, k2)];
     }
-    y[p.output] = (float)sum;
+    y[p.output] = (float)(accumulate ? y[p.output] + sum : sum);
   }
 }
 

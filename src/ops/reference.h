@@ -27,7 +27,7 @@ typedef struct convolution {
 
 /* y[r, f, o] = bias[f] + sum over c, t of x[r, c, place(o, t)] weight[f, c, t]. bias may be NULL. */
 void convolution_reference(const convolution *c, const float *x, const float *weight, const float *bias,
-                           float *y);
+                           float *y, bool accumulate);
 void convolution_reference_data(const convolution *c, const float *dy, const float *weight, float *dx,
                                 bool accumulate);
 void convolution_reference_weight(const convolution *c, const float *x, const float *dy, float *dw,

@@ -101,25 +101,74 @@ static status start(const step *s, const shape *in, window *w) {
   return STATUS_OK;
 }
 
+/* The taps that the weight has; kernel_shape may only say the same. */
+static status take_kernel(const step *s, const int64_t *kernel, window *w) {
+  memcpy(w->kernel + WINDOW_RANK - w->rank, kernel, (size_t)w->rank * sizeof *kernel);
+  int64_t said[WINDOW_RANK];
+  memcpy(said, w->kernel, sizeof said);
+  status st = read_axes(s, "kernel_shape", w->rank, 1, said);
+  for (int axis = 0; !st && axis < WINDOW_RANK; axis++) {
+    if (said[axis] != w->kernel[axis]) {
+      return step_error(s, "kernel_shape says %lld where the weight has %lld", (long long)said[axis],
+                        (long long)w->kernel[axis]);
+    }
+  }
+  return st;
+}
+
 status window_read(const step *s, const shape *in, const int64_t *kernel, window *w) {
   status st = STATUS_OK;
   TRY(start(s, in, w));
-  if (!kernel && !node_attribute(s->node, "kernel_shape")) {
+  if (kernel) {
+    TRY(take_kernel(s, kernel, w));
+  } else if (node_attribute(s->node, "kernel_shape")) {
+    TRY(read_axes(s, "kernel_shape", w->rank, 1, w->kernel));
+  } else {
     return step_error(s, "kernel_shape is missing");
   }
-  TRY(read_axes(s, "kernel_shape", w->rank, 1, w->kernel));
   TRY(read_axes(s, "strides", w->rank, 1, w->stride));
   TRY(read_axes(s, "dilations", w->rank, 1, w->dilation));
   TRY(read_pads(s, w));
-  for (int i = 0; kernel && i < w->rank; i++) {
-    int axis = WINDOW_RANK - w->rank + i;
-    if (node_attribute(s->node, "kernel_shape") && w->kernel[axis] != kernel[i]) {
-      return step_error(s, "kernel_shape says %lld where the weight has %lld", (long long)w->kernel[axis],
-                        (long long)kernel[i]);
-    }
-    w->kernel[axis] = kernel[i];
-  }
   TRY(place(s, w));
+done:
+  return st;
+}
+
+/* An axis of window_read_transposed: in[] holds a wish for the output (0: none), begin and end the pads that
+ * go without. */
+static status place_transposed(const step *s, window *w, int axis, int64_t extra, bool same, bool upper) {
+  int64_t full = (w->out[axis] - 1) * w->stride[axis] + extra + (w->kernel[axis] - 1) * w->dilation[axis] + 1;
+  if (same && !w->in[axis]) w->in[axis] = w->out[axis] * w->stride[axis];
+  if (w->in[axis]) {
+    int64_t total = full > w->in[axis] ? full - w->in[axis] : 0;
+    w->begin[axis] = upper ? total / 2 : total - total / 2;
+    w->end[axis] = total - w->begin[axis];
+  } else {
+    w->in[axis] = full - w->begin[axis] - w->end[axis];
+  }
+  int64_t reach = w->in[axis] + w->begin[axis] + w->end[axis] - (w->kernel[axis] - 1) * w->dilation[axis] - 1;
+  if (w->in[axis] < 1 || w->in[axis] > LARGEST || reach / w->stride[axis] + 1 != w->out[axis] || reach < 0) {
+    return step_error(s, "an output of %lld elements on an axis does not fit the input's %lld",
+                      (long long)w->in[axis], (long long)w->out[axis]);
+  }
+  return STATUS_OK;
+}
+
+status window_read_transposed(const step *s, const shape *in, const int64_t *kernel, window *w) {
+  status st = STATUS_OK;
+  int64_t extra[WINDOW_RANK] = {0};
+  const char *mode = node_string(s->node, "auto_pad", "NOTSET");
+  bool upper = strcmp(mode, "SAME_UPPER") == 0, same = upper || strcmp(mode, "SAME_LOWER") == 0;
+  TRY(start(s, in, w));
+  memcpy(w->out, w->in, sizeof w->out);
+  for (int axis = WINDOW_RANK - w->rank; axis < WINDOW_RANK; axis++) w->in[axis] = 0;
+  TRY(read_axes(s, "output_shape", w->rank, 1, w->in));
+  TRY(read_axes(s, "output_padding", w->rank, 0, extra));
+  TRY(read_axes(s, "strides", w->rank, 1, w->stride));
+  TRY(read_axes(s, "dilations", w->rank, 1, w->dilation));
+  TRY(read_pads(s, w));
+  TRY(take_kernel(s, kernel, w));
+  for (int axis = 0; axis < WINDOW_RANK; axis++) TRY(place_transposed(s, w, axis, extra[axis], same, upper));
 done:
   return st;
 }

@@ -23,6 +23,11 @@ typedef struct window {
  * fits. */
 status window_read(const step *s, const shape *in, const int64_t *kernel, window *w);
 
+/* Local. For ConvTranspose: the windows of the convolution that it turns around, whose output (w->out) is the
+ * node's input `in` and whose input (w->in) is the node's output, by output_shape, or output_padding and
+ * pads, or auto_pad. */
+status window_read_transposed(const step *s, const shape *in, const int64_t *kernel, window *w);
+
 /* Local. The window over a whole input: global pooling. */
 status window_whole(const step *s, const shape *in, window *w);
 

@@ -12,6 +12,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failures=0
 export OMP_NUM_THREADS=1
+export PYTHONPATH=$top/tests/lib PYTHONDONTWRITEBYTECODE=1
 
 # run N ARGUMENTS...: mpistill on N ranks within a minute; out, err and status tell what it said.
 run() {
@@ -23,6 +24,12 @@ run() {
   else
     mpi "$n" timeout 120 "$mpistill" "$@" >out 2>err </dev/null || status=$?
   fi
+}
+
+# must N ARGUMENTS...: run, where anything but success is a failed check.
+must() {
+  run "$@"
+  [ "$status" = 0 ] || fail "status $status of: -n $*"
 }
 
 pass() { echo "ok $1"; }
@@ -39,8 +46,18 @@ check() {
   if "$@"; then pass "$name"; else fail "$name"; fi
 }
 
+# python_check NAME [ARGUMENT...] <<'END': passes when the Python program on standard input succeeds; its last lines tell why not.
+python_check() {
+  local name=$1
+  shift
+  if "$python" - "$@" 2>err; then pass "$name"; else fail "$name"; fi
+}
+
 # same NAME FILE FILE: the same bytes.
 same() { check "$1" cmp -s "$2" "$3"; }
+
+# differ NAME FILE FILE: both exist, with other bytes.
+differ() { check "$1" test -s "$2" -a -s "$3" -a "$(cmp -s "$2" "$3" && echo same)" != same; }
 
 # expect_error NAME STATUS TEXT...: of the last run: its status, exactly one "mpistill: error: " line, holding all the texts.
 expect_error() {

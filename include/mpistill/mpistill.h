@@ -93,7 +93,9 @@ typedef struct mpistill_train_options {
   int64_t threads;       /* 0: OMP_NUM_THREADS, else 1 */
   uint64_t seed;
   char *output;
-  bool restart;
+  char *checkpoint;      /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
+  double checkpoint_seconds; /* between two checkpoints */
+  bool restart;          /* forget a checkpoint that is there */
   mpistill_output_options out;
 } mpistill_train_options;
 

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { LINE = 64, TAG_SUM = 1, TAG_SHARE = 2 };
+enum { LINE = 64, TAG_SUM = 1, TAG_SHARE = 2, TAG_COLLECT = 3 };
 
 struct reducer {
   comm *c;
@@ -433,6 +433,35 @@ status reducer_share(reducer *r) {
   if (r->window) TRY(shared_sync(r->window));
 done:
   r->seconds += clock_seconds() - start;
+  return st;
+}
+
+static status move_slice(reducer *r, bool send, float *data, size_t n, int rank) {
+  status st = STATUS_OK;
+  for (size_t at = 0; at < n; at += COMM_PIECE) {
+    int count = (int)(n - at < COMM_PIECE ? n - at : COMM_PIECE);
+    if (send)
+      TRY_MPI(MPI_Send(data + at, count, MPI_FLOAT, rank, TAG_COLLECT, r->c->world));
+    else
+      TRY_MPI(MPI_Recv(data + at, count, MPI_FLOAT, rank, TAG_COLLECT, r->c->world, MPI_STATUS_IGNORE));
+  }
+done:
+  return st;
+}
+
+status reducer_collect(reducer *r, const float *slice, float *whole) {
+  status st = STATUS_OK;
+  const layout *l = r->l;
+  size_t begin, end;
+  layout_slice(l, l->position, &begin, &end);
+  if (r->c->rank != 0) return move_slice(r, true, (float *)(uintptr_t)slice, end - begin, 0);
+  memcpy(whole + begin, slice, (end - begin) * sizeof *slice);
+  for (int i = 0; i < l->size; i++) {
+    if (i == l->position) continue;
+    layout_slice(l, i, &begin, &end);
+    TRY(move_slice(r, false, whole + begin, end - begin, l->members[i].rank));
+  }
+done:
   return st;
 }
 

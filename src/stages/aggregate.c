@@ -1,10 +1,10 @@
 /* aggregate: several teachers' soft labels into one file, and how good and how alike the teachers are. */
+#include "stages/aggregate.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/progress.h"
 #include "learn/metrics.h"
-#include "stages/aggregate.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/sources.h"
@@ -29,11 +29,12 @@ typedef struct job {
   metric_sums *sums;  /* [blocks, K + 1]: each teacher, then the ensemble */
   int64_t *agreement; /* [K + 1, K + 1] rows with the same first class */
   /* One block: */
-  float **logits;     /* [K + 1] of [block_rows, C]; the last: the combination at temperature 1, for the metrics */
-  float *stored;      /* [block_rows, C] the combination at the temperature of the file */
+  float *
+      *logits;   /* [K + 1] of [block_rows, C]; the last: the combination at temperature 1, for the metrics */
+  float *stored; /* [block_rows, C] the combination at the temperature of the file */
   float *raw;
   int32_t *y;
-  int64_t *best;      /* [K + 1, block_rows] */
+  int64_t *best; /* [K + 1, block_rows] */
 } job;
 
 /* About 1 MiB of floats a block, and blocks enough to share. */
@@ -66,7 +67,8 @@ static status make_header(job *j) {
   /* Without a dataset the classes are in the first file's order. */
   int named = j->d ? 0 : first->n_classes;
   TRY(mem_new(&h->classes, (size_t)named, sizeof *h->classes));
-  for (; h->n_classes < named; h->n_classes++) TRY(mem_string(&h->classes[h->n_classes], first->classes[h->n_classes]));
+  for (; h->n_classes < named; h->n_classes++)
+    TRY(mem_string(&h->classes[h->n_classes], first->classes[h->n_classes]));
 done:
   return st;
 }
@@ -80,8 +82,9 @@ static status collect_inputs(job *j) {
     json_array_append_new(files, json_string(hash));
     json_array_append_new(weights, json_real(j->in.weights[i]));
   }
-  j->inputs = json_pack("{s:s, s:O, s:s, s:O, s:f, s:s}", "command", "aggregate", "soft_labels", files, "method",
-                        j->in.rule->name, "weights", weights, "temperature", j->header.temperature, "dtype", j->o->dtype);
+  j->inputs = json_pack("{s:s, s:O, s:s, s:O, s:f, s:s}", "command", "aggregate", "soft_labels", files,
+                        "method", j->in.rule->name, "weights", weights, "temperature", j->header.temperature,
+                        "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
 done:
   json_decref(files);
@@ -134,8 +137,10 @@ static status do_block(job *j, int64_t block) {
   measure_block(j, block, n);
   if (!j->out) goto done;
   b.temperature = j->o->temperature;
-  if (j->in.rule->linear || b.temperature == 1) memcpy(j->stored, j->logits[j->in.n], (size_t)(n * j->in.classes) * sizeof(float));
-  else j->in.rule->rows(&b, j->stored);
+  if (j->in.rule->linear || b.temperature == 1)
+    memcpy(j->stored, j->logits[j->in.n], (size_t)(n * j->in.classes) * sizeof(float));
+  else
+    j->in.rule->rows(&b, j->stored);
   TRY(softlabels_write(j->out, block, j->stored));
 done:
   return st;
@@ -146,7 +151,8 @@ static status do_mine(job *j) {
   progress bar = {0};
   int rank = comm_rank(j->c), size = comm_size(j->c);
   int64_t from = j->n_blocks * rank / size, to = j->n_blocks * (rank + 1) / size;
-  progress_start(&bar, "aggregate", "rows", (double)((to - from) * j->header.block_rows), rank == 0 && !j->o->out.quiet);
+  progress_start(&bar, "aggregate", "rows", (double)((to - from) * j->header.block_rows),
+                 rank == 0 && !j->o->out.quiet);
   for (int64_t b = from; b < to; b++) {
     TRY(do_block(j, b));
     progress_update(&bar, (double)((b + 1 - from) * j->header.block_rows));
@@ -159,7 +165,8 @@ done:
 static status combine_sums(job *j) {
   status st = STATUS_OK;
   size_t members = (size_t)j->in.n + 1;
-  TRY(comm_combine(j->c, (double *)j->sums, (size_t)j->n_blocks * members * (sizeof *j->sums / sizeof(double))));
+  TRY(comm_combine(j->c, (double *)j->sums,
+                   (size_t)j->n_blocks * members * (sizeof *j->sums / sizeof(double))));
   TRY(comm_combine_counts(j->c, j->agreement, members * members));
   for (int64_t b = 1; b < j->n_blocks; b++)
     for (size_t i = 0; i < members; i++) metric_merge(&j->sums[i], &j->sums[(size_t)b * members + i]);
@@ -183,16 +190,19 @@ static json_t *report_json(const job *j) {
     json_object_set_new(t, "weight", json_real(j->in.weights[i]));
     json_array_append_new(teachers, t);
   }
-  return json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method", j->in.rule->name,
-                   "temperature", j->header.temperature, "rows", (json_int_t)j->in.rows, "classes", (json_int_t)j->in.classes,
-                   "teachers", teachers, "ensemble", metrics_json(&j->sums[j->in.n]), "agreement", matrix);
+  return json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method",
+                   j->in.rule->name, "temperature", j->header.temperature, "rows", (json_int_t)j->in.rows,
+                   "classes", (json_int_t)j->in.classes, "teachers", teachers, "ensemble",
+                   metrics_json(&j->sums[j->in.n]), "agreement", matrix);
 }
 
 static void print_member(const job *j, int i) {
   const char *name = i < j->in.n ? j->header.teachers[i] : "ensemble";
   printf("%-20.20s", name);
-  if (i < j->in.n) printf("  %6.4f", j->in.weights[i]);
-  else printf("  %6s", "");
+  if (i < j->in.n)
+    printf("  %6.4f", j->in.weights[i]);
+  else
+    printf("  %6s", "");
   if (j->labels) printf("  %8.4f  %8.4f", metric_accuracy(&j->sums[i]), metric_nll(&j->sums[i]));
   for (int k = 0; k <= j->in.n; k++) printf("  %6.4f", agreement(j, i, k));
   putchar('\n');
@@ -202,8 +212,11 @@ static void warn_bad_teachers(const job *j) {
   double prior = log((double)j->in.classes);
   for (int i = 0; j->labels && i < j->in.n; i++)
     if (metric_nll(&j->sums[i]) > prior)
-      say_warning(true, "teacher '%s' is worse than guessing on the labelled rows (NLL %.3f, an even guess has %.3f); leave it out or "
-                        "give it a small weight", j->header.teachers[i], metric_nll(&j->sums[i]), prior);
+      say_warning(true,
+                  "teacher '%s' is worse than guessing on the labelled rows (NLL %.3f, an even guess has "
+                  "%.3f); leave it out or "
+                  "give it a small weight",
+                  j->header.teachers[i], metric_nll(&j->sums[i]), prior);
 }
 
 static void report(const job *j) {
@@ -226,8 +239,10 @@ static status write_and_measure(job *j) {
   TRY(comm_agree(j->c, make_buffers(j)));
   if (j->o->output) TRY(softlabels_create(&j->out, j->c, j->o->output, &j->header, false));
   mine = comm_agree(j->c, do_mine(j));
-  if (!j->out) TRY(mine);
-  else TRY(softlabels_finish(j->out, mine));
+  if (!j->out)
+    TRY(mine);
+  else
+    TRY(softlabels_finish(j->out, mine));
   TRY(combine_sums(j));
 done:
   return st;

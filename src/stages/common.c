@@ -21,7 +21,8 @@ status stage_begin(comm *c) {
   for (int i = 1; i < comm_size(c); i++)
     if (memcmp(all, all + (size_t)i * WIDTH, WIDTH))
       THROW(STATUS_BAD_INPUT,
-            "rank 0 runs on %s, but rank %d on %s: the results would depend on which rank did what; use nodes of one "
+            "rank 0 runs on %s, but rank %d on %s: the results would depend on which rank did what; use "
+            "nodes of one "
             "kind",
             all, i, all + (size_t)i * WIDTH);
 done:
@@ -51,11 +52,12 @@ done:
 status stage_check_classes(const classifier *k, const dataset *d) {
   int64_t named = dataset_n_classes(d);
   if (!named || named == k->classes) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s names %lld in /classes", k->path, (long long)k->classes,
-                    dataset_path(d), (long long)named);
+  return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s names %lld in /classes", k->path,
+                    (long long)k->classes, dataset_path(d), (long long)named);
 }
 
-status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name, const char *input_name) {
+status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
+                    const char *input_name) {
   status st = STATUS_OK;
   *s = (subject){0};
   TRY(dataset_split(d, split_name, &s->sp));
@@ -87,26 +89,26 @@ static status mark_path(char **out, const char *output) {
   return mem_format(out, "%s.inputs", output);
 }
 
-/* The first key whose value differs, as text: "epochs: 5, now 10". */
-static status name_difference(const char *output, const json_t *old, const json_t *inputs) {
+status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy) {
   const char *key;
   json_t *now;
   json_object_foreach((json_t *)(uintptr_t)inputs, key, now) {
     const json_t *then = json_object_get(old, key);
     if (json_equal(then, now)) continue;
-    char *a = then ? json_dumps(then, JSON_COMPACT | JSON_ENCODE_ANY) : NULL, *b = json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY);
-    status st = status_set(STATUS_BAD_INPUT, "%s: exists and was made with %s = %s, now it is %s; use another output or --force",
-                           output, key, a ? a : "(nothing)", b ? b : "?");
+    char *a = then ? json_dumps(then, JSON_COMPACT | JSON_ENCODE_ANY) : NULL,
+         *b = json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY);
+    status st = status_set(STATUS_BAD_INPUT, "%s was made with %s = %s, now it is %s; %s", what, key,
+                           a ? a : "(nothing)", b ? b : "?", remedy);
     free(a);
     free(b);
     return st;
   }
-  return status_set(STATUS_BAD_INPUT, "%s: exists and was made from other inputs; use another output or --force", output);
+  return status_set(STATUS_BAD_INPUT, "%s was made from other inputs; %s", what, remedy);
 }
 
 static status check_alone(const char *output, const json_t *inputs, bool force, int *done) {
   status st = STATUS_OK;
-  char *path = NULL;
+  char *path = NULL, *what = NULL;
   json_t *old = NULL;
   TRY(file_check_writable(output));
   if (!file_exists(output)) goto done;
@@ -116,10 +118,12 @@ static status check_alone(const char *output, const json_t *inputs, bool force, 
           json_integer_value(json_object_get(old, "bytes")) == file_size(output);
   if (*done || force) goto done;
   if (!old) THROW(STATUS_BAD_INPUT, "%s: exists; use another output or --force", output);
-  TRY(name_difference(output, json_object_get(old, "inputs"), inputs));
+  TRY(mem_format(&what, "%s: exists and", output));
+  TRY(mark_difference(what, json_object_get(old, "inputs"), inputs, "use another output or --force"));
 done:
   json_decref(old);
   mem_free(path);
+  mem_free(what);
   return st;
 }
 

@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-/* Collective, first of all in a stage that runs models. One thread a kernel; STATUS_BAD_INPUT when ranks run on unlike processors or libraries:
- * the result would then depend on which rank did what. */
+/* Collective, first of all in a stage that runs models. One thread a kernel; STATUS_BAD_INPUT when ranks run
+ * on unlike processors or libraries: the result would then depend on which rank did what. */
 status stage_begin(comm *c);
 
 /* Local. --threads, else OMP_NUM_THREADS, else 1: never guessed from the machine. */
@@ -36,16 +36,22 @@ typedef struct subject {
   const array *input;
   classifier k;
 } subject;
-status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name, const char *input_name);
+status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
+                    const char *input_name);
 void subject_close(subject *s);
 
-/* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ---- */
+/* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ----
+ */
 
 typedef enum mark { MARK_FRESH, MARK_DONE } mark;
 
-/* Collective. MARK_DONE when OUTPUT is there, whole, and made from the same inputs. STATUS_BAD_INPUT when it was made from others (naming the
- * first difference) or has no mark, unless `force`; also when OUTPUT cannot be written. inputs: borrowed. */
+/* Collective. MARK_DONE when OUTPUT is there, whole, and made from the same inputs. STATUS_BAD_INPUT when it
+ * was made from others (naming the first difference) or has no mark, unless `force`; also when OUTPUT cannot
+ * be written. inputs: borrowed. */
 status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out);
+/* Local. STATUS_BAD_INPUT that names the first input that differs: "WHAT was made with epochs = 5, now it is
+ * 10; REMEDY". */
+status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy);
 /* Local, one rank. Writes OUTPUT.inputs once OUTPUT is whole. */
 status mark_write(const char *output, const json_t *inputs);
 

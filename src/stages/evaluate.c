@@ -12,7 +12,8 @@
 status labels_open(rows **out, dataset *d, const split *sp) {
   *out = NULL;
   for (int i = 0; i < sp->n_labels; i++)
-    if (!strcmp(sp->labels[i].name, "label") && sp->labels[i].rank == 1) return rows_open(out, d, sp, &sp->labels[i], 0);
+    if (!strcmp(sp->labels[i].name, "label") && sp->labels[i].rank == 1)
+      return rows_open(out, d, sp, &sp->labels[i], 0);
   return STATUS_OK;
 }
 
@@ -28,8 +29,8 @@ status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const
   TRY(rows_ints(labels, ids, n, out));
   for (int64_t i = 0; i < n; i++)
     if (out[i] < -1 || out[i] >= classes)
-      THROW(STATUS_BAD_INPUT, "%s: label of row %lld is %d, expected -1 to %lld", where, (long long)(from + i), out[i],
-            (long long)classes - 1);
+      THROW(STATUS_BAD_INPUT, "%s: label of row %lld is %d, expected -1 to %lld", where,
+            (long long)(from + i), out[i], (long long)classes - 1);
 done:
   mem_free(ids);
   return st;
@@ -54,14 +55,16 @@ static status evaluate_block(work *w, int64_t b) {
   return st;
 }
 
-static status evaluate_mine(work *w, comm *c, int64_t n_blocks, int64_t batch_rows, const float *block, int threads, bool show) {
+static status evaluate_mine(work *w, comm *c, int64_t n_blocks, int64_t batch_rows, const float *block,
+                            int threads, bool show) {
   status st = STATUS_OK;
   progress bar = {0};
   int64_t from = n_blocks * comm_rank(c) / comm_size(c), to = n_blocks * (comm_rank(c) + 1) / comm_size(c);
   TRY(predictor_new(&w->p, w->k, block, batch_rows, w->n, threads));
   TRY(mem_new(&w->logits, (size_t)(w->block_rows * w->k->classes), sizeof *w->logits));
   TRY(mem_new(&w->y, (size_t)w->block_rows, sizeof *w->y));
-  progress_start(&bar, "evaluate", "samples", (double)((to - from) * w->block_rows), show && comm_rank(c) == 0);
+  progress_start(&bar, "evaluate", "samples", (double)((to - from) * w->block_rows),
+                 show && comm_rank(c) == 0);
   for (int64_t b = from; b < to; b++) {
     TRY(evaluate_block(w, b));
     progress_update(&bar, (double)((b + 1 - from) * w->block_rows));
@@ -71,8 +74,8 @@ done:
   return st;
 }
 
-status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp, const array *input,
-                     int threads, bool show, metric_sums *out) {
+status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
+                     const array *input, int threads, bool show, metric_sums *out) {
   status st = STATUS_OK;
   work w = {.k = k, .where = dataset_path(d), .n = sp->n};
   int64_t batch_rows = predict_batch_rows(k, sp->n);
@@ -127,21 +130,24 @@ status evaluate_latency(comm *c, const classifier *k, const float *block, double
 }
 
 json_t *metrics_json(const metric_sums *m) {
-  return json_pack("{s:I, s:I, s:o, s:o, s:o}", "samples", (json_int_t)m->rows, "errors", (json_int_t)m->errors, "accuracy",
-                   json_number(metric_accuracy(m)), "nll", json_number(metric_nll(m)), "ece", json_number(metric_ece(m)));
+  return json_pack("{s:I, s:I, s:o, s:o, s:o}", "samples", (json_int_t)m->rows, "errors",
+                   (json_int_t)m->errors, "accuracy", json_number(metric_accuracy(m)), "nll",
+                   json_number(metric_nll(m)), "ece", json_number(metric_ece(m)));
 }
 
 static void print(const comm *c, const mpistill_evaluate_options *o, const mpistill_evaluation *e) {
   if (o->out.json) {
-    stage_print_json(c, json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "model", o->model, "split", o->split,
-                                  "samples", (json_int_t)e->samples, "errors", (json_int_t)e->errors, "accuracy",
-                                  json_number(e->accuracy), "nll", json_number(e->nll), "ece", json_number(e->ece),
-                                  "parameters", (json_int_t)e->parameters, "bytes", (json_int_t)e->bytes, "latency_s",
+    stage_print_json(c, json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "model", o->model,
+                                  "split", o->split, "samples", (json_int_t)e->samples, "errors",
+                                  (json_int_t)e->errors, "accuracy", json_number(e->accuracy), "nll",
+                                  json_number(e->nll), "ece", json_number(e->ece), "parameters",
+                                  (json_int_t)e->parameters, "bytes", (json_int_t)e->bytes, "latency_s",
                                   json_number(e->latency_s)));
     return;
   }
   if (comm_rank(c) != 0) return;
-  printf("samples     %lld\nerrors      %lld\naccuracy    %.4f\nnll         %.4f\nece         %.4f\nparameters  %lld\n"
+  printf("samples     %lld\nerrors      %lld\naccuracy    %.4f\nnll         %.4f\nece         "
+         "%.4f\nparameters  %lld\n"
          "bytes       %lld\nlatency_s   %.3g\n",
          (long long)e->samples, (long long)e->errors, e->accuracy, e->nll, e->ece, (long long)e->parameters,
          (long long)e->bytes, e->latency_s);
@@ -166,8 +172,10 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   e.ece = metric_ece(&sums);
   e.parameters = s.k.g->n_parameters;
   e.bytes = model_bytes(s.m);
-  if (result) *result = e;
-  else print(c, o, &e);
+  if (result)
+    *result = e;
+  else
+    print(c, o, &e);
 done:
   subject_close(&s);
   dataset_close(&d);

@@ -9,15 +9,18 @@
 
 #include <jansson.h>
 
-/* Collective. Rows are divided in fixed blocks over the ranks; the sums are the same on any number of them. */
-status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp, const array *input,
-                     int threads, bool show, metric_sums *out);
+/* Collective. Rows are divided in fixed blocks over the ranks; the sums are the same on any number of them.
+ */
+status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
+                     const array *input, int threads, bool show, metric_sums *out);
 
-/* Local. Labels of a split's rows [from, from + n); -1 where the split has none. labels_open: NULL without labels. */
+/* Local. Labels of a split's rows [from, from + n); -1 where the split has none. labels_open: NULL without
+ * labels. */
 status labels_open(rows **out, dataset *d, const split *sp);
 status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const char *where, int32_t *out);
 
-/* Collective; rank 0 measures. Seconds of one row through the model, one thread: the median after a warm-up. */
+/* Collective; rank 0 measures. Seconds of one row through the model, one thread: the median after a warm-up.
+ */
 status evaluate_latency(comm *c, const classifier *k, const float *block, double *seconds);
 
 /* "samples", "errors", "accuracy", "nll", "ece". */

@@ -428,6 +428,13 @@ const option recipe_option_rows[] = {
     {.key = "student.model", .type = OPTION_PATH, .at = AT(student.model), .help = "ONNX file, or"},
     {.key = "student", .type = OPTION_GROUP, .at = AT(student.create), .fields = create_option_rows},
     {.key = "distill", .type = OPTION_GROUP, .at = AT(distill), .fields = recipe_distill_rows},
+    {.key = "checkpoint.every_seconds",
+     .type = OPTION_REAL,
+     .at = AT(distill.checkpoint_seconds),
+     .help = "between two checkpoints of training",
+     .initial = "600",
+     .min = 0,
+     .max = 1e9},
     {0}};
 
 #undef AT

@@ -6,7 +6,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* The value that goes into a final Softmax over the classes, or the output itself: its softmax is the same. */
+/* The value that goes into a final Softmax over the classes, or the output itself: its softmax is the same.
+ */
 static int logits_value(const graph *g, int value) {
   for (;;) {
     int producer = g->values[value].producer;
@@ -38,7 +39,8 @@ static status bind_input(classifier *k, const array *a, const char *dataset_path
   const value *x = &g->values[g->inputs[0]];
   char text[128];
   if (x->type != DTYPE_FLOAT)
-    return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float", k->path, x->name, dtype_name(x->type));
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float", k->path, x->name,
+                      dtype_name(x->type));
   if (x->shape.rank < 1)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' has no dimension for rows", k->path, x->name);
   k->input = x->shape;
@@ -57,11 +59,12 @@ static status bind_input(classifier *k, const array *a, const char *dataset_path
   memcpy(have.dims, a->dims, sizeof have.dims);
   have.dims[0] = -1;
   char other[128];
-  return status_set(STATUS_BAD_INPUT,
-                    "%s: input '%s' takes %s, but '%s' of %s has %s (a model with an input [N, %lld] or of the same "
-                    "shape fits)",
-                    k->path, x->name, shape_text(&x->shape, text, sizeof text), a->name, dataset_path,
-                    shape_text(&have, other, sizeof other), (long long)a->row_values);
+  return status_set(
+      STATUS_BAD_INPUT,
+      "%s: input '%s' takes %s, but '%s' of %s has %s (a model with an input [N, %lld] or of the same "
+      "shape fits)",
+      k->path, x->name, shape_text(&x->shape, text, sizeof text), a->name, dataset_path,
+      shape_text(&have, other, sizeof other), (long long)a->row_values);
 }
 
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path) {
@@ -103,9 +106,11 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
                                        .input_shapes = &input});
   if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
     st = status_set(STATUS_BAD_INPUT,
-                    "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed batch; export it with "
+                    "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed "
+                    "batch; export it with "
                     "a dynamic one",
-                    k->g->values[k->g->outputs[0]].name, (long long)plan_tap(*out, 0)->shape.dims[0], (long long)rows);
+                    k->g->values[k->g->outputs[0]].name, (long long)plan_tap(*out, 0)->shape.dims[0],
+                    (long long)rows);
   if (st != STATUS_BAD_INPUT) return st;
   plan_free(out);
   char *why = NULL;
@@ -127,7 +132,8 @@ struct predictor {
   lane *lanes;
 };
 
-static status lane_new(lane *l, const classifier *k, const float *block, int64_t batch_rows, int64_t last_rows) {
+static status lane_new(lane *l, const classifier *k, const float *block, int64_t batch_rows,
+                       int64_t last_rows) {
   status st = STATUS_OK;
   TRY(arena_new(&l->memory));
   TRY(mem_new(&l->ids, (size_t)batch_rows, sizeof *l->ids));
@@ -139,8 +145,8 @@ done:
   return st;
 }
 
-status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows, int64_t n_rows,
-                     int threads) {
+status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows,
+                     int64_t n_rows, int threads) {
   status st = STATUS_OK;
   predictor *p = NULL;
   if (batch_rows > n_rows) batch_rows = n_rows > 0 ? n_rows : 1;
@@ -186,8 +192,8 @@ static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_
   return st;
 }
 
-status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits, status (*idle)(void *),
-                     void *idle_data) {
+status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+                     status (*idle)(void *), void *idle_data) {
   status st = STATUS_OK;
   char *message = NULL;
   int64_t n_batches = (n + p->batch_rows - 1) / p->batch_rows;

@@ -1,4 +1,5 @@
-/* A classifier at work: a model bound to an input array, giving logits for rows of a dataset. Shared by teach, evaluate and train. */
+/* A classifier at work: a model bound to an input array, giving logits for rows of a dataset. Shared by
+ * teach, evaluate and train. */
 #ifndef MPISTILL_STAGES_PREDICT_H
 #define MPISTILL_STAGES_PREDICT_H
 
@@ -9,16 +10,16 @@
 /* Which value of a model holds its logits, and how an array of a dataset fits its input. */
 typedef struct classifier {
   const graph *g;
-  const char *path;     /* of the model, for messages; borrowed */
-  int value;            /* the output, or what goes into its final Softmax */
-  shape input;          /* of one batch: dims[0] = -1 */
-  shape logits;         /* likewise: [-1, C] */
-  int64_t classes;      /* C */
-  int64_t macs;         /* multiply-adds of one row, about: from shapes alone */
+  const char *path; /* of the model, for messages; borrowed */
+  int value;        /* the output, or what goes into its final Softmax */
+  shape input;      /* of one batch: dims[0] = -1 */
+  shape logits;     /* likewise: [-1, C] */
+  int64_t classes;  /* C */
+  int64_t macs;     /* multiply-adds of one row, about: from shapes alone */
 } classifier;
 
-/* Local. STATUS_BAD_INPUT when the model has not one float input and one float output, or when its input does not take the rows of `a`
- * (an input [N, D] takes any array of D values a row, in row-major order). */
+/* Local. STATUS_BAD_INPUT when the model has not one float input and one float output, or when its input does
+ * not take the rows of `a` (an input [N, D] takes any array of D values a row, in row-major order). */
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path);
 
 /* Local. classifier_bind's plan options for a batch of `rows`: reads the logits with plan_tap(p, 0). */
@@ -26,16 +27,18 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
 
 /* Plans of one classifier for whole batches and the last one, one set a thread. */
 typedef struct predictor predictor;
-/* Local. block: float[g->n_block], borrowed until predictor_free. batch_rows: rows a forward pass; the last one of `n_rows` may have fewer. */
-status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows, int64_t n_rows,
-                     int threads);
+/* Local. block: float[g->n_block], borrowed until predictor_free. batch_rows: rows a forward pass; the last
+ * one of `n_rows` may have fewer. */
+status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows,
+                     int64_t n_rows, int threads);
 void predictor_free(predictor **p);
 /* The values in the block have changed. */
 void predictor_touch(predictor *p);
 
-/* Local. Logits [n, C] of rows from..from+n of `input`, in batches of batch_rows counted from `from`. `idle`, if any, is called by the
- * calling thread between batches (to answer other ranks). */
-status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits, status (*idle)(void *), void *idle_data);
+/* Local. Logits [n, C] of rows from..from+n of `input`, in batches of batch_rows counted from `from`. `idle`,
+ * if any, is called by the calling thread between batches (to answer other ranks). */
+status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+                     status (*idle)(void *), void *idle_data);
 
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */
 int64_t predict_batch_rows(const classifier *k, int64_t n_rows);

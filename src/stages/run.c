@@ -1,4 +1,5 @@
-/* run: a recipe from end to end. Each stage knows by itself whether its output is already there; run only puts them in order. */
+/* run: a recipe from end to end. Each stage knows by itself whether its output is already there; run only
+ * puts them in order. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -10,6 +11,7 @@
 #include "stages/recipe.h"
 #include "stages/stages.h"
 #include "stages/train.h"
+#include "store/checkpoint.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +19,7 @@
 
 typedef struct row { /* of the table at the end */
   const char *name;
-  const char *kind;   /* "teacher", "ensemble", "baseline", "student" */
+  const char *kind; /* "teacher", "ensemble", "baseline", "student" */
   bool measured, has_model;
   metric_sums sums;
   int64_t parameters, bytes;
@@ -28,7 +30,8 @@ typedef struct job {
   comm *c;
   const mpistill_run_options *o;
   mpistill_recipe r;
-  char *soft, *soft_test, *ensemble, *student, *baseline, *log_path, *state_path;
+  char *soft, *soft_test, *ensemble, *student, *baseline, *checkpoints_in, *checkpoints[2], *log_path,
+      *state_path;
   unsigned char *student_bytes;
   size_t n_student_bytes;
   model_source student_source;
@@ -49,7 +52,8 @@ static status write_state(const job *j, const char *state, const char *stage) {
   if (comm_rank(j->c) != 0) return st;
   json_t *all = json_pack("{s:s, s:s}", "state", state, "stage", stage);
   char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
-  st = text ? file_write(j->state_path, text, strlen(text)) : status_set(STATUS_FAILED, "out of memory: state of the run");
+  st = text ? file_write(j->state_path, text, strlen(text))
+            : status_set(STATUS_FAILED, "out of memory: state of the run");
   free(text);
   json_decref(all);
   return st;
@@ -69,6 +73,9 @@ static status make_paths(job *j) {
   TRY(file_join(&j->ensemble, j->r.output, "ensemble.h5"));
   TRY(file_join(&j->student, j->r.output, "student.onnx"));
   TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
+  TRY(file_join(&j->checkpoints_in, j->r.output, "checkpoint"));
+  TRY(file_join(&j->checkpoints[0], j->r.output, "checkpoint/student"));
+  TRY(file_join(&j->checkpoints[1], j->r.output, "checkpoint/baseline"));
   TRY(file_join(&j->log_path, j->r.output, "run.jsonl"));
   TRY(file_join(&j->state_path, j->r.output, "state.json"));
 done:
@@ -143,14 +150,17 @@ static status teach(job *j, const char *split, const char *folder) {
   return any_live_teacher(j) ? stage_teach(j->c, &t) : STATUS_OK;
 }
 
-/* The files of all teachers in the recipe's order; those made elsewhere only when `foreign`. Freed with free_paths. */
+/* The files of all teachers in the recipe's order; those made elsewhere only when `foreign`. Freed with
+ * free_paths. */
 static status soft_paths(const job *j, const char *folder, bool foreign, mpistill_strings *paths) {
   status st = STATUS_OK;
   TRY(mem_new(&paths->items, j->r.teachers.n + 1, sizeof *paths->items));
   for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
-    if (t->model) TRY(mem_format(&paths->items[paths->n++], "%s/%s.h5", folder, t->name));
-    else if (foreign) TRY(mem_string(&paths->items[paths->n++], t->soft_labels));
+    if (t->model)
+      TRY(mem_format(&paths->items[paths->n++], "%s/%s.h5", folder, t->name));
+    else if (foreign)
+      TRY(mem_string(&paths->items[paths->n++], t->soft_labels));
   }
 done:
   return st;
@@ -180,17 +190,19 @@ done:
 /* The student, from the ensemble or (baseline) from hard labels alone with all else alike. */
 static status distill(job *j, bool baseline) {
   mpistill_train_options t = j->r.distill;
-  mpistill_loss hard = {.kind = (char *)(uintptr_t)"cross-entropy", .weight = 1, .temperature = 1};
+  mpistill_loss hard = {.kind = (char *)(uintptr_t) "cross-entropy", .weight = 1, .temperature = 1};
   t.dataset = j->r.dataset;
   t.threads = j->r.threads;
   t.restart = j->o->restart;
   t.out = stage_output(j);
   t.output = baseline ? j->baseline : j->student;
+  t.checkpoint = j->checkpoints[baseline];
   t.soft_labels = (mpistill_strings){.n = baseline || !j->r.teachers.n ? 0 : 1, .items = &j->ensemble};
   t.weights = (mpistill_reals){0};
   t.method = NULL;
   for (size_t i = 0; baseline && i < t.losses.n; i++)
-    if (!strcmp(t.losses.items[i].kind, "cross-entropy")) hard.label_smoothing = t.losses.items[i].label_smoothing;
+    if (!strcmp(t.losses.items[i].kind, "cross-entropy"))
+      hard.label_smoothing = t.losses.items[i].label_smoothing;
   if (baseline) t.losses = (mpistill_losses){.n = 1, .items = &hard};
   return train_student(j->c, &t, &j->student_source);
 }
@@ -206,7 +218,8 @@ static row *add_row(job *j, const char *kind, const char *name) {
 static status measure_model(job *j, row *r, const char *path, const char *input, bool with_sums) {
   status st = STATUS_OK;
   subject s = {0};
-  TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d, j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
+  TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d,
+                   j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
   r->parameters = s.k.g->n_parameters;
   r->bytes = model_bytes(s.m);
   r->has_model = true;
@@ -280,12 +293,18 @@ static void print_table(const job *j) {
     snprintf(name, sizeof name, "%s%s%s", strcmp(r->kind, "teacher") ? "" : "teacher ", r->name,
              strcmp(r->kind, "baseline") ? "" : " (hard labels)");
     printf("%-24.24s", name);
-    if (r->has_model) printf(" %12lld %12lld", (long long)r->parameters, (long long)r->bytes);
-    else printf(" %12s %12s", "-", "-");
-    if (r->measured) printf(" %9.4f %9.4f", metric_accuracy(&r->sums), metric_nll(&r->sums));
-    else printf(" %9s %9s", "-", "-");
-    if (r->has_model) printf(" %8.1f us\n", 1e6 * r->latency_s);
-    else printf(" %11s\n", "-");
+    if (r->has_model)
+      printf(" %12lld %12lld", (long long)r->parameters, (long long)r->bytes);
+    else
+      printf(" %12s %12s", "-", "-");
+    if (r->measured)
+      printf(" %9.4f %9.4f", metric_accuracy(&r->sums), metric_nll(&r->sums));
+    else
+      printf(" %9s %9s", "-", "-");
+    if (r->has_model)
+      printf(" %8.1f us\n", 1e6 * r->latency_s);
+    else
+      printf(" %11s\n", "-");
   }
   fflush(stdout);
 }
@@ -295,15 +314,18 @@ static status report(job *j) {
   char *path = NULL, *text = NULL;
   json_t *list = json_array();
   for (int i = 0; i < j->n_rows; i++) json_array_append_new(list, row_json(&j->rows[i]));
-  json_t *result = json_pack("{s:s, s:s, s:o}", "split", j->has_test ? j->r.distill.test_split : j->r.distill.split, "student",
-                             "student.onnx", "models", list);
+  json_t *result =
+      json_pack("{s:s, s:s, s:o}", "split", j->has_test ? j->r.distill.test_split : j->r.distill.split,
+                "student", "student.onnx", "models", list);
   if (comm_rank(j->c) == 0) {
     text = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     if (!text) THROW(STATUS_FAILED, "out of memory: the result could not be written");
     TRY(file_join(&path, j->r.output, "result.json"));
     TRY(file_write(path, text, strlen(text)));
-    if (j->o->out.json) printf("%s\n", text);
-    else print_table(j);
+    if (j->o->out.json)
+      printf("%s\n", text);
+    else
+      print_table(j);
     fflush(stdout);
   }
 done:
@@ -333,9 +355,12 @@ static status dry_run(job *j) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
     if (t->model) printf("%d. teach      %s -> %s/%s.h5\n", step++, t->model, j->soft, t->name);
   }
-  if (j->r.teachers.n) printf("%d. aggregate  %zu soft-label files -> %s\n", step++, j->r.teachers.n, j->ensemble);
-  if (j->r.baseline) printf("%d. train      %s on hard labels -> %s\n", step++, j->student_source.path, j->baseline);
-  printf("%d. distill    %s, %lld epochs -> %s\n", step++, j->student_source.path, (long long)j->r.distill.epochs, j->student);
+  if (j->r.teachers.n)
+    printf("%d. aggregate  %zu soft-label files -> %s\n", step++, j->r.teachers.n, j->ensemble);
+  if (j->r.baseline)
+    printf("%d. train      %s on hard labels -> %s\n", step++, j->student_source.path, j->baseline);
+  printf("%d. distill    %s, %lld epochs -> %s\n", step++, j->student_source.path,
+         (long long)j->r.distill.epochs, j->student);
   printf("%d. evaluate   all of them -> %s/result.json\n", step, j->r.output);
   fflush(stdout);
   return STATUS_OK;
@@ -360,6 +385,7 @@ static status run_stages(job *j) {
   TRY(begin(j, "evaluate"));
   TRY(measure_all(j));
   TRY(report(j));
+  if (comm_rank(j->c) == 0) checkpoint_remove(j->checkpoints_in);
   TRY(comm_agree(j->c, write_state(j, "done", "evaluate")));
 done:
   return st;
@@ -375,7 +401,8 @@ static void write_failure(job *j, status st) {
 }
 
 static void free_all(job *j) {
-  char *paths[] = {j->soft, j->soft_test, j->ensemble, j->student, j->baseline, j->log_path, j->state_path};
+  char *paths[] = {j->soft,           j->soft_test,      j->ensemble,       j->student,  j->baseline,
+                   j->checkpoints_in, j->checkpoints[0], j->checkpoints[1], j->log_path, j->state_path};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
   mem_free(j->student_bytes);
   mem_free(j->rows);

@@ -9,7 +9,8 @@
 static status set_weights(sources *s, const mpistill_reals *weights) {
   double sum = 0;
   if (weights->n && weights->n != (size_t)s->n)
-    return status_set(STATUS_BAD_INPUT, "weights: %zu given for %d soft-label files; give one each", weights->n, s->n);
+    return status_set(STATUS_BAD_INPUT, "weights: %zu given for %d soft-label files; give one each",
+                      weights->n, s->n);
   status st = mem_new(&s->weights, (size_t)s->n, sizeof *s->weights);
   if (st) return st;
   for (int i = 0; i < s->n; i++) {
@@ -35,24 +36,28 @@ static status compare(const sources *s, int i, bool trust_rows) {
   const softlabels_header *a = softlabels_get(s->files[0]), *b = softlabels_get(s->files[i]);
   const char *first = softlabels_path(s->files[0]), *other = softlabels_path(s->files[i]);
   if (b->rank != 2)
-    return status_set(STATUS_BAD_INPUT, "%s: logits have %d dimensions, expected [rows, classes]", other, b->rank);
+    return status_set(STATUS_BAD_INPUT, "%s: logits have %d dimensions, expected [rows, classes]", other,
+                      b->rank);
   if (strcmp(a->split, b->split))
-    return status_set(STATUS_BAD_INPUT, "%s: is of split '%s', but %s is of '%s'", other, b->split, first, a->split);
+    return status_set(STATUS_BAD_INPUT, "%s: is of split '%s', but %s is of '%s'", other, b->split, first,
+                      a->split);
   if (a->dims[0] != b->dims[0])
-    return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0], first,
-                      (long long)a->dims[0]);
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0],
+                      first, (long long)a->dims[0]);
   if (a->dims[1] != b->dims[1])
-    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)b->dims[1], first,
-                      (long long)a->dims[1]);
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)b->dims[1],
+                      first, (long long)a->dims[1]);
   if (!*a->dataset_hash || !*b->dataset_hash) {
     if (trust_rows) return STATUS_OK;
-    return status_set(STATUS_BAD_INPUT,
-                      "%s: does not say which dataset it belongs to (dataset_hash); write the hash that 'mpistill inspect "
-                      "DATASET' shows, or give --trust-rows",
-                      *a->dataset_hash ? other : first);
+    return status_set(
+        STATUS_BAD_INPUT,
+        "%s: does not say which dataset it belongs to (dataset_hash); write the hash that 'mpistill inspect "
+        "DATASET' shows, or give --trust-rows",
+        *a->dataset_hash ? other : first);
   }
   if (strcmp(a->dataset_hash, b->dataset_hash))
-    return status_set(STATUS_BAD_INPUT, "%s: belongs to dataset %s, but %s to %s; make both from the same dataset", other,
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: belongs to dataset %s, but %s to %s; make both from the same dataset", other,
                       b->dataset_hash, first, a->dataset_hash);
   return STATUS_OK;
 }
@@ -64,7 +69,8 @@ static int64_t class_place(const char *name, const char *const *names, int n_nam
   return !n_names && text_to_int(name, &number) && number >= 0 && number < classes ? number : -1;
 }
 
-/* Columns of file i to the classes of the dataset; where the dataset names none, to those of the first file. */
+/* Columns of file i to the classes of the dataset; where the dataset names none, to those of the first file.
+ */
 static status place_classes(sources *s, int i, dataset *d) {
   status st = STATUS_OK;
   const softlabels_header *h = softlabels_get(s->files[i]), *first = softlabels_get(s->files[0]);
@@ -78,7 +84,8 @@ static status place_classes(sources *s, int i, dataset *d) {
   for (int64_t j = 0; j < s->classes; j++) {
     int64_t at = class_place(h->classes[j], names, n_names, s->classes);
     if (at < 0 || at >= s->classes || seen[at])
-      THROW(STATUS_BAD_INPUT, "%s: class '%s' (position %lld) is %s; its classes must be those of %s in some order",
+      THROW(STATUS_BAD_INPUT,
+            "%s: class '%s' (position %lld) is %s; its classes must be those of %s in some order",
             softlabels_path(s->files[i]), h->classes[j], (long long)j, at < 0 ? "not known" : "named twice",
             d ? dataset_path(d) : softlabels_path(s->files[0]));
     seen[at] = 1;
@@ -94,8 +101,8 @@ done:
   return st;
 }
 
-status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method, const mpistill_reals *weights,
-                    dataset *d, const split *sp, bool trust_rows) {
+status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
+                    const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows) {
   status st = STATUS_OK;
   *s = (sources){0};
   TRY(mem_new(&s->files, paths->n, sizeof *s->files));
@@ -131,10 +138,11 @@ status sources_check_temperature(const sources *s, double temperature) {
   for (int i = 0; i < s->n; i++) {
     double made_for = softlabels_get(s->files[i])->temperature;
     if (made_for > 0 && fabs(made_for - temperature) > 1e-9 * made_for)
-      return status_set(STATUS_BAD_INPUT,
-                        "%s: is an ensemble made for temperature %g, but %g is asked for; aggregate again with "
-                        "--temperature %g, or give the teachers' own files",
-                        softlabels_path(s->files[i]), made_for, temperature, temperature);
+      return status_set(
+          STATUS_BAD_INPUT,
+          "%s: is an ensemble made for temperature %g, but %g is asked for; aggregate again with "
+          "--temperature %g, or give the teachers' own files",
+          softlabels_path(s->files[i]), made_for, temperature, temperature);
   }
   return STATUS_OK;
 }

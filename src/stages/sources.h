@@ -1,5 +1,5 @@
-/* The soft-label files a stage learns from: opened, checked against each other and the dataset, put into the dataset's class order,
- * combined by a rule. Shared by aggregate and train. */
+/* The soft-label files a stage learns from: opened, checked against each other and the dataset, put into the
+ * dataset's class order, combined by a rule. Shared by aggregate and train. */
 #ifndef MPISTILL_STAGES_SOURCES_H
 #define MPISTILL_STAGES_SOURCES_H
 
@@ -10,23 +10,24 @@
 typedef struct sources {
   int n;
   softlabels **files;
-  int64_t **place;           /* [n] of [classes]: the dataset's class of a file's column; NULL: in order */
-  double *weights;           /* [n], sum 1 */
+  int64_t **place; /* [n] of [classes]: the dataset's class of a file's column; NULL: in order */
+  double *weights; /* [n], sum 1 */
   const combine_kind *rule;
   int64_t rows, classes;
 } sources;
 
-/* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the files
- * are compared with each other only; sp NULL: the split they name. weights empty: equal. method NULL or one file: taken as it is. */
-status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method, const mpistill_reals *weights,
-                    dataset *d, const split *sp, bool trust_rows);
+/* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the
+ * files are compared with each other only; sp NULL: the split they name. weights empty: equal. method NULL or
+ * one file: taken as it is. */
+status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
+                    const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows);
 void sources_close(sources *s);
 
 /* Local. STATUS_BAD_INPUT when a file is an ensemble made for another temperature. */
 status sources_check_temperature(const sources *s, double temperature);
 
-/* Local. Logits of file i for rows [from, from + n), or for any rows once softlabels_load was called, classes in the dataset's order.
- * raw: scratch of [n * classes], or NULL where the file's order is the dataset's. */
+/* Local. Logits of file i for rows [from, from + n), or for any rows once softlabels_load was called, classes
+ * in the dataset's order. raw: scratch of [n * classes], or NULL where the file's order is the dataset's. */
 status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw, float *out);
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out);
 

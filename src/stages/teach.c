@@ -1,8 +1,10 @@
-/* teach: every rank runs teachers over blocks of rows and writes their logits into one soft-label file a teacher. */
+/* teach: every rank runs teachers over blocks of rows and writes their logits into one soft-label file a
+ * teacher. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/progress.h"
+#include "base/stop.h"
 #include "comm/queue.h"
 #include "ops/ops.h"
 #include "stages/common.h"
@@ -12,7 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over ranks */
+typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
+                          ranks */
   int64_t classes, macs, hash, batch_rows;
 } facts;
 
@@ -54,10 +57,13 @@ static status check_names(const job *j) {
   for (int i = 0; i < j->n; i++) {
     const char *name = j->teachers[i].options->name;
     if (!*name || strchr(name, '/') || *name == '.')
-      return status_set(STATUS_BAD_INPUT, "teacher name '%s' cannot name a file; give --teacher NAME=FILE", name);
+      return status_set(STATUS_BAD_INPUT, "teacher name '%s' cannot name a file; give --teacher NAME=FILE",
+                        name);
     for (int k = 0; k < i; k++)
       if (!strcmp(name, j->teachers[k].options->name))
-        return status_set(STATUS_BAD_INPUT, "two teachers are named '%s'; give each --teacher NAME=FILE a name of its own", name);
+        return status_set(STATUS_BAD_INPUT,
+                          "two teachers are named '%s'; give each --teacher NAME=FILE a name of its own",
+                          name);
   }
   return STATUS_OK;
 }
@@ -66,8 +72,8 @@ static status check_class_count(const job *j, const lesson *t, const classifier 
   size_t given = t->options->classes.n;
   if (!given) return stage_check_classes(k, j->d);
   if ((int64_t)given == k->classes) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld", t->options->name, given, k->path,
-                    (long long)k->classes);
+  return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld",
+                    t->options->name, given, k->path, (long long)k->classes);
 }
 
 /* Reads one teacher only to learn its facts. */
@@ -109,7 +115,9 @@ done:
 static int64_t block_rows(const job *j, const facts *f) {
   int64_t batches = 1;
   if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
-  while (batches < 64 && batches * f->batch_rows * f->macs < 2000000000 && batches * f->batch_rows * 16 <= j->sp->n) batches *= 2;
+  while (batches < 64 && batches * f->batch_rows * f->macs < 2000000000 &&
+         batches * f->batch_rows * 16 <= j->sp->n)
+    batches *= 2;
   return batches * f->batch_rows;
 }
 
@@ -134,8 +142,8 @@ static status make_header(const job *j, lesson *t) {
   for (; h->n_classes < (int)t->options->classes.n; h->n_classes++)
     TRY(mem_string(&h->classes[h->n_classes], t->options->classes.items[h->n_classes]));
   if (h->top_k > h->dims[1])
-    THROW(STATUS_BAD_INPUT, "--top-k %lld: teacher '%s' has only %lld classes", (long long)h->top_k, h->teacher,
-          (long long)h->dims[1]);
+    THROW(STATUS_BAD_INPUT, "--top-k %lld: teacher '%s' has only %lld classes", (long long)h->top_k,
+          h->teacher, (long long)h->dims[1]);
 done:
   return st;
 }
@@ -165,7 +173,8 @@ static status check_existing(const job *j, lesson *t) {
   TRY(softlabels_open(&old, j->c, t->path));
   const char *what = difference(softlabels_get(old), &t->header);
   if (what)
-    THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force", t->path, what);
+    THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force",
+          t->path, what);
   t->finished = true;
   say(comm_rank(j->c) == 0 && !j->o->out.quiet, "%s: already done from the same inputs", t->path);
 done:
@@ -244,6 +253,8 @@ static status work(job *j) {
     TRY(queue_next(j->q, &group, &item));
     if (group < 0) break;
     TRY(do_block(j, group, item));
+    if (stop_asked())
+      THROW(STATUS_STOPPED, "stopped between two blocks as asked; the same command goes on from there");
     progress_update(&j->bar, (double)queue_taken(j->q));
   }
 done:
@@ -283,8 +294,9 @@ static status teach_all(job *j) {
     status finished = softlabels_finish(j->teachers[i].file, mine);
     if (!mine) mine = finished;
     log_event(j->log, "teacher",
-              json_pack("{s:s, s:s, s:I, s:I}", "name", j->teachers[i].options->name, "file", j->teachers[i].path, "rows",
-                        (json_int_t)j->sp->n, "classes", (json_int_t)j->teachers[i].f.classes));
+              json_pack("{s:s, s:s, s:I, s:I}", "name", j->teachers[i].options->name, "file",
+                        j->teachers[i].path, "rows", (json_int_t)j->sp->n, "classes",
+                        (json_int_t)j->teachers[i].f.classes));
   }
   st = mine;
 done:
@@ -340,16 +352,19 @@ static void report(const job *j) {
   for (int i = 0; i < j->n; i++) {
     json_array_append_new(files, json_string(j->teachers[i].path));
     if (!j->o->out.json)
-      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->sp->n, (long long)j->teachers[i].f.classes);
+      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->sp->n,
+             (long long)j->teachers[i].f.classes);
   }
   fflush(stdout);
-  if (j->o->out.json) stage_print_json(j->c, json_pack("{s:O, s:I}", "files", files, "rows", (json_int_t)j->sp->n));
+  if (j->o->out.json)
+    stage_print_json(j->c, json_pack("{s:O, s:I}", "files", files, "rows", (json_int_t)j->sp->n));
   json_decref(files);
 }
 
 status stage_teach(comm *c, const mpistill_teach_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
+  stop_listen();
   TRY(stage_begin(c));
   TRY(dataset_open(&j.d, c, o->dataset));
   TRY(dataset_split(j.d, o->split, &j.sp));

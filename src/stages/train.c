@@ -1,18 +1,20 @@
 /* train and distill: one stage, as training on hard labels is distillation without teachers. */
+#include "stages/train.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/progress.h"
+#include "base/stop.h"
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
-#include "stages/train.h"
 #include "stages/trainer.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct job {
@@ -26,32 +28,37 @@ typedef struct job {
   json_t *inputs;
   run_log *log;
   progress bar;
-  double rows_done;
-  epoch_result last;
-  double train_s;
-  int64_t epochs_done;
+  double rows_done, rows_before; /* by this and earlier runs; by earlier ones */
+  double train_s, saved_s;
+  char *folder;      /* of checkpoints */
+  char *inputs_text; /* rank 0 */
 } job;
+
+enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
 
 static json_t *losses_json(const mpistill_train_options *o) {
   json_t *list = json_array();
   for (size_t i = 0; i < o->losses.n; i++) {
     const mpistill_loss *l = &o->losses.items[i];
-    json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f}", "kind", l->kind, "weight", l->weight, "temperature",
-                                          l->temperature, "label_smoothing", l->label_smoothing));
+    json_array_append_new(list,
+                          json_pack("{s:s, s:f, s:f, s:f}", "kind", l->kind, "weight", l->weight,
+                                    "temperature", l->temperature, "label_smoothing", l->label_smoothing));
   }
   if (!o->losses.n && o->soft_labels.n)
-    json_array_append_new(list, json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
+    json_array_append_new(list,
+                          json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
   return list;
 }
 
 static json_t *optimizer_json(const mpistill_train_options *o) {
   const mpistill_optimizer *p = &o->optimizer;
   const mpistill_schedule *s = &o->schedule;
-  return json_pack("{s:s, s:f, s:f, s:b, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "kind", p->kind, "learning_rate",
-                   p->learning_rate, "momentum", p->momentum, "nesterov", p->nesterov, "weight_decay", p->weight_decay, "beta1",
-                   p->beta1, "beta2", p->beta2, "epsilon", p->epsilon, "schedule", s->kind, "warmup_epochs", s->warmup_epochs,
-                   "step_epochs", s->step_epochs, "step_factor", s->step_factor, "final_factor", s->final_factor, "clip_norm",
-                   o->clip_norm);
+  return json_pack("{s:s, s:f, s:f, s:b, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "kind", p->kind,
+                   "learning_rate", p->learning_rate, "momentum", p->momentum, "nesterov", p->nesterov,
+                   "weight_decay", p->weight_decay, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
+                   p->epsilon, "schedule", s->kind, "warmup_epochs", s->warmup_epochs, "step_epochs",
+                   s->step_epochs, "step_factor", s->step_factor, "final_factor", s->final_factor,
+                   "clip_norm", o->clip_norm);
 }
 
 static status soft_labels_json(job *j, json_t **out) {
@@ -77,11 +84,16 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   hash_text(model_hash(j->s.m), model);
   TRY(soft_labels_json(j, &soft));
   j->inputs = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
-                        o->soft_labels.n ? "distill" : "train", "model", model, "dataset", dataset_hash, "input",
-                        j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer", optimizer_json(o),
-                        "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch, "shards", (json_int_t)o->shards, "seed",
-                        (json_int_t)o->seed);
-  if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
+                        o->soft_labels.n ? "distill" : "train", "model", model, "dataset", dataset_hash,
+                        "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
+                        optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
+                        "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (j->inputs) j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
+  if (!j->inputs_text) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
+  if (o->checkpoint)
+    TRY(mem_string(&j->folder, o->checkpoint));
+  else
+    TRY(mem_format(&j->folder, "%s.ckpt", o->output));
 done:
   return st;
 }
@@ -92,46 +104,125 @@ static void step_done(void *data, int64_t rows) {
   progress_update(&j->bar, j->rows_done);
 }
 
-static void log_epoch(job *j, int64_t epoch) {
-  const epoch_result *e = &j->last;
+/* Polled on one rank; a stop counts more than a checkpoint, which it brings with it. */
+static unsigned ask(void *data) {
+  const job *j = data;
+  if (stop_asked()) return WANT_STOP;
+  return clock_seconds() - j->saved_s >= j->o->checkpoint_seconds ? WANT_CHECKPOINT : 0;
+}
+
+static void log_epoch(job *j) {
+  const epoch_result *e = trainer_result(j->t);
+  int64_t epoch = trainer_epoch(j->t);
   json_t *parts = json_object();
   json_object_set_new(parts, "total", json_number(e->loss));
   for (int i = 0; i < trainer_n_losses(j->t); i++)
     json_object_set_new(parts, trainer_loss(j->t, i)->kind, json_number(e->parts[i]));
   log_event(j->log, "epoch",
-            json_pack("{s:I, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch + 1, "step",
-                      (json_int_t)((epoch + 1) * trainer_steps_per_epoch(j->t)), "loss", parts, "learning_rate",
-                      json_number(e->learning_rate), "samples_per_s", json_number((double)trainer_rows(j->t) / e->seconds),
-                      "seconds", "all", json_number(e->seconds), "read", json_number(e->read_s), "forward",
+            json_pack("{s:I, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch,
+                      "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss", parts,
+                      "learning_rate", json_number(e->learning_rate), "samples_per_s",
+                      json_number((double)trainer_rows(j->t) / e->seconds), "seconds", "all",
+                      json_number(e->seconds), "read", json_number(e->read_s), "forward",
                       json_number(e->forward_s), "backward", json_number(e->backward_s), "allreduce",
                       json_number(e->reduce_s)));
 }
 
 static void log_start(job *j) {
   log_event(j->log, "start",
-            json_pack("{s:O, s:I, s:I, s:I, s:I, s:I, s:s}", "inputs", j->inputs, "ranks", (json_int_t)comm_size(j->c), "nodes",
-                      (json_int_t)comm_nodes(j->c), "threads", (json_int_t)j->o->threads, "shards",
-                      (json_int_t)trainer_shards(j->t), "rows", (json_int_t)trainer_rows(j->t), "libraries", ops_libraries()));
+            json_pack("{s:O, s:I, s:I, s:I, s:I, s:I, s:s}", "inputs", j->inputs, "ranks",
+                      (json_int_t)comm_size(j->c), "nodes", (json_int_t)comm_nodes(j->c), "threads",
+                      (json_int_t)j->o->threads, "shards", (json_int_t)trainer_shards(j->t), "rows",
+                      (json_int_t)trainer_rows(j->t), "libraries", ops_libraries()));
+}
+
+static status save(job *j) {
+  double started = clock_seconds();
+  status st = trainer_save(j->t, j->folder, j->inputs_text);
+  j->saved_s = clock_seconds();
+  log_event(j->log, "checkpoint",
+            json_pack("{s:I, s:I, s:o}", "epoch", (json_int_t)trainer_epoch(j->t), "batch",
+                      (json_int_t)trainer_batch(j->t), "seconds", json_number(j->saved_s - started)));
+  return st;
+}
+
+/* Goes on from the checkpoint of the same command, if there is one. */
+static status resume(job *j) {
+  status st = STATUS_OK;
+  bool show = comm_rank(j->c) == 0;
+  checkpoint *k = NULL;
+  json_t *old = NULL;
+  char *warning = NULL, *what = NULL;
+  if (j->o->restart && show) checkpoint_remove(j->folder);
+  TRY(comm_barrier(j->c));
+  TRY(checkpoint_open(&k, j->c, j->folder, &warning));
+  if (warning) say_warning(show, "%s; the one before it is used", warning);
+  if (!k) goto done;
+  old = json_loads(checkpoint_inputs(k), 0, NULL);
+  if (!json_equal(old, j->inputs)) {
+    TRY(mem_format(&what, "%s: the checkpoint there", j->folder));
+    TRY(mark_difference(what, old, j->inputs, "give --restart to drop it, or another --checkpoint"));
+  }
+  if (strcmp(checkpoint_libraries(k), ops_libraries()))
+    say_warning(show, "the checkpoint was made with %s, this is %s: the student's bytes may differ",
+                checkpoint_libraries(k), ops_libraries());
+  TRY(trainer_restore(j->t, k));
+  say(show && !j->o->out.quiet, "goes on after epoch %lld, batch %lld", (long long)trainer_epoch(j->t),
+      (long long)trainer_batch(j->t));
+  log_event(j->log, "resume",
+            json_pack("{s:I, s:I}", "epoch", (json_int_t)trainer_epoch(j->t), "batch",
+                      (json_int_t)trainer_batch(j->t)));
+done:
+  checkpoint_close(&k);
+  json_decref(old);
+  mem_free(warning);
+  mem_free(what);
+  return st;
+}
+
+static status stop(job *j) {
+  status st = save(j);
+  if (st) return st;
+  return status_set(STATUS_STOPPED,
+                    "stopped after epoch %lld, batch %lld as asked; the same command goes on from there",
+                    (long long)trainer_epoch(j->t), (long long)trainer_batch(j->t));
 }
 
 static status run_epochs(job *j) {
   status st = STATUS_OK;
+  const mpistill_train_options *o = j->o;
+  trainer_watch watch = {.ask = ask, .step_done = step_done, .data = j};
+  unsigned events;
+  while (!trainer_finished(j->t)) {
+    TRY(trainer_run(j->t, &watch, &events));
+    if (events & TRAINER_EPOCH) {
+      progress_note(&j->bar, "epoch %lld/%lld loss %.4f", (long long)trainer_epoch(j->t),
+                    (long long)o->epochs, trainer_result(j->t)->loss);
+      log_epoch(j);
+    }
+    j->rows_done = (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
+    if (trainer_finished(j->t)) break;
+    if (events & WANT_STOP) TRY(stop(j));
+    if (events & WANT_CHECKPOINT) TRY(save(j));
+  }
+  TRY(trainer_check(j->t));
+done:
+  return st;
+}
+
+static status run_training(job *j) {
   const mpistill_train_options *o = j->o;
   bool show = comm_rank(j->c) == 0 && !o->out.quiet;
   if (comm_size(j->c) > trainer_shards(j->t))
     say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
         comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
   double started = clock_seconds();
-  progress_start(&j->bar, o->soft_labels.n ? "distill" : "train", "samples", (double)(o->epochs * trainer_rows(j->t)), show);
-  for (int64_t e = 0; e < o->epochs; e++) {
-    j->rows_done = (double)(e * trainer_rows(j->t));
-    TRY(trainer_epoch(j->t, e, &j->last, step_done, j));
-    progress_note(&j->bar, "epoch %lld/%lld loss %.4f", (long long)e + 1, (long long)o->epochs, j->last.loss);
-    log_epoch(j, e);
-    j->epochs_done = e + 1;
-  }
-  TRY(trainer_check(j->t));
-done:
+  j->saved_s = started;
+  j->rows_done = j->rows_before =
+      (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
+  progress_start(&j->bar, o->soft_labels.n ? "distill" : "train", "samples",
+                 (double)(o->epochs * trainer_rows(j->t)), show);
+  status st = run_epochs(j);
   progress_end(&j->bar);
   j->train_s = clock_seconds() - started;
   return st;
@@ -142,6 +233,7 @@ static status write_student(job *j) {
   if (comm_rank(j->c) == 0) {
     st = model_write(j->s.m, trainer_block(j->t), j->o->output);
     if (!st) st = mark_write(j->o->output, j->inputs);
+    if (!st) checkpoint_remove(j->folder);
   }
   return comm_agree(j->c, st);
 }
@@ -162,20 +254,21 @@ static status report(job *j) {
     TRY(dataset_input(j->d, test, j->s.input->name, &input));
     TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, input, (int)o->threads, false, &m));
   }
-  double rate = (double)(o->epochs * trainer_rows(j->t)) / j->train_s;
-  json_t *result = json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
-                             "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
-                             json_number(j->last.loss), "seconds", json_number(j->train_s), "samples_per_s", json_number(rate),
-                             "test", m.rows > 0 ? metrics_json(&m) : json_null());
+  double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
+  json_t *result =
+      json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
+                "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
+                json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
+                json_number(rate), "test", m.rows > 0 ? metrics_json(&m) : json_null());
   log_event(j->log, "done", json_incref(result));
   if (o->out.json && !o->out.no_result) {
     stage_print_json(j->c, json_incref(result));
   } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
-    printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs, j->last.loss, j->train_s,
-           rate);
+    printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs,
+           trainer_result(j->t)->loss, j->train_s, rate);
     if (m.rows > 0)
-      printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", o->test_split, metric_accuracy(&m), m.errors, m.rows,
-             metric_nll(&m));
+      printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", o->test_split, metric_accuracy(&m),
+             m.errors, m.rows, metric_nll(&m));
     fflush(stdout);
   }
   json_decref(result);
@@ -210,6 +303,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   char hash[HASH_TEXT_BYTES];
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
+  stop_listen();
   TRY(stage_begin(c));
   TRY(open_all(&j, hash));
   TRY(collect_inputs(&j, hash));
@@ -221,7 +315,8 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
-  TRY(run_epochs(&j));
+  TRY(resume(&j));
+  TRY(run_training(&j));
   TRY(write_student(&j));
   TRY(report(&j));
   TRY(comm_agree(c, log_close(&j.log)));
@@ -232,5 +327,7 @@ done:
   subject_close(&j.s);
   dataset_close(&j.d);
   json_decref(j.inputs);
+  free(j.inputs_text);
+  mem_free(j.folder);
   return st;
 }

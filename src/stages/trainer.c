@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "comm/reduce.h"
 #include "learn/optimizer.h"
+#include "ops/ops.h"
 #include "stages/update.h"
 
 #include <math.h>
@@ -19,10 +20,10 @@ typedef struct worker { /* what one thread works with */
   plan *plans[MAX_SIZES]; /* by number of rows */
   int64_t *ids;
   int32_t *labels;
-  float *teachers;               /* [n_teachers, rows, C] */
-  float *raw;                    /* [rows, C] */
-  float *soft;                   /* [rows, C] the combination for one temperature */
-  float *scratch;                /* [4 * C] for the losses */
+  float *teachers; /* [n_teachers, rows, C] */
+  float *raw;      /* [rows, C] */
+  float *soft;     /* [rows, C] the combination for one temperature */
+  float *scratch;  /* [4 * C] for the losses */
   double read_s, forward_s, backward_s;
 } worker;
 
@@ -47,19 +48,25 @@ struct trainer {
   int64_t *order;
   double rate_scale; /* halved by each rollback */
   int rollbacks;
+  int64_t epoch, batch;   /* done: epochs, and batches of the next */
+  int64_t ordered;        /* the epoch that `order` is of, -1: none */
+  epoch_result now, last; /* of the epoch under way, of the last one */
+  const trainer_watch *watch;
 };
 
 /* ---- losses ---- */
 
 static void add_loss(trainer *t, const char *kind, double weight, double temperature) {
   if (weight <= 0) return;
-  t->losses[t->n_losses++] = (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
+  t->losses[t->n_losses++] =
+      (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
 }
 
 static status find_losses(trainer *t) {
   const mpistill_train_options *o = t->o;
   if (o->losses.n > TRAINER_MAX_LOSSES)
-    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n, TRAINER_MAX_LOSSES);
+    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n,
+                      TRAINER_MAX_LOSSES);
   for (size_t i = 0; i < o->losses.n; i++) t->losses[t->n_losses++] = o->losses.items[i];
   if (!o->losses.n) {
     if (t->soft->n) add_loss(t, "kd", o->kd_weight, o->temperature);
@@ -91,13 +98,15 @@ static status check_labels(const trainer *t, const dataset *d, const split *sp) 
   int64_t labelled = 0;
   for (int64_t i = 0; i < t->n; i++) {
     if (t->labels[i] < -1 || t->labels[i] >= t->k->classes)
-      return status_set(STATUS_BAD_INPUT, "%s: /%s/label row %lld is %d, but %s has %lld classes (0 to %lld, -1: not labelled)",
-                        dataset_path(d), sp->name, (long long)i, t->labels[i], t->k->path, (long long)t->k->classes,
-                        (long long)t->k->classes - 1);
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: /%s/label row %lld is %d, but %s has %lld classes (0 to %lld, -1: not labelled)",
+                        dataset_path(d), sp->name, (long long)i, t->labels[i], t->k->path,
+                        (long long)t->k->classes, (long long)t->k->classes - 1);
     labelled += t->labels[i] >= 0;
   }
   if (!labelled && !t->soft->n)
-    return status_set(STATUS_BAD_INPUT, "%s: /%s/label has no labelled row and there are no soft labels to learn from",
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: /%s/label has no labelled row and there are no soft labels to learn from",
                       dataset_path(d), sp->name);
   return STATUS_OK;
 }
@@ -111,12 +120,14 @@ static status load_labels(trainer *t, dataset *d, const split *sp) {
   if (!needed) return STATUS_OK;
   TRY(mem_new(&t->labels, (size_t)t->n, sizeof *t->labels));
   if (!a) {
-    if (!t->soft->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
+    if (!t->soft->n)
+      THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
     for (int64_t i = 0; i < t->n; i++) t->labels[i] = -1;
     goto done;
   }
   if (a->rank != 1)
-    THROW(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d), sp->name, a->rank);
+    THROW(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d), sp->name,
+          a->rank);
   TRY(rows_open(&r, d, sp, a, 0));
   for (int64_t i = 0; i < t->n; i++) t->order[i] = i;
   st = comm_agree(t->c, rows_ints(r, t->order, t->n, t->labels));
@@ -159,7 +170,8 @@ static status worker_new(worker *w, const trainer *t, bool needs_soft) {
   for (int i = 0; i < t->n_sizes; i++) {
     TRY(classifier_plan(&w->plans[i], t->k, t->sizes[i], true, w->memory));
     if (!plan_tap_gradient(w->plans[i], 0))
-      THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output", t->k->path);
+      THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output",
+            t->k->path);
     plan_set_parameters(w->plans[i], reducer_parameters(t->sums));
   }
   TRY(mem_new(&w->ids, (size_t)largest, sizeof *w->ids));
@@ -214,7 +226,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
-  *t = (trainer){.c = c, .o = o, .k = k, .soft = soft, .n = sp->n, .rate_scale = 1};
+  *t = (trainer){.c = c, .o = o, .k = k, .soft = soft, .n = sp->n, .rate_scale = 1, .ordered = -1};
   t->shards = o->shards ? (int)o->shards : default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
@@ -225,7 +237,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   find_sizes(t);
   TRY(rows_open(&t->inputs, d, sp, input, 0));
   for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
-  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->n_losses, t->threads));
+  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->n_losses + 1, t->threads));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
 done:
@@ -307,7 +319,8 @@ static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
   return st;
 }
 
-static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, double *stats) {
+static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n,
+                              double *stats) {
   float *gradient = plan_tap_gradient(p, 0)->data;
   double combined_for = 0;
   loss_batch in = {.rows = n,
@@ -333,6 +346,8 @@ static status run_shard(const trainer *t, worker *w, const batch *b, int shard) 
   float *leaf = reducer_leaf(t->sums, shard);
   double *stats = reducer_stats(t->sums, shard);
   memset(stats, 0, (size_t)t->n_losses * sizeof *stats);
+  stats[t->n_losses] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
+                                                   : 0; /* rides on the sum: everyone will know */
   if (!n) {
     memset(leaf, 0, (size_t)t->k->g->n_block * sizeof *leaf);
     return STATUS_OK;
@@ -393,8 +408,8 @@ static double learning_rate(const trainer *t, int64_t step) {
          t->schedule->factor(&t->o->schedule, step, warmup, steps_total(t), per_epoch);
 }
 
-/* *loss is not finite when the step was not taken. */
-static status train_step(trainer *t, const batch *b, double *parts, double *loss, double *rate) {
+/* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
+static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
   status st = STATUS_OK;
   float *slice;
   size_t begin, end;
@@ -406,71 +421,178 @@ static status train_step(trainer *t, const batch *b, double *parts, double *loss
     if (!st) st = mine;
     reducer_fold(t->sums, w);
   }
-  TRY(reducer_sum(t->sums, st, &slice, &begin, &end, parts));
+  TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
   *loss = 0;
-  for (int i = 0; i < t->n_losses; i++) *loss += t->losses[i].weight * parts[i];
-  *rate = learning_rate(t, b->step);
-  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, *rate, b->step + 1, &norm));
+  for (int i = 0; i < t->n_losses; i++) *loss += t->losses[i].weight * totals[i];
+  t->now.learning_rate = learning_rate(t, b->step);
+  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, t->now.learning_rate, b->step + 1, &norm));
   TRY(reducer_share(t->sums));
 done:
   return st;
 }
 
-/* The sums of an epoch; a loss that is not finite ends it early. */
-static status run_epoch(trainer *t, int64_t epoch, epoch_result *e, void (*step_done)(void *, int64_t), void *data) {
-  int64_t steps = trainer_steps_per_epoch(t);
-  for (int64_t i = 0; i < steps; i++) {
-    int64_t from = i * t->o->batch, n = t->n - from < t->o->batch ? t->n - from : t->o->batch;
-    batch b = {.ids = t->order + from, .rows = n, .step = epoch * steps + i};
-    double parts[TRAINER_MAX_LOSSES], loss;
-    for (int64_t j = 0; t->labels && j < n; j++) b.labelled += t->labels[b.ids[j]] >= 0;
-    status st = train_step(t, &b, parts, &loss, &e->learning_rate);
-    if (st) return st;
-    e->loss += loss / (double)steps;
-    if (!isfinite(loss)) return STATUS_OK;
-    for (int j = 0; j < t->n_losses; j++) e->parts[j] += parts[j] / (double)steps;
-    if (step_done) step_done(data, n);
-  }
-  return STATUS_OK;
-}
-
-static status roll_back(trainer *t, int64_t epoch, double loss) {
+static status roll_back(trainer *t, double loss) {
   if (t->rollbacks++ == MAX_ROLLBACKS)
-    return status_set(STATUS_FAILED,
-                      "the loss became %g in epoch %lld, after %d restarts of an epoch at half the learning rate; lower "
-                      "--learning-rate or set --clip-norm",
-                      loss, (long long)epoch + 1, MAX_ROLLBACKS);
+    return status_set(
+        STATUS_FAILED,
+        "the loss became %g in epoch %lld, after %d restarts of an epoch at half the learning rate; lower "
+        "--learning-rate or set --clip-norm",
+        loss, (long long)t->epoch + 1, MAX_ROLLBACKS);
   t->rate_scale *= 0.5;
-  say_warning(comm_rank(t->c) == 0, "the loss became %g in epoch %lld; the epoch starts again at half the learning rate", loss,
-              (long long)epoch + 1);
+  t->batch = 0;
+  say_warning(comm_rank(t->c) == 0,
+              "the loss became %g in epoch %lld; the epoch starts again at half the learning rate", loss,
+              (long long)t->epoch + 1);
   updater_restore(t->update);
   return reducer_share(t->sums);
 }
 
-static void collect_times(trainer *t, epoch_result *e) {
-  for (int i = 0; i < t->threads; i++) {
-    worker *w = &t->workers[i];
-    e->read_s += w->read_s;
-    e->forward_s += w->forward_s;
-    e->backward_s += w->backward_s;
-    w->read_s = w->forward_s = w->backward_s = 0;
-  }
+static void start_epoch(trainer *t) {
+  if (t->ordered != t->epoch) rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)t->epoch, t->n, t->order);
+  t->ordered = t->epoch;
+  if (t->batch) return; /* goes on from a checkpoint in its middle */
+  updater_keep(t->update);
+  t->now = (epoch_result){0};
 }
 
-status trainer_epoch(trainer *t, int64_t epoch, epoch_result *result, void (*step_done)(void *, int64_t rows), void *data) {
-  status st = STATUS_OK;
-  rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)epoch, t->n, t->order);
-  updater_keep(t->update);
-  for (;;) {
-    double started = clock_seconds(), reducing = reducer_seconds(t->sums);
-    *result = (epoch_result){0};
-    TRY(run_epoch(t, epoch, result, step_done, data));
-    result->seconds = clock_seconds() - started;
-    result->reduce_s = reducer_seconds(t->sums) - reducing;
-    collect_times(t, result);
-    if (isfinite(result->loss)) break;
-    TRY(roll_back(t, epoch, result->loss));
+static void finish_epoch(trainer *t) {
+  for (int i = 0; i < t->threads; i++) {
+    worker *w = &t->workers[i];
+    t->now.read_s += w->read_s;
+    t->now.forward_s += w->forward_s;
+    t->now.backward_s += w->backward_s;
+    w->read_s = w->forward_s = w->backward_s = 0;
   }
+  t->last = t->now;
+  t->epoch++;
+  t->batch = 0;
+}
+
+static status next_step(trainer *t, unsigned *events) {
+  status st = STATUS_OK;
+  int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
+  double totals[TRAINER_MAX_LOSSES + 1], loss, started = clock_seconds(), reducing = reducer_seconds(t->sums);
+  start_epoch(t);
+  batch b = {.ids = t->order + from,
+             .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
+             .step = t->epoch * steps + t->batch};
+  for (int64_t j = 0; t->labels && j < b.rows; j++) b.labelled += t->labels[b.ids[j]] >= 0;
+  TRY(train_step(t, &b, totals, &loss));
+  *events |= (unsigned)totals[t->n_losses];
+  t->now.seconds += clock_seconds() - started;
+  t->now.reduce_s += reducer_seconds(t->sums) - reducing;
+  if (!isfinite(loss)) {
+    TRY(roll_back(t, loss));
+    goto done;
+  }
+  t->now.loss += loss / (double)steps;
+  for (int j = 0; j < t->n_losses; j++) t->now.parts[j] += totals[j] / (double)steps;
+  if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
+  if (++t->batch == steps) {
+    finish_epoch(t);
+    *events |= TRAINER_EPOCH;
+  }
+done:
+  return st;
+}
+
+status trainer_run(trainer *t, const trainer_watch *watch, unsigned *events) {
+  status st = STATUS_OK;
+  t->watch = watch;
+  *events = 0;
+  while (!st && !*events && !trainer_finished(t)) st = next_step(t, events);
+  return st;
+}
+
+bool trainer_finished(const trainer *t) {
+  return t->epoch >= t->o->epochs;
+}
+
+int64_t trainer_epoch(const trainer *t) {
+  return t->epoch;
+}
+
+int64_t trainer_batch(const trainer *t) {
+  return t->batch;
+}
+
+const epoch_result *trainer_result(const trainer *t) {
+  return &t->last;
+}
+
+/* ---- checkpoints ---- */
+
+/* What was kept at the epoch's start is the state itself when no batch of it is done. */
+static int vectors_to_save(const trainer *t) {
+  return t->batch ? updater_n_vectors(t->update) : updater_n_vectors(t->update) / 2;
+}
+
+static checkpoint_position position(const trainer *t) {
+  checkpoint_position at = {.epoch = t->epoch,
+                            .batch = t->batch,
+                            .rollbacks = t->rollbacks,
+                            .rate_scale = t->rate_scale,
+                            .n_sums = 2 * (t->n_losses + 1)};
+  at.sums[0] = t->now.loss;
+  at.sums[1] = t->last.loss;
+  for (int i = 0; i < t->n_losses; i++) {
+    at.sums[2 + 2 * i] = t->now.parts[i];
+    at.sums[3 + 2 * i] = t->last.parts[i];
+  }
+  return at;
+}
+
+status trainer_save(trainer *t, const char *folder, const char *inputs) {
+  status st = STATUS_OK;
+  checkpoint_vector vectors[CHECKPOINT_MAX_VECTORS] = {{0}};
+  checkpoint_position at = position(t);
+  int n = vectors_to_save(t);
+  int64_t n_block = t->k->g->n_block;
+  for (int i = 0; i < n && comm_rank(t->c) == 0 && !st; i++)
+    st = mem_new(&vectors[i].data, (size_t)n_block, sizeof(float));
+  TRY(comm_agree(t->c, st));
+  for (int i = 0; i < n; i++) {
+    float *slice;
+    vectors[i].name = updater_vector(t->update, i, &slice);
+    TRY(reducer_collect(t->sums, slice, vectors[i].data));
+  }
+  if (comm_rank(t->c) == 0) st = checkpoint_write(folder, inputs, ops_libraries(), &at, vectors, n, n_block);
+  TRY(comm_agree(t->c, st));
+done:
+  for (int i = 0; i < n; i++) mem_free(vectors[i].data);
+  return st;
+}
+
+static status read_vectors(trainer *t, const checkpoint *k) {
+  status st = STATUS_OK;
+  size_t begin, end;
+  reducer_slice(t->sums, &begin, &end);
+  for (int i = 0; i < vectors_to_save(t); i++) {
+    float *slice;
+    const char *name = updater_vector(t->update, i, &slice);
+    TRY(checkpoint_read(k, name, (int64_t)begin, (int64_t)(end - begin), slice));
+  }
+done:
+  return st;
+}
+
+status trainer_restore(trainer *t, const checkpoint *k) {
+  status st = STATUS_OK;
+  const checkpoint_position *at = checkpoint_at(k);
+  if (at->n_sums != 2 * (t->n_losses + 1))
+    THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
+  t->epoch = at->epoch;
+  t->batch = at->batch;
+  t->rollbacks = (int)at->rollbacks;
+  t->rate_scale = at->rate_scale;
+  t->now = (epoch_result){.loss = at->sums[0]};
+  t->last = (epoch_result){.loss = at->sums[1]};
+  for (int i = 0; i < t->n_losses; i++) {
+    t->now.parts[i] = at->sums[2 + 2 * i];
+    t->last.parts[i] = at->sums[3 + 2 * i];
+  }
+  TRY(comm_agree(t->c, read_vectors(t, k)));
+  TRY(reducer_share(t->sums));
 done:
   return st;
 }

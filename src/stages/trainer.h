@@ -1,5 +1,5 @@
-/* The one trainer: shards of a global batch through the student, losses, and the tree sum, epoch by epoch. train and distill differ only
- * in the losses they name. */
+/* The one trainer: shards of a global batch through the student, losses, and the tree sum, epoch by epoch.
+ * train and distill differ only in the losses they name. */
 #ifndef MPISTILL_STAGES_TRAINER_H
 #define MPISTILL_STAGES_TRAINER_H
 
@@ -7,21 +7,22 @@
 #include "learn/loss.h"
 #include "stages/predict.h"
 #include "stages/sources.h"
+#include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = 16 };
+enum { TRAINER_MAX_LOSSES = 15 }; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
 
 typedef struct trainer trainer;
 
 typedef struct epoch_result {
-  double loss;                        /* mean over the epoch's steps of the weighted sum */
-  double parts[TRAINER_MAX_LOSSES];   /* of each loss, not weighted */
-  double learning_rate;               /* at the last step */
-  double seconds;
+  double loss;                                    /* mean over the epoch's steps of the weighted sum */
+  double parts[TRAINER_MAX_LOSSES];               /* of each loss, not weighted */
+  double learning_rate;                           /* at the last step */
+  double seconds;                                 /* of this run, where the epoch began in another */
   double read_s, forward_s, backward_s, reduce_s; /* of this rank, threads together */
 } epoch_result;
 
-/* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k, d, sp, soft are borrowed;
- * soft->n == 0: no teachers. */
+/* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
+ * d, sp, soft are borrowed; soft->n == 0: no teachers. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
                    const split *sp, const array *input, sources *soft);
 void trainer_free(trainer **t); /* collective */
@@ -32,11 +33,32 @@ int trainer_shards(const trainer *t);
 int64_t trainer_rows(const trainer *t);
 int64_t trainer_steps_per_epoch(const trainer *t);
 
-/* Collective. One pass over the rows in the order of (seed, epoch). A loss that is not finite takes the epoch back to its start at half
- * the learning rate; the fourth time STATUS_FAILED. step_done is called on every rank after every step (progress). */
-status trainer_epoch(trainer *t, int64_t epoch, epoch_result *result, void (*step_done)(void *, int64_t rows), void *data);
+/* What trainer_run came back for; the caller's own bits are above. */
+enum { TRAINER_EPOCH = 1, TRAINER_CALLER = 2 };
 
-/* Local after trainer_epoch. The parameter block, the same on all ranks. */
+/* What the caller gives to trainer_run. */
+typedef struct trainer_watch {
+  unsigned (*ask)(void *data); /* after every step, on one rank: 0, or bits from TRAINER_CALLER on to come
+                                  back with, on all ranks */
+  void (*step_done)(void *data, int64_t rows); /* after every step, on all ranks */
+  void *data;
+} trainer_watch;
+
+/* Collective. Steps until an epoch is done or the caller asked for something; *events says which, the same on
+ * all ranks. An epoch is one pass over the rows in the order of (seed, epoch). A loss that is not finite
+ * takes the epoch back to its start at half the learning rate; the fourth time STATUS_FAILED. */
+status trainer_run(trainer *t, const trainer_watch *watch, unsigned *events);
+bool trainer_finished(const trainer *t);
+int64_t trainer_epoch(const trainer *t); /* epochs done */
+int64_t trainer_batch(const trainer *t); /* batches done of the next */
+/* Of the epoch done last. */
+const epoch_result *trainer_result(const trainer *t);
+
+/* Collective. Writes a checkpoint of this moment; goes on from one. */
+status trainer_save(trainer *t, const char *folder, const char *inputs);
+status trainer_restore(trainer *t, const checkpoint *k);
+
+/* Local. The parameter block, the same on all ranks. */
 const float *trainer_block(const trainer *t);
 /* Collective. STATUS_FAILED when the trained parameters are not finite. */
 status trainer_check(trainer *t);

@@ -40,7 +40,8 @@ static int by_begin(const void *a, const void *b) {
   return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-/* Neighbouring parameters (and the gaps between them, which stay zero) become one run, so that one call serves them all. */
+/* Neighbouring parameters (and the gaps between them, which stay zero) become one run, so that one call
+ * serves them all. */
 static void merge_segments(updater *u) {
   int n = 0;
   for (int i = 0; i < u->n_segments; i++) {
@@ -108,7 +109,8 @@ static bool clip_segment(const updater *u, const segment *s, size_t *begin, size
   return *begin < *end;
 }
 
-/* Slices begin at multiples of REDUCE_SLICE, so each piece belongs to one rank and the total's bits do not depend on how many there are. */
+/* Slices begin at multiples of REDUCE_SLICE, so each piece belongs to one rank and the total's bits do not
+ * depend on how many there are. */
 static status gradient_norm(updater *u, comm *c, const float *gradient, double *norm) {
   memset(u->squares, 0, u->n_squares * sizeof *u->squares);
   for (int i = 0; i < u->n_segments; i++) {
@@ -126,7 +128,8 @@ static status gradient_norm(updater *u, comm *c, const float *gradient, double *
   return st;
 }
 
-status updater_step(updater *u, comm *c, const float *gradient, double learning_rate, int64_t step, double *norm) {
+status updater_step(updater *u, comm *c, const float *gradient, double learning_rate, int64_t step,
+                    double *norm) {
   status st = STATUS_OK;
   float scale = 1.0f, *parameters = reducer_parameters(u->r);
   *norm = 0;
@@ -164,10 +167,29 @@ void updater_restore(updater *u) {
   memcpy(reducer_parameters(u->r) + u->begin, u->kept[MAX_STATES], bytes);
 }
 
+int updater_n_vectors(const updater *u) {
+  return 2 * (u->kind->n_states + 1);
+}
+
+const char *updater_vector(updater *u, int i, float **slice) {
+  static const char *const names[2][MAX_STATES + 1] = {{"parameters", "state0", "state1"},
+                                                       {"kept_parameters", "kept_state0", "kept_state1"}};
+  int n = u->kind->n_states + 1;
+  bool kept = i >= n;
+  int state = i % n - 1; /* -1: the parameters */
+  if (kept)
+    *slice = state < 0 ? u->kept[MAX_STATES] : u->kept[state];
+  else
+    *slice = state < 0 ? reducer_parameters(u->r) + u->begin : u->state[state];
+  return names[kept][state + 1];
+}
+
 status updater_check(const updater *u) {
   const float *parameters = reducer_parameters(u->r);
   for (size_t i = u->begin; i < u->end; i++)
     if (!isfinite(parameters[i]))
-      return status_set(STATUS_FAILED, "training left a parameter that is not finite; lower --learning-rate or set --clip-norm");
+      return status_set(
+          STATUS_FAILED,
+          "training left a parameter that is not finite; lower --learning-rate or set --clip-norm");
   return STATUS_OK;
 }

@@ -31,7 +31,7 @@ void tree_start(tree *t, int n_shards) {
 
 /* The place of scratch for stack position j. */
 static int scratch_place(int j) {
-  return -2 - j;
+  return -1 - j;
 }
 
 /* A left child without a sibling is its parent. */
@@ -43,6 +43,29 @@ static tree_node pass_through(tree_node node, int n_shards) {
   return node;
 }
 
+/* Two sums just made of the same number of inputs, where one pass can read them all: it does. */
+static bool fuse(tree *t, int j) {
+  int a = t->maker[j - 1], b = t->maker[j];
+  if (a < 0 || b != a + 1 || b != t->n_adds - 1 || t->adds[a].n != t->adds[b].n) return false;
+  int n = t->adds[a].n;
+  if (2 * n > TREE_FUSED) return false;
+  memcpy(t->adds[a].from + n, t->adds[b].from, (size_t)n * sizeof(int));
+  t->adds[a].n = 2 * n;
+  t->n_adds--;
+  return true;
+}
+
+static void merge(tree *t, int j) {
+  if (!fuse(t, j)) {
+    t->adds[t->n_adds] = (tree_add){.n = 2, .from = {t->place[j - 1], t->place[j]}};
+    t->maker[j - 1] = t->n_adds++;
+  }
+  tree_node left = t->left[j - 1];
+  t->left[j - 1] = pass_through((tree_node){left.level + 1, left.index / 2}, t->n_shards);
+  t->adds[t->maker[j - 1]].to = t->place[j - 1] = scratch_place(j - 1);
+  t->n_left--;
+}
+
 void tree_push(tree *t, tree_node node) {
   int j = t->n_left++;
   t->left[j] = pass_through(node, t->n_shards);
@@ -51,11 +74,7 @@ void tree_push(tree *t, tree_node node) {
   for (; j > 0; j--) {
     tree_node a = t->left[j - 1], b = t->left[j];
     if (a.level != b.level || b.index % 2 == 0 || a.index + 1 != b.index) break;
-    t->adds[t->n_adds] = (tree_add){scratch_place(j - 1), t->place[j - 1], t->place[j]};
-    t->left[j - 1] = pass_through((tree_node){a.level + 1, a.index / 2}, t->n_shards);
-    t->place[j - 1] = scratch_place(j - 1);
-    t->maker[j - 1] = t->n_adds++;
-    t->n_left--;
+    merge(t, j);
   }
 }
 
@@ -65,13 +84,29 @@ void tree_end(tree *t) {
     if (t->maker[j] >= 0)
       t->adds[t->maker[j]].to = t->n_inputs + j;
     else
-      t->adds[t->n_adds++] = (tree_add){t->n_inputs + j, t->place[j], TREE_COPY};
+      t->adds[t->n_adds++] = (tree_add){.to = t->n_inputs + j, .n = 1, .from = {t->place[j]}};
   }
 }
 
-static void add(float *to, const float *a, const float *b, size_t n) {
+/* `to` may be v[0]. */
+static void add(float *to, float *const *v, int n_vectors, size_t n) {
+  const float *a = v[0], *b = v[1], *c = v[2], *d = v[3], *e = v[4], *f = v[5], *g = v[6], *h = v[7];
+  switch (n_vectors) {
+  case 2:
 #pragma omp simd aligned(to, a, b : 64)
-  for (size_t i = 0; i < n; i++) to[i] = a[i] + b[i];
+    for (size_t i = 0; i < n; i++) to[i] = a[i] + b[i];
+    break;
+  case 4:
+#pragma omp simd aligned(to, a, b, c, d : 64)
+    for (size_t i = 0; i < n; i++) to[i] = (a[i] + b[i]) + (c[i] + d[i]);
+    break;
+  case 8:
+#pragma omp simd aligned(to, a, b, c, d, e, f, g, h : 64)
+    for (size_t i = 0; i < n; i++) to[i] = ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]));
+    break;
+  default: /* a copy */
+    if (to != a) memcpy(to, a, n * sizeof *to);
+  }
 }
 
 /* What the threads of one tree_run share. */
@@ -81,7 +116,7 @@ typedef struct run {
 } run;
 
 static float *at(const run *r, int place, size_t begin, float *scratch) {
-  if (place <= scratch_place(0)) return scratch + (size_t)(scratch_place(0) - place) * TREE_CHUNK;
+  if (place < 0) return scratch + (size_t)(-1 - place) * TREE_CHUNK;
   const tree_vector *v = place < r->t->n_inputs ? &r->inputs[place] : &r->outputs[place - r->t->n_inputs];
   return v->data + (begin - v->origin);
 }
@@ -89,12 +124,9 @@ static float *at(const run *r, int place, size_t begin, float *scratch) {
 static void run_chunk(const run *r, size_t begin, size_t n, float *scratch) {
   for (int i = 0; i < r->t->n_adds; i++) {
     const tree_add *op = &r->t->adds[i];
-    float *to = at(r, op->to, begin, scratch), *a = at(r, op->a, begin, scratch);
-    if (op->b == TREE_COPY) {
-      if (to != a) memcpy(to, a, n * sizeof *to);
-    } else {
-      add(to, a, at(r, op->b, begin, scratch), n);
-    }
+    float *v[TREE_FUSED] = {NULL};
+    for (int k = 0; k < op->n; k++) v[k] = at(r, op->from[k], begin, scratch);
+    add(at(r, op->to, begin, scratch), v, op->n, n);
   }
 }
 

@@ -19,17 +19,17 @@
 #include <stddef.h>
 
 /* A tree's nodes left over between two pushes are at most one or two a level. */
-enum { TREE_DEPTH = 64, TREE_CHUNK = 512 };
+enum { TREE_DEPTH = 64, TREE_CHUNK = 1024 };
 
 typedef struct tree_node {
   int level, index;
 } tree_node;
 
-/* to = a + b, or to = a where b is TREE_COPY. Places: inputs from 0, n_inputs + j for output j, scratch below
- * TREE_COPY. */
-enum { TREE_COPY = -1 };
+/* to = the tree sum of n neighbours, 2, 4 or 8 of them in one pass; a copy where n is 1. Places: inputs from
+ * 0, n_inputs + j for output j, scratch below 0. */
+enum { TREE_FUSED = 8 };
 typedef struct tree_add {
-  int to, a, b;
+  int to, n, from[TREE_FUSED];
 } tree_add;
 
 typedef struct tree {

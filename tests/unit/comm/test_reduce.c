@@ -156,8 +156,12 @@ static void on_every_layout(void (*run)(comm *c)) {
 }
 
 static void few_shards(comm *c) {
-  static const size_t sizes[] = {1, 17, 1000, 2051};
-  for (int n_shards = 1; n_shards <= 17; n_shards++) steps(c, n_shards, sizes[n_shards % 4], 1);
+  static const struct {
+    int n_shards;
+    size_t n_floats;
+  } cases[] = {{1, 1},    {2, 17},  {3, 1000}, {4, 256},   {5, 2051}, {7, 700},
+               {8, 2049}, {9, 513}, {13, 900}, {16, 2000}, {17, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) steps(c, cases[i].n_shards, cases[i].n_floats, 1);
 }
 
 static void test_few_shards(void **state) {

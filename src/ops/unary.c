@@ -170,6 +170,8 @@ static const char *const alpha_beta[] = {"alpha", "beta", NULL};
 static const char *const alpha_gamma[] = {"alpha", "gamma", NULL};
 
 /* Comparisons are written so that NaN comes out as NaN: a diverged run must be seen. */
+CURVE(Celu, 12, alpha, 1, 0, x < 0 ? a * (curve_exp(x / a) - 1) : x, x, x < 0 ? curve_exp(x / a) : 1)
+CURVE(Cos, 7, none, 0, 0, cosf(x), x, -sinf(x))
 CURVE(Elu, 6, alpha, 1, 0, x < 0 ? a * (curve_exp(x) - 1) : x, x, x < 0 ? a * curve_exp(x) : 1)
 CURVE(Erf, 9, none, 0, 0, curve_erf(x), x, 1.12837917f * curve_exp(-x * x))
 CURVE(Exp, 6, none, 0, 0, curve_exp(x), y, y)
@@ -181,10 +183,12 @@ CURVE(Reciprocal, 6, none, 0, 0, 1 / x, y, -y *y)
 CURVE(Selu, 6, alpha_gamma, 1.67326319f, 1.05070102f, b *(x < 0 ? a * (curve_exp(x) - 1) : x), x,
       b *(x < 0 ? a * curve_exp(x) : 1))
 CURVE(Sigmoid, 6, none, 0, 0, curve_sigmoid(x), y, y *(1 - y))
+CURVE(Sin, 7, none, 0, 0, sinf(x), x, cosf(x))
 CURVE(Softplus, 1, none, 0, 0, (x < 0 ? 0 : x) + log1pf(curve_exp(-fabsf(x))), x, curve_sigmoid(x))
 CURVE(Softsign, 1, none, 0, 0, x / (1 + fabsf(x)), y, (1 - fabsf(y)) * (1 - fabsf(y)))
 CURVE(Sqrt, 6, none, 0, 0, sqrtf(x), y, 0.5f / y)
 CURVE(Tanh, 6, none, 0, 0, curve_tanh(x), y, 1 - y * y)
+CURVE(ThresholdedRelu, 10, alpha, 1, 0, x <= a ? 0 : x, x, x <= a ? 0 : 1)
 
 NUMBER_CURVE(Abs, 6, int_absolute, fabsf(x), x, (float)((x > 0) - (x < 0)))
 NUMBER_CURVE(Neg, 6, int_negative, -x, nothing, -1)
@@ -192,6 +196,7 @@ NUMBER_CURVE(Relu, 6, int_ramp, x<0 ? 0 : x, y, y> 0 ? 1 : 0)
 
 STAIRS(Ceil, 6, ceilf(x))
 STAIRS(Floor, 6, floorf(x))
+STAIRS(Round, 11, rintf(x)) /* halves to the even neighbour */
 
 VALUES(Sign, (float)((x > 0) - (x < 0)))
 FORWARD_NUMBER(Sign, int_sign)

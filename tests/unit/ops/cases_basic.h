@@ -2,10 +2,12 @@
 // clang-format off
 /* one input, element by element */
 CASE("Abs", "a3,7"),
+CASE("Celu", "a3,7", .attributes = "alpha=0.7"),
 CASE("Clip", "a4,5", .attributes = "min=-0.45 max=0.5", .opset = 10),
 CASE("Clip", "a4,5", .opset = 6),
 CASE("Clip", "a4,5 c=-0.45 c=0.6"),
 CASE("Clip", "a4,5 - c=0.6"),
+CASE("Cos", "r3,5"),
 CASE("Elu", "a3,5", .attributes = "alpha=0.7"),
 CASE("Erf", "a2,19"),
 CASE("Exp", "r3,5"),
@@ -19,10 +21,12 @@ CASE("Reciprocal", "p3,5"),
 CASE("Relu", "a3,17"),
 CASE("Selu", "a3,5"),
 CASE("Sigmoid", "a3,19"),
+CASE("Sin", "r3,5"),
 CASE("Softplus", "a3,19"),
 CASE("Softsign", "a3,7"),
 CASE("Sqrt", "p3,5"),
 CASE("Tanh", "a3,19"),
+CASE("ThresholdedRelu", "a4,9", .attributes = "alpha=0.5"),
 
 /* broadcasting: the same shape, scalar, row, column, channel, both ways, more than a piece of a row */
 CASE("Add", "r3,4 r3,4"),

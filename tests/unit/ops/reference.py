@@ -212,7 +212,10 @@ def two(f):
 
 
 OPERATORS = {
-    "Abs": one(lambda x, a: x.abs()), "Clip": clip, "Elu": one(lambda x, a: F.elu(x, a.get("alpha", 1.0))),
+    "Abs": one(lambda x, a: x.abs()), "Celu": one(lambda x, a: F.celu(x, a.get("alpha", 1.0))), "Clip": clip,
+    "Cos": one(lambda x, a: x.cos()), "Sin": one(lambda x, a: x.sin()),
+    "ThresholdedRelu": one(lambda x, a: F.threshold(x, a.get("alpha", 1.0), 0.0)),
+    "Elu": one(lambda x, a: F.elu(x, a.get("alpha", 1.0))),
     "Erf": one(lambda x, a: x.erf()), "Exp": one(lambda x, a: x.exp()),
     "HardSigmoid": one(lambda x, a: torch.clamp(a.get("alpha", 0.2) * x + a.get("beta", 0.5), 0, 1)),
     "HardSwish": one(lambda x, a: F.hardswish(x)),

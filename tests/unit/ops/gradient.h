@@ -36,7 +36,8 @@ typedef struct gradient_case {
   int outputs; /* 0: 1 */
 } gradient_case;
 
-#define CASE(type, ends, ...) {.op = type, .inputs = ends, __VA_ARGS__}
+#define CASE(type, ends, ...)                                                                                \
+  { .op = type, .inputs = ends, __VA_ARGS__ }
 
 enum { CASE_ENDS = 8 };
 

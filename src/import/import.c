@@ -131,19 +131,29 @@ static status measure_files(const import_job *job, double *bytes) {
   return STATUS_OK;
 }
 
+/* --name, else the output's name without ".h5". */
+static status choose_name(char **out, const mpistill_import_options *o) {
+  const char *name = o->name ? o->name : file_name(o->output);
+  size_t n = strlen(name);
+  if (!o->name && n > 3 && !strcmp(name + n - 3, ".h5")) n -= 3;
+  return mem_string_n(out, name, n);
+}
+
 status import_run(const mpistill_import_options *o) {
   status st = STATUS_OK;
   const importer *i;
   import_meter meter = {0};
   import_job job = {.options = o, .meter = &meter};
+  char *name = NULL;
   double bytes;
   TRY(find_importer(o->format, &i));
   TRY(check_options(i, o));
   if (!o->output) THROW(STATUS_BAD_INPUT, "import: --output is needed");
   TRY(parse_sources(&job));
   TRY(measure_files(&job, &bytes));
-  TRY(dataset_writer_new(&job.writer, o->output, o->out.force, o->name ? o->name : "",
-                         o->source ? o->source : "", o->licence ? o->licence : ""));
+  TRY(choose_name(&name, o));
+  TRY(dataset_writer_new(&job.writer, o->output, o->out.force, name, o->source ? o->source : "",
+                         o->licence ? o->licence : ""));
   progress_start(&meter.progress, "import", "bytes", bytes, !o->out.quiet);
   TRY(i->run(&job));
   TRY(dataset_writer_finish(job.writer));
@@ -152,5 +162,6 @@ status import_run(const mpistill_import_options *o) {
 done:
   dataset_writer_free(&job.writer);
   free_sources(&job);
+  mem_free(name);
   return st;
 }

@@ -40,10 +40,10 @@ static void test_the_same_files_give_the_same_bytes(void **state) {
   unsigned char *one, *two;
   size_t n_one, n_two;
   put_text("a.csv", "x,y\n1,2\n3,4\n");
-  assert_int_equal(import_line("csv --standardize train=a.csv", "one.h5"), STATUS_OK);
-  assert_int_equal(import_line("csv --standardize train=a.csv", "two.h5"), STATUS_OK);
-  assert_int_equal(file_read("one.h5", &one, &n_one), STATUS_OK);
-  assert_int_equal(file_read("two.h5", &two, &n_two), STATUS_OK);
+  assert_int_equal(import_line("csv --standardize train=a.csv", "same.h5"), STATUS_OK);
+  assert_int_equal(file_read("same.h5", &one, &n_one), STATUS_OK);
+  assert_int_equal(import_line("csv --standardize --force train=a.csv", "same.h5"), STATUS_OK);
+  assert_int_equal(file_read("same.h5", &two, &n_two), STATUS_OK);
   assert_int_equal(n_one, n_two);
   assert_memory_equal(one, two, n_one);
   mem_free(one);

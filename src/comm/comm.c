@@ -76,8 +76,11 @@ status comm_alone(comm **out) {
 }
 
 status comm_from(comm **out, MPI_Comm parent) {
+  int worst, mine = comm_alone(out);
   status st = STATUS_OK;
-  TRY(comm_alone(out));
+  TRY_MPI(MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, parent));
+  if (mine) return (status)mine;
+  if (worst) THROW((status)worst, "another rank is out of memory");
   TRY(join(*out, parent));
 done:
   if (st) comm_end(out);
@@ -241,20 +244,24 @@ done:
   return st;
 }
 
-status comm_gather_all(comm *c, const void *in, void *out, size_t bytes) {
+status comm_gather_pieces(comm *c, const void *in, void *out, size_t bytes, size_t most) {
   status st = STATUS_OK;
-  if (c->size == 1) {
-    memmove(out, in, bytes);
-    return STATUS_OK;
-  }
-  /* Some algorithms count the bytes of all ranks in an int. */
-  size_t most = COMM_PIECE / (size_t)c->size + 1;
-  if (bytes <= most) {
-    TRY_MPI(MPI_Allgather(in, (int)bytes, MPI_BYTE, out, (int)bytes, MPI_BYTE, c->world));
-    return STATUS_OK;
-  }
   for (size_t at = 0; at < bytes; at += most)
     TRY(gather_piece(c, (const char *)in + at, (char *)out + at, least(bytes - at, most), bytes));
+done:
+  return st;
+}
+
+status comm_gather_all(comm *c, const void *in, void *out, size_t bytes) {
+  status st = STATUS_OK;
+  /* Some algorithms count the bytes of all ranks in an int. */
+  size_t most = COMM_PIECE / (size_t)c->size + 1;
+  if (c->size == 1)
+    memmove(out, in, bytes);
+  else if (bytes > most)
+    TRY(comm_gather_pieces(c, in, out, bytes, most));
+  else
+    TRY_MPI(MPI_Allgather(in, (int)bytes, MPI_BYTE, out, (int)bytes, MPI_BYTE, c->world));
 done:
   return st;
 }

@@ -32,6 +32,9 @@ status comm_failed(int code, const char *call);
  * become everyone's. */
 status comm_adopt(comm *c, status code, int worst);
 
+/* Collective. comm_gather_all in pieces of `most` bytes a rank. */
+status comm_gather_pieces(comm *c, const void *in, void *out, size_t bytes, size_t most);
+
 /* Collective over the node. Like shared_new, but *out is NULL on all ranks of the node where no window can be
  * had: nothing is allocated in its place. Also on a node of one rank, which needs none. */
 status shared_window(shared **out, comm *c, size_t bytes);

@@ -64,7 +64,8 @@ float *reducer_parameters(reducer *r);
 void reducer_slice(const reducer *r, size_t *begin, size_t *end);
 status reducer_share(reducer *r); /* collective */
 
-/* Collective. A vector of which each rank holds its slice, whole on rank 0: whole[n_floats] there, ignored elsewhere. For checkpoints. */
+/* Collective. A vector of which each rank holds its slice, whole on rank 0: whole[n_floats] there, ignored
+ * elsewhere. For checkpoints. */
 status reducer_collect(reducer *r, const float *slice, float *whole);
 
 /* Seconds this rank has spent in reducer_sum and reducer_share since it was made. */

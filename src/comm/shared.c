@@ -47,7 +47,7 @@ static bool has_room(size_t bytes) {
   char path[FOLDER_BYTES];
   struct statvfs fs;
   const char *wanted = getenv("MPISTILL_SHARED_MEMORY");
-  if (wanted && !strcmp(wanted, "0")) return false;
+  if (bytes > PTRDIFF_MAX - sizeof(gate) - LINE || (wanted && !strcmp(wanted, "0"))) return false;
   backing_folder(path, sizeof path);
   if (statvfs(path, &fs)) return false;
   return (double)fs.f_bavail * (double)fs.f_frsize >= (double)bytes + ROOM;
@@ -100,16 +100,15 @@ status shared_window(shared **out, comm *c, size_t bytes) {
   shared *s = NULL;
   *out = NULL;
   if (c->node_size == 1) return STATUS_OK;
-  size_t whole = bytes + sizeof(gate) + LINE;
   bool fits = false;
   st = mem_new(&s, 1, sizeof *s);
-  bool ready = !st && has_room(whole);
+  bool ready = !st && has_room(bytes);
   st = STATUS_OK; /* no memory for a few bytes: the others must know before this rank's next allocation says
                      so */
   TRY(agree_node(c, ready, &fits));
   if (!fits) goto done;
   *s = (shared){.c = c, .win = MPI_WIN_NULL};
-  TRY(open_window(s, whole));
+  TRY(open_window(s, bytes + sizeof(gate) + LINE));
   if (s->win == MPI_WIN_NULL) goto done;
   s->is_shared = true;
   if (c->node_rank == 0) memset(s->gate, 0, sizeof *s->gate);

@@ -2,72 +2,71 @@
 
 #include "ops/support.h"
 
-enum { LANES = 16 };
+enum { QUADS = 4, LANES = 4 * QUADS };
 
-/* One build of these loops for each vector width; the loader picks. The sanitizers come up too late for that.
- */
-#if defined __x86_64__ && defined __has_attribute && !defined __SANITIZE_ADDRESS__ && !defined __clang__
-#if __has_attribute(target_clones)
-#define EACH_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-#endif
-#ifndef EACH_WIDTH
-#define EACH_WIDTH
-#endif
+/* Four floats at any address, in a register on every processor: wider ones would be cut up in memory on those
+ * that lack them. Four of them keep the adders busy. */
+typedef float quad __attribute__((vector_size(4 * sizeof(float)), aligned(4), may_alias));
 
-/* Sixteen floats at any address; the compiler cuts them to the width at hand. */
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+#define QUAD_AT(x) (*(const quad *)(x))
 
-#define LANES_AT(x) (*(const lanes *)(x))
+static inline float lanes_sum(const quad *sum) {
+  quad all = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+  return (all[0] + all[2]) + (all[1] + all[3]);
+}
 
-static inline float lanes_sum(const lanes *v) {
-  float sum[LANES];
-  for (int l = 0; l < LANES; l++) sum[l] = (*v)[l];
-  for (int half = LANES / 2; half; half /= 2) {
-    for (int l = 0; l < half; l++) sum[l] += sum[l + half];
+float span_sum(const float *x, int64_t n) {
+  quad sum[QUADS] = {0};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    for (int q = 0; q < QUADS; q++) sum[q] += QUAD_AT(x + i + 4 * q);
   }
-  return sum[0];
+  float rest = 0;
+  for (; i < n; i++) rest += x[i];
+  return lanes_sum(sum) + rest;
 }
 
-EACH_WIDTH float span_sum(const float *x, int64_t n) {
-  lanes sum = {0};
+float span_squares(const float *x, float center, int64_t n) {
+  quad sum[QUADS] = {0};
   int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) sum += LANES_AT(x + i);
-  for (int l = 0; i < n; i++, l++) sum[l] += x[i];
-  return lanes_sum(&sum);
+  for (; i + LANES <= n; i += LANES) {
+    for (int q = 0; q < QUADS; q++) {
+      quad d = QUAD_AT(x + i + 4 * q) - center;
+      sum[q] += d * d;
+    }
+  }
+  float rest = 0;
+  for (; i < n; i++) rest += (x[i] - center) * (x[i] - center);
+  return lanes_sum(sum) + rest;
 }
 
-EACH_WIDTH float span_squares(const float *x, float center, int64_t n) {
-  lanes sum = {0};
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) sum += (LANES_AT(x + i) - center) * (LANES_AT(x + i) - center);
-  for (int l = 0; i < n; i++, l++) sum[l] += (x[i] - center) * (x[i] - center);
-  return lanes_sum(&sum);
-}
-
-EACH_WIDTH void span_affine(const float *x, float center, float scale, float bias, float *y, int64_t n) {
+FOR_EACH_PROCESSOR void span_affine(const float *x, float center, float scale, float bias, float *y,
+                                    int64_t n) {
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) y[i] = (x[i] - center) * scale + bias;
 }
 
-EACH_WIDTH void span_moments(const float *x, const float *dy, float center, int64_t n, float *plain,
-                             float *centered) {
-  lanes a = {0}, b = {0};
+void span_moments(const float *x, const float *dy, float center, int64_t n, float *plain, float *centered) {
+  quad a[QUADS] = {0}, b[QUADS] = {0};
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) {
-    a += LANES_AT(dy + i);
-    b += LANES_AT(dy + i) * (LANES_AT(x + i) - center);
+    for (int q = 0; q < QUADS; q++) {
+      quad d = QUAD_AT(dy + i + 4 * q);
+      a[q] += d;
+      b[q] += d * (QUAD_AT(x + i + 4 * q) - center);
+    }
   }
-  for (int l = 0; i < n; i++, l++) {
-    a[l] += dy[i];
-    b[l] += dy[i] * (x[i] - center);
+  float rest_a = 0, rest_b = 0;
+  for (; i < n; i++) {
+    rest_a += dy[i];
+    rest_b += dy[i] * (x[i] - center);
   }
-  *plain = lanes_sum(&a);
-  *centered = lanes_sum(&b);
+  *plain = lanes_sum(a) + rest_a;
+  *centered = lanes_sum(b) + rest_b;
 }
 
-EACH_WIDTH void span_gradient(const float *x, const float *dy, float center, float scale, float plain,
-                              float centered, bool add, float *dx, int64_t n) {
+FOR_EACH_PROCESSOR void span_gradient(const float *x, const float *dy, float center, float scale, float plain,
+                                      float centered, bool add, float *dx, int64_t n) {
   if (add) {
     EACH_ALONE
     for (int64_t i = 0; i < n; i++) dx[i] += scale * (dy[i] - plain - (x[i] - center) * centered);

@@ -11,14 +11,14 @@
 static atomic_long n_calls, n_frees, largest;
 static atomic_bool counting;
 
+#ifndef __SANITIZE_ADDRESS__
+enum { INTERPOSED = 1 };
+
 static void count_call(size_t bytes) {
   if (!atomic_load(&counting)) return;
   atomic_fetch_add(&n_calls, 1);
   if ((long)bytes > atomic_load(&largest)) atomic_store(&largest, (long)bytes);
 }
-
-#ifndef __SANITIZE_ADDRESS__
-enum { INTERPOSED = 1 };
 
 extern void *__libc_malloc(size_t n);
 extern void *__libc_calloc(size_t n, size_t size);

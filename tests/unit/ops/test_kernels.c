@@ -40,6 +40,11 @@ static const one_op cases[] = {
     {"Conv", "group=12 dilations=2 pads=2,2", {S(7, 12, 50), S(12, 1, 3), S(12)}},
     {"Conv", "pads=1,1,1,1,1,1", {S(2, 3, 5, 7, 6), S(8, 3, 3, 3, 3), S(8)}},
     {"Conv", "group=2 strides=2,1,2 dilations=1,2,1", {S(2, 4, 6, 7, 6), S(6, 2, 2, 3, 3), S(6)}},
+    {"ConvTranspose", "", {S(7, 16, 6, 7), S(16, 8, 3, 3), S(8)}},
+    {"ConvTranspose", "strides=2,2 pads=1,1,1,1 output_padding=1,1", {S(3, 5, 6, 7), S(5, 7, 3, 3), S(7)}},
+    {"ConvTranspose", "group=3 dilations=2,1", {S(1, 6, 6, 7), S(6, 4, 3, 3), S(12)}},
+    {"ConvTranspose", "strides=3 output_shape=20", {S(3, 4, 6), S(4, 5, 4)}},
+    {"ConvTranspose", "strides=1,2,1", {S(2, 4, 3, 4, 5), S(4, 3, 2, 3, 2), S(3)}},
     {"MaxPool", "kernel_shape=2,2 strides=2,2", {S(7, 16, 12, 12)}},
     {"MaxPool", "kernel_shape=3,3 strides=2,2 pads=1,1,1,1", {S(7, 5, 13, 12)}},
     {"MaxPool", "kernel_shape=3,2 strides=2,2 ceil_mode=1", {S(3, 5, 12, 11)}},
@@ -189,6 +194,39 @@ static void test_batch_statistics(void **state) {
   }
 }
 
+/* Not in training mode: the running statistics normalise, are constants to the gradient, and stay what they
+ * are. */
+static void test_frozen_batch_norm(void **state) {
+  (void)state;
+  const one_op c = {"BatchNormalization", "epsilon=0.1", {S(3, 5, 4, 4), S(5), S(5), S(5), S(5)}};
+  const run_context run = {.training = false, .row_share = 0.25f};
+  trial t[2];
+  for (int reference = 0; reference < 2; reference++) {
+    trial_open(&t[reference], &c, 1, reference);
+    tensor *x = plan_input(t[reference].plan, 0), *dy = plan_output_gradient(t[reference].plan, 0);
+    fill_random(x->data, tensor_n(x), 100);
+    must(plan_forward(t[reference].plan, &run));
+    fill_random(dy->data, tensor_n(dy), 200);
+    must(plan_backward(t[reference].plan, &run));
+  }
+  compare(&c, &t[0], &t[1]);
+  const value *scale = &t[0].graph->values[graph_find(t[0].graph, "in1")];
+  for (int input = 3; input <= 4; input++) {
+    const value *v = &t[0].graph->values[graph_find(t[0].graph, input == 3 ? "in3" : "in4")];
+    for (int i = 0; i < 5; i++) {
+      assert_float_equal(t[0].gradients[v->offset + i], 0.25f * t[0].block[v->offset + i], 1e-7);
+    }
+  }
+  /* The first element: dx = dy scale / sqrt(variance + epsilon). */
+  const value *variance = &t[0].graph->values[graph_find(t[0].graph, "in4")];
+  const float *dx = plan_input_gradient(t[0].plan, 0)->data;
+  float dy[1];
+  fill_random(dy, 1, 200);
+  assert_float_equal(dx[0], dy[0] * t[0].block[scale->offset] / sqrtf(t[0].block[variance->offset] + 0.1f),
+                     1e-6);
+  for (int k = 0; k < 2; k++) trial_close(&t[k]);
+}
+
 static int setup(void **state) {
   (void)state;
   return ops_init();
@@ -196,10 +234,9 @@ static int setup(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_fast_is_reference),
-      cmocka_unit_test(test_same_bits_on_any_thread),
-      cmocka_unit_test(test_new_parameters_count),
-      cmocka_unit_test(test_batch_statistics),
+      cmocka_unit_test(test_fast_is_reference),    cmocka_unit_test(test_same_bits_on_any_thread),
+      cmocka_unit_test(test_new_parameters_count), cmocka_unit_test(test_batch_statistics),
+      cmocka_unit_test(test_frozen_batch_norm),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -330,6 +330,9 @@ static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch 
                    .batch_rows = b->rows,
                    .batch_labelled = b->labelled,
                    .scratch = w->scratch};
+  /* A model that ends with a Softmax goes on behind its logits, where no loss reads it. */
+  tensor *end = plan_output_gradient(p, 0);
+  if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof *gradient);
   memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
   for (int i = 0; i < t->n_losses; i++) {
     if (t->kinds[i]->needs_soft && combined_for != t->losses[i].temperature) {

@@ -210,13 +210,13 @@ def backward_turned(net, turned, *arguments):
         ties = None
 
 
-def nearest_gradients(net, got, bound, *arguments, floor=0.0):
+def nearest_gradients(net, got, bound, *arguments):
     """Gradients of a batch (net: before it) by PyTorch's own sides where these agree with `got`, otherwise with those ties turned that
     bring them nearer; and how many were turned."""
     best, near = backward_turned(net, [], *arguments)
     turned = []
     for tie in near:
-        if worst_error(got, best, floor)[0] <= bound:
+        if worst_error(got, best)[0] <= bound:
             break
         other, _ = backward_turned(net, [*turned, tie], *arguments)
         if distance(got, other) < distance(got, best):

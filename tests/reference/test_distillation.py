@@ -26,7 +26,7 @@ def mlp():
 
 
 def cnn():
-    return create("cnn", "--input", "1x8x8", "--classes", 10, "--channels", "8,16", "--seed", 2), Cnn(1, 8, 10, (8, 16))
+    return create("cnn", "--input", "1x8x8", "--classes", 10, "--channels", "8,16", "--hidden", 20, "--seed", 2), Cnn(1, 8, 10, (8, 16), 20)
 
 
 def resnet():

@@ -1,13 +1,13 @@
 /* Dataset files.
  *
- *     /                      attributes: format="mpistill-dataset", version=1, name, source, licence
- *     /<split>/<input>       [n, ...] uint8, int32, int64, float16, float32; attributes scale, offset (scalar
- * or per channel, dimension 1 of the array): x * scale + offset is what a model sees; absent: 1 and 0
+ *     /                        attributes: format="mpistill-dataset", version=1, name, source, licence
+ *     /<split>/<input>         [n, ...] uint8, int32, int64, float16, float32; attributes scale, offset
+ *                              (scalar or per channel, dimension 1 of the array): x * scale + offset is what
+ *                              a model sees; absent: 1 and 0
  *     /<split>/<input>.length  [n] int32 (optional): positions past it are padding
- *     /<split>/label         [n] or [n, ...] int32, -1 = not labelled; /<split>/label.<task> for several
- * tasks
- *     /<split>/target        [n, ...] float32, targets that are not classes (also target.<task>)
- *     /classes               [C] strings (optional)
+ *     /<split>/label           [n] or [n, ...] int32, -1 = not labelled; several tasks: label.<task>
+ *     /<split>/target          [n, ...] float32, targets that are not classes; also target.<task>
+ *     /classes                 [C] strings (optional)
  *
  * Labels and lengths may be uint8 or int64 too, targets float16: what h5py users have at hand. Strings may
  * have a fixed or a variable length. HDF5 never converts numbers here: what is read has the file's type, and
@@ -18,13 +18,14 @@
 #include "base/hash.h"
 #include "comm/comm.h"
 
-typedef enum element { /* type of stored numbers */
-                       ELEMENT_UINT8,
-                       ELEMENT_INT32,
-                       ELEMENT_INT64,
-                       ELEMENT_FLOAT16,
-                       ELEMENT_FLOAT32,
-                       ELEMENT_FLOAT64 /* foreign soft-label files only */
+/* The type of stored numbers. */
+typedef enum element {
+  ELEMENT_UINT8,
+  ELEMENT_INT32,
+  ELEMENT_INT64,
+  ELEMENT_FLOAT16,
+  ELEMENT_FLOAT32,
+  ELEMENT_FLOAT64 /* soft-label files made elsewhere only */
 } element;
 size_t element_bytes(element e);
 const char *element_name(element e);
@@ -78,10 +79,11 @@ const char *const *dataset_classes(const dataset *d);
  *     for name in sorted(f[split], key=str.encode):
  *         a = f[split][name]
  *         text += f"{name}\n{a.dtype}\n{','.join(map(str, a.shape))}\n".encode()
- *         data = a[...].tobytes()                              # rows in order, little-endian
- *         for i in range(0, len(data), 1 << 20):               # pieces of 1 MiB, the last of an array may be
- * shorter text += struct.pack("<Q", xxhash.xxh3_64_intdigest(data[i:i + (1 << 20)])) hash = "xxh3:%016x" %
- * xxhash.xxh3_64_intdigest(text) */
+ *         data = a[...].tobytes()                  # rows in order, little-endian
+ *         for i in range(0, len(data), 1 << 20):   # pieces of 1 MiB; the last of an array may be shorter
+ *             piece = data[i:i + (1 << 20)]
+ *             text += struct.pack("<Q", xxhash.xxh3_64_intdigest(piece))
+ *     hash = "xxh3:%016x" % xxhash.xxh3_64_intdigest(text) */
 status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]);
 
 /* ---- rows in memory ---- */

@@ -1,16 +1,20 @@
 /* HDF5's rules, all in one place; only this folder includes <hdf5.h>.
  *
- * - Reading goes through the serial driver on every rank: threads may read on demand, which MPI-IO under
+ * Reading goes through the serial driver on every rank: threads may read on demand, which MPI-IO under
  * MPI_THREAD_FUNNELED forbids, and independent reads gain nothing from it. A header is parsed by one rank and
  * handed to all (wire.h).
- * - A file that many ranks write is made whole by one of them first; each rank then opens it by h5_open_raw
- * on a communicator of its own (MPI-IO) and writes rows into space that is there already, so no metadata
- * changes and nobody waits for anybody.
- * - Default library version, no object times, fixed-length strings, attributes in the order of the calls: the
- * same calls write the same bytes. File locking is off (it fails on many parallel file systems).
- * - Numbers are never converted: the memory type is the file's (HDF5 1.10.8 converts to float16 wrongly).
+ *
+ * A file that many ranks write is made whole by one of them first; each rank then opens it by h5_open_raw on
+ * a communicator of its own (MPI-IO) and writes rows into space that is there already, so no metadata changes
+ * and nobody waits for anybody.
+ *
+ * Default library version, no object times, fixed-length strings, attributes in the order of the calls: the
+ * same calls write the same bytes. File locking is off: it fails on many parallel file systems.
+ *
+ * Numbers are never converted: the memory type is the file's (HDF5 1.10.8 converts to float16 wrongly).
  * Attributes are the exception: they are read as double.
- * - HDF5's errors are not printed; their innermost cause goes into our message: "file: object: what: cause".
+ *
+ * HDF5's errors are not printed; their innermost cause goes into our message: "file: object what: cause".
  *
  * Ids are 0 when closed. All functions are Local; h5_array_read may be called from any thread. */
 #ifndef MPISTILL_STORE_H5_H

@@ -1,13 +1,15 @@
 /* Soft-label files: one per teacher, and the same for an ensemble.
  *
- *     /                      attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
- * dataset_hash, split, encoding, block_rows, batch_rows; ensembles: method, teachers (names), weights,
- * temperature /logits                [n, C(, ...)] float16 or float32, before any temperature     encoding =
- * "dense" /topk/index            [n(, ...), K] int32    the K largest, largest first          encoding =
- * "topk" /topk/logit            [n(, ...), K] float16 or float32 /topk/rest             [n(, ...)] float32
- * log-sum-exp of all others /classes               [C] strings or int32 (optional) /blocks/done [blocks]
- * uint8         1: the block's rows are complete /blocks/checksum       [blocks] uint64        XXH3 of the
- * block's bytes of every array, in the order listed here
+ *     /                  attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
+ * dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C); ensembles: method, teachers
+ * (names), weights, temperature /logits            [n, C(, ...)] float16 or float32, before any temperature;
+ * encoding = "dense" /topk/index        [n(, ...), K] int32, the K largest, largest first; encoding = "topk"
+ *     /topk/logit        [n(, ...), K] float16 or float32
+ *     /topk/rest         [n(, ...)] float32, log-sum-exp of all others; -infinity where there are none
+ *                        (K = C), and only there
+ *     /classes           [C] strings or int32 (optional)
+ *     /blocks/done       [blocks] uint8, 1: the block's rows are complete
+ *     /blocks/checksum   [blocks] uint64, XXH3 of the block's bytes of every array, in the order listed here
  *
  * Files are made whole first (metadata, early allocation, no fill, flush) under NAME.part; then any rank
  * writes any block with raw writes only; the last step reads all blocks back, flushes and renames. Whatever

@@ -55,6 +55,11 @@ static status evaluate_block(work *w, int64_t b) {
   return st;
 }
 
+/* Rows in front of a block: the last one may be short. */
+static int64_t block_begin(const work *w, int64_t b) {
+  return b * w->block_rows < w->n ? b * w->block_rows : w->n;
+}
+
 static status evaluate_mine(work *w, comm *c, int64_t n_blocks, int64_t batch_rows, const float *block,
                             int threads, bool show) {
   status st = STATUS_OK;
@@ -63,11 +68,11 @@ static status evaluate_mine(work *w, comm *c, int64_t n_blocks, int64_t batch_ro
   TRY(predictor_new(&w->p, w->k, block, batch_rows, w->n, threads));
   TRY(mem_new(&w->logits, (size_t)(w->block_rows * w->k->classes), sizeof *w->logits));
   TRY(mem_new(&w->y, (size_t)w->block_rows, sizeof *w->y));
-  progress_start(&bar, "evaluate", "samples", (double)((to - from) * w->block_rows),
+  progress_start(&bar, "evaluate", "samples", (double)(block_begin(w, to) - block_begin(w, from)),
                  show && comm_rank(c) == 0);
   for (int64_t b = from; b < to; b++) {
     TRY(evaluate_block(w, b));
-    progress_update(&bar, (double)((b + 1 - from) * w->block_rows));
+    progress_update(&bar, (double)(block_begin(w, b + 1) - block_begin(w, from)));
   }
 done:
   progress_end(&bar);

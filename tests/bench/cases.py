@@ -1,0 +1,26 @@
+"""The cases: what is trained, on how much of it, and by how much we mean to be faster than PyTorch's DistributedDataParallel.
+
+`rows` of an epoch and `epochs` make a run of a few seconds; the first epoch is not counted. `aim` is the ratio of samples a second."""
+
+# A row is an image of bytes, which is divided by 255, whatever the model's first layer.
+MLP = {"layers": [784, 800, 800, 10], "row": [1, 28, 28], "batch": 256, "shards": 8, "rows": 16384, "epochs": 4, "aim": 1.0}
+
+CASES = {
+    "mlp": MLP,
+    "mlp-kd": {**MLP, "kd": True},
+    "small": {"layers": [64, 64, 10], "row": [1, 8, 8], "batch": 64, "shards": 2, "rows": 65536, "epochs": 4, "kd": True, "aim": 10.0},
+    "lenet": {"kind": "cnn", "row": [1, 28, 28], "batch": 128, "shards": 4, "rows": 4096, "epochs": 4, "aim": 2.5},
+    "resnet20": {"kind": "resnet", "row": [3, 32, 32], "batch": 256, "shards": 8, "rows": 768, "epochs": 3, "aim": 1.5},
+}
+
+CLASSES = 10
+TEMPERATURE, KD_WEIGHT = 4.0, 0.9
+LEARNING_RATE, MOMENTUM = 0.005, 0.9
+
+
+def create_arguments(case):
+    """Of `mpistill create`."""
+    if "layers" in case:
+        return ["mlp", "--layers", ",".join(map(str, case["layers"]))]
+    shape = ["--input", "x".join(map(str, case["row"])), "--classes", str(CLASSES)]
+    return ["cnn", "--channels", "32,64", *shape] if case["kind"] == "cnn" else ["resnet", "--depth", "20", *shape]

@@ -44,6 +44,7 @@ static status find_node(comm *c) {
   TRY_MPI(MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &host));
   int host_rank, cut = environment_number("MPISTILL_RANKS_PER_NODE");
   TRY_MPI(MPI_Comm_rank(host, &host_rank));
+  TRY_MPI(MPI_Comm_size(host, &c->host_size));
   TRY_MPI(MPI_Comm_split(host, cut ? host_rank / cut : 0, c->rank, &c->node));
   TRY_MPI(MPI_Comm_set_errhandler(c->node, MPI_ERRORS_RETURN));
   TRY_MPI(MPI_Comm_rank(c->node, &c->node_rank));
@@ -71,7 +72,8 @@ done:
 status comm_alone(comm **out) {
   status st = mem_new(out, 1, sizeof **out);
   if (st) return st;
-  **out = (comm){.world = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1};
+  **out = (comm){
+      .world = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .host_size = 1};
   return STATUS_OK;
 }
 
@@ -124,6 +126,7 @@ void comm_end(comm **c) {
   if ((*c)->node != MPI_COMM_NULL) MPI_Comm_free(&(*c)->node);
   if ((*c)->world != MPI_COMM_NULL) MPI_Comm_free(&(*c)->world);
   if ((*c)->finalize) MPI_Finalize();
+  mem_free((*c)->window_folder);
   mem_free(*c);
   *c = NULL;
 }

@@ -8,8 +8,10 @@ struct comm {
   MPI_Comm world, node; /* MPI_COMM_NULL: one process without MPI */
   int rank, size;
   int node_rank, node_size, nodes;
-  int leader; /* the world rank of this node's rank 0 */
+  int leader;    /* the world rank of this node's rank 0 */
+  int host_size; /* ranks of this communicator on the host, however many nodes it is treated as */
   bool finalize;
+  char *window_folder; /* where windows lie; NULL until one is made */
 };
 
 /* One message or collective call carries at most this many elements, of any type: far below the 2^31 of MPI's

@@ -4,12 +4,12 @@
 
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
-enum { LINE = 64, SPINS = 4000, ROOM = 4 << 20, FOLDER_BYTES = 4096 };
+enum { LINE = 64, SPINS = 2000, ROOM = 4 << 20, FOLDER_BYTES = 4096 };
 
 /* A barrier in the shared memory itself: several times faster than a collective call. */
 typedef struct gate {
@@ -21,35 +21,38 @@ struct shared {
   comm *c;
   MPI_Win win; /* MPI_WIN_NULL: memory of this rank alone */
   bool is_shared;
+  int spins; /* looks at the gate before this rank gives its core away; none where ranks share cores */
   gate *gate;
   void *data, *own;
 };
 
-/* Where Open MPI puts the file behind a window; other libraries use /dev/shm. */
-static void backing_folder(char *path, size_t bytes) {
+/* The folder where Open MPI puts the file behind a window, as its settings say; other libraries use /dev/shm.
+ * MPI_T is slow to start (it loads all of Open MPI's components), so it is asked once. */
+static status find_folder(char **out) {
+  status st = STATUS_OK;
   int provided, index, count;
-  MPI_T_cvar_handle handle;
   char *text = NULL;
-  snprintf(path, bytes, "/dev/shm");
-  if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) return;
+  MPI_T_cvar_handle handle;
+  TRY(mem_new(&text, FOLDER_BYTES + 1, 1));
+  TRY_MPI(MPI_T_init_thread(MPI_THREAD_SINGLE, &provided));
   if (MPI_T_cvar_get_index("osc_sm_backing_directory", &index) == MPI_SUCCESS &&
       MPI_T_cvar_handle_alloc(index, NULL, &handle, &count) == MPI_SUCCESS) {
-    if (!mem_new(&text, (size_t)(count > FOLDER_BYTES ? count : FOLDER_BYTES) + 1, 1) &&
-        MPI_T_cvar_read(handle, text) == MPI_SUCCESS && text[0] == '/')
-      snprintf(path, bytes, "%s", text);
-    mem_free(text);
+    if (count <= FOLDER_BYTES) MPI_T_cvar_read(handle, text);
     MPI_T_cvar_handle_free(&handle);
   }
   MPI_T_finalize();
+  TRY(mem_string(out, text[0] == '/' ? text : "/dev/shm"));
+done:
+  mem_free(text);
+  return st;
 }
 
-static bool has_room(size_t bytes) {
-  char path[FOLDER_BYTES];
+static bool has_room(comm *c, size_t bytes) {
   struct statvfs fs;
   const char *wanted = getenv("MPISTILL_SHARED_MEMORY");
   if (bytes > PTRDIFF_MAX - sizeof(gate) - LINE || (wanted && !strcmp(wanted, "0"))) return false;
-  backing_folder(path, sizeof path);
-  if (statvfs(path, &fs)) return false;
+  if (!c->window_folder && find_folder(&c->window_folder)) return false;
+  if (statvfs(c->window_folder, &fs)) return false;
   return (double)fs.f_bavail * (double)fs.f_frsize >= (double)bytes + ROOM;
 }
 
@@ -102,12 +105,13 @@ status shared_window(shared **out, comm *c, size_t bytes) {
   if (c->node_size == 1) return STATUS_OK;
   bool fits = false;
   st = mem_new(&s, 1, sizeof *s);
-  bool ready = !st && has_room(bytes);
+  bool ready = !st && has_room(c, bytes);
   st = STATUS_OK; /* no memory for a few bytes: the others must know before this rank's next allocation says
                      so */
   TRY(agree_node(c, ready, &fits));
   if (!fits) goto done;
-  *s = (shared){.c = c, .win = MPI_WIN_NULL};
+  *s = (shared){
+      .c = c, .win = MPI_WIN_NULL, .spins = c->host_size <= sysconf(_SC_NPROCESSORS_ONLN) ? SPINS : 0};
   TRY(open_window(s, bytes + sizeof(gate) + LINE));
   if (s->win == MPI_WIN_NULL) goto done;
   s->is_shared = true;
@@ -152,15 +156,15 @@ bool shared_is_shared(const shared *s) {
  * wait for that. */
 static status wait_for_phase(shared *s, unsigned old) {
   status st = STATUS_OK;
-  for (int i = 0; i < SPINS; i++) {
+  for (int i = 0; i < s->spins; i++) {
     if (atomic_load_explicit(&s->gate->phase, memory_order_acquire) != old) return STATUS_OK;
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
   }
-  while (atomic_load_explicit(&s->gate->phase, memory_order_acquire) == old) {
-    int found;
-    TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, s->c->node, &found, MPI_STATUS_IGNORE));
+  for (int i = 0, found; atomic_load_explicit(&s->gate->phase, memory_order_acquire) == old;
+       i = (i + 1) % 16) {
+    if (i == 0) TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, s->c->node, &found, MPI_STATUS_IGNORE));
     sched_yield();
   }
 done:

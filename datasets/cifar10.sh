@@ -3,7 +3,7 @@
 usage='FOLDER OUTPUT.h5
 
   FOLDER  holds cifar-10-binary.tar.gz; it is unpacked into a temporary folder (180 MB)'
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
 # The checksum is the one its authors publish: MD5, of the archive.

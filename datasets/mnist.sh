@@ -4,7 +4,7 @@ usage='FOLDER OUTPUT.h5
 
   FOLDER  holds train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz,
           t10k-labels-idx1-ubyte.gz (or the same without .gz)'
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
 # take FILE SHA256-OF-GZ SHA256-UNPACKED

@@ -36,13 +36,13 @@ done:
 
 /* A full disk is better known before the teachers compute. File systems that cannot tell are taken at their
  * word. */
-static status take_space(const char *path) {
+static status take_space(const char *path, const char *name) {
   status st = STATUS_OK;
   int64_t bytes = file_size(path);
   int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || bytes <= 0) THROW(STATUS_FAILED, "%s: cannot be opened: %s", path, strerror(errno));
+  if (fd < 0 || bytes <= 0) THROW(STATUS_FAILED, "%s: cannot be opened: %s", name, strerror(errno));
   if (fallocate(fd, 0, 0, bytes) && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-    THROW(STATUS_FAILED, "%s: %" PRId64 " bytes are needed: %s", path, bytes, strerror(errno));
+    THROW(STATUS_FAILED, "%s: %" PRId64 " bytes are needed: %s", name, bytes, strerror(errno));
 done:
   if (fd >= 0) close(fd);
   return st;
@@ -68,7 +68,7 @@ static status create_file(const softlabels *s) {
   TRY(h5_flush(file, path));
   h5_close(&group);
   h5_close(&file);
-  TRY(take_space(path));
+  TRY(take_space(path, s->path));
   TRY(file_commit(s->part_path));
 done:
   h5_close(&group);

@@ -197,33 +197,48 @@ same '--force' half/a.h5 fresh/a.h5
 
 # ---- killed and started again ----
 must 0 create resnet --depth 56 --width 32 --input 1x8x8 --classes 10 --seed 6 --output slow.onnx
-slow=(teach --dataset digits.h5 --teacher slow=slow.onnx --teacher a=a.onnx --block 8)
-must 4 "${slow[@]}" --output whole
-# kill_after SECONDS RANKS FOLDER: SIGKILL for mpirun that long after the file was begun; half_done counts files left unfinished
-# with some blocks done.
-half_done=0
-kill_after() {
-  mpi "$2" "$mpistill" "${slow[@]}" --output "$3" >out 2>err </dev/null &
-  local job=$! waited=0
-  until [ -e "$3/slow.h5.part" ] || [ $((waited += 1)) = 1000 ]; do sleep 0.02; done
-  sleep "$1"
-  kill -KILL $job
-  wait $job 2>/dev/null
-  # The ranks outlive mpirun by a moment.
-  sleep 1.5
-  [ -e "$3/slow.h5.part" ] && "$python" - "$3/slow.h5.part" <<'END' && half_done=$((half_done + 1))
-import sys, h5py
-with h5py.File(sys.argv[1]) as f:
-    done = f["blocks/done"][...]
-    sys.exit(not 0 < done.sum() < len(done))
+"$python" - <<'END' || exit 1
+import checks, h5py, numpy as np
+with h5py.File("digits.h5") as f:
+    checks.write_dataset("long.h5", {"train": {"image": np.tile(f["train/image"][...], (2, 1, 1, 1))}}, scale={"image": (1 / 16, 0)})
 END
+slow=(teach --dataset long.h5 --teacher slow=slow.onnx --teacher a=a.onnx --block 8)
+must 4 "${slow[@]}" --output whole
+# kill_at PERCENT RANKS: SIGKILL for mpirun once that much of slow.h5 is done.
+kill_at() {
+  start "$2" "${slow[@]}" --output killed
+  HDF5_USE_FILE_LOCKING=FALSE timeout 60 "$python" - "$1" "$job" <<'END'
+import os, sys, time, h5py
+share = 0
+while share < int(sys.argv[1]) / 100 and os.path.exists(f"/proc/{sys.argv[2]}"):
+    time.sleep(0.01)
+    try:
+        with h5py.File("killed/slow.h5.part") as f:
+            share = f["blocks/done"][...].mean()
+    except OSError:
+        pass  # not begun
+END
+  kill_job
 }
-kill_after 0.1 2 killed
-kill_after 0.4 4 killed
-check 'killed: no file under its final name' test ! -e killed/slow.h5
-kill_after 0.7 1 killed
-check 'killed in the middle of a file' test $half_done -gt 0
+kill_at 3 2
+check 'killed on 2 ranks: not under its final name' test ! -e killed/slow.h5
+kill_at 40 4
+check 'killed on 4 ranks: not under its final name' test ! -e killed/slow.h5
+python_check 'killed: some blocks are done, but not all' <<'END'
+import h5py
+with h5py.File("killed/slow.h5.part") as f:
+    share = f["blocks/done"][...].mean()
+    assert 0.4 <= share < 1, share
+END
 must 3 "${slow[@]}" --output killed
-for name in slow a; do same "killed three times on 2, 4 and 1 ranks, ended on 3: $name" whole/$name.h5 killed/$name.h5; done
+cp err teach.err
+python_check 'started again: only what is missing is computed' <<'END'
+import re, h5py
+with h5py.File("killed/slow.h5") as f, h5py.File("killed/a.h5") as g:
+    blocks = len(f["blocks/done"]) + len(g["blocks/done"])
+computed = int(re.search(r"teach (\d+) blocks", open("teach.err").read()).group(1))
+assert computed < 0.8 * blocks, f"{computed} of {blocks} blocks"
+END
+for name in slow a; do same "killed twice, on 2 and 4 ranks, ended on 3: $name" whole/$name.h5 killed/$name.h5; done
 check 'killed: nothing is left over' test "$(cd killed && echo *)" = 'a.h5 slow.h5'
 finish

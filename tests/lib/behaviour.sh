@@ -32,6 +32,23 @@ must() {
   [ "$status" = 0 ] || fail "status $status of: -n $*"
 }
 
+# start N ARGUMENTS...: mpistill on N ranks in the background; job is mpirun's process.
+start() {
+  "${MPIRUN:-mpirun}" --oversubscribe -n "$1" "$mpistill" "${@:2}" >out 2>err </dev/null &
+  job=$!
+}
+
+# kill_job: SIGKILL for mpirun of the last start. Its ranks outlive it by up to a second; returns when they are gone too.
+kill_job() {
+  local ranks rank waited=0
+  ranks=$(cat /proc/"$job"/task/*/children 2>/dev/null)
+  kill -KILL "$job" 2>/dev/null || return
+  wait "$job" 2>/dev/null
+  for rank in $ranks; do
+    while grep -q -s '^State:.[^Z]' "/proc/$rank/status" && [ $((waited += 1)) -lt 200 ]; do sleep 0.05; done
+  done
+}
+
 pass() { echo "ok $1"; }
 fail() {
   echo "not ok $1"

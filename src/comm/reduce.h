@@ -10,15 +10,17 @@
  *     reducer_new(&r, c, n_shards, n_floats, n_stats, threads);
  *     for each step:
  *       for each wave w < reducer_waves(r):
- *         reducer_wave(r, w, &from, &to);                       // shards from..to of this rank
- *         each thread, for its shards s of from..to:  write reducer_leaf(r, s)[n_floats] and reducer_stats(r,
- * s)[n_stats] reducer_fold(r, w); reducer_sum(r, mine, &slice, &begin, &end, totals);     // slice[0] is the
- * sum of float `begin` over all shards update parameters begin..end reducer_share(r); // everybody's slice of
- * reducer_parameters(r)
+ *         reducer_wave(r, w, &from, &to);                    // shards from..to of this rank
+ *         each thread, for its shards s of from..to:
+ *           write reducer_leaf(r, s)[n_floats] and reducer_stats(r, s)[n_stats]
+ *         reducer_fold(r, w);
+ *       reducer_sum(r, mine, &slice, &begin, &end, totals);  // slice[0]: the sum of float `begin` over all
+ * shards update parameters begin..end reducer_share(r);                                    // now
+ * reducer_parameters(r) is whole
  *
- * On one node this goes through a shared window without a copy; between nodes as messages (slices to their
- * owners, then all-gather), in the same order of additions. Ranks beyond n_shards own no shard but do own a
- * slice. */
+ * The ranks of a node work in one shared window without a copy. Between nodes, and where no window can be
+ * had, a node's sums of a slice go to the slice's owner as one message and its parameters come back as
+ * another, in the same order of additions. Ranks beyond n_shards own no shard but do own a slice. */
 #ifndef MPISTILL_COMM_REDUCE_H
 #define MPISTILL_COMM_REDUCE_H
 
@@ -26,8 +28,7 @@
 
 typedef struct reducer reducer;
 
-/* Slices are cut at multiples of this many floats, so that sums over pieces of this size belong to one rank.
- */
+/* Slices are cut at multiples of this many floats: sums over pieces of this size belong to one rank. */
 enum { REDUCE_SLICE = 256 };
 
 /* The range of shards that rank `rank` of `size` owns. Pure function. The largest load is the least there can

@@ -10,13 +10,13 @@
  *     reducer_new(&r, c, n_shards, n_floats, n_stats, threads);
  *     for each step:
  *       for each wave w < reducer_waves(r):
- *         reducer_wave(r, w, &from, &to);                    // shards from..to of this rank
+ *         reducer_wave(r, w, &from, &to);                 // shards from..to of this rank
  *         each thread, for its shards s of from..to:
  *           write reducer_leaf(r, s)[n_floats] and reducer_stats(r, s)[n_stats]
  *         reducer_fold(r, w);
- *       reducer_sum(r, mine, &slice, &begin, &end, totals);  // slice[0]: the sum of float `begin` over all
- * shards update parameters begin..end reducer_share(r);                                    // now
- * reducer_parameters(r) is whole
+ *       reducer_sum(r, mine, &slice, &begin, &end, totals);
+ *       update parameters begin..end with slice[0..end - begin)
+ *       reducer_share(r);                                 // now reducer_parameters(r) is whole
  *
  * The ranks of a node work in one shared window without a copy. Between nodes, and where no window can be
  * had, a node's sums of a slice go to the slice's owner as one message and its parameters come back as

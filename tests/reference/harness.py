@@ -136,8 +136,8 @@ def distill(student, dataset, **options):
 
 
 def gradient_step(run, model, dataset, **options):
-    """One step on the whole dataset; ({name: gradient in double}, the loss, {name: parameters and statistics after it}). What is not
-    trained has no business in the first: callers look up the names they know to be parameters."""
+    """One step on the whole dataset: ({name: gradient in double}, the loss, {name: value after it}). The first has the names of running
+    statistics too, with no meaning."""
     done = run(model, dataset, epochs=1, learning_rate=RATE, momentum=0, schedule="constant", **options)
     old, new = read_parameters(model), done.parameters()
     return {name: (np.float64(old[name]) - np.float64(new[name])) / RATE for name in old}, done.losses()[0], new

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from harness import (Failure, check_gradients, create, digits, distill, epoch_batches, gradient_step, largest_difference, main,
-                     mpistill, order, read_parameters, relative_error, test, within, worst_error, write_dataset, write_soft_labels)
+                     mpistill, order, read_parameters, test, within, worst_error, write_dataset, write_soft_labels)
 from nets import Cnn, Mlp, ResNet, backward, cross_entropy, load, logits_of, nearest_gradients, numpy_state, train_torch
 
 T, WEIGHT = 4, 0.9
@@ -26,7 +26,8 @@ def mlp():
 
 
 def cnn():
-    return create("cnn", "--input", "1x8x8", "--classes", 10, "--channels", "8,16", "--hidden", 20, "--seed", 2), Cnn(1, 8, 10, (8, 16), 20)
+    path = create("cnn", "--input", "1x8x8", "--classes", 10, "--channels", "8,16", "--hidden", 20, "--seed", 2)
+    return path, Cnn(1, 8, 10, (8, 16), 20)
 
 
 def resnet():
@@ -81,8 +82,8 @@ def compare_students(model, x, y, targets, batch=ROWS, shards=1, weight=WEIGHT, 
     optimizer = torch.optim.SGD(net.parameters(), 0.02, 0.9)
     losses = []
     for epoch in range(steps):
-        batches = epoch_batches(0, epoch, len(x), batch)
-        losses.append(np.mean(train_torch(net, [(x[b], mixed(targets[b], y[b], weight)) for b in batches], optimizer, shards=shards)))
+        batches = [(x[b], mixed(targets[b], y[b], weight)) for b in epoch_batches(0, epoch, len(x), batch)]
+        losses.append(np.mean(train_torch(net, batches, optimizer, shards=shards)))
     texts.append(within(f"{steps} losses", largest_difference(done.losses(), losses), 1e-4))
     return ", ".join(texts)
 
@@ -181,8 +182,8 @@ def ensemble(rule, weights):
     mpistill("aggregate", *files, *rule_options, "--temperature", T, "--dtype", "float32", "--output", "ensemble.h5", "--force")
     with h5py.File("ensemble.h5", "r") as f:
         stored = f["logits"][...]
-    targets = RULES[rule](teachers, np.float64(weights) / sum(weights))
-    if rule == "probability-mean" and not np.abs(RULES["logit-mean"](teachers, np.float64(weights) / sum(weights)) - targets).max() > 0.1:
+    targets, other = (RULES[name](teachers, np.float64(weights) / sum(weights)) for name in (rule, *(set(RULES) - {rule})))
+    if not np.abs(other - targets).max() > 0.1:
         raise Failure("the rules do not differ here")
     options = {"temperature": T, "epochs": 5, "batch": 32, "learning_rate": 0.05}
     stored_losses = distill(path, data, soft_labels=["ensemble.h5"], **options)
@@ -208,7 +209,8 @@ def whole_way():
     x, y = digits(ROWS)
     data = write_dataset(x, y)
     (wide, wide_net), (conv, conv_net) = loaded(cnn), loaded(resnet)
-    mpistill("teach", "--dataset", data, "--teacher", f"wide={wide}", "--teacher", f"conv={conv}", "--dtype", "float32", "--output", "soft")
+    models = ["--teacher", f"wide={wide}", "--teacher", f"conv={conv}"]
+    mpistill("teach", "--dataset", data, *models, "--dtype", "float32", "--output", "soft")
     files = [os.path.join("soft", f"{name}.h5") for name in ("wide", "conv")]
     mpistill("aggregate", *files, "--temperature", T, "--dtype", "float32", "--output", "both.h5")
     targets = (softened(logits_of(wide_net, x)) + softened(logits_of(conv_net, x))) / 2

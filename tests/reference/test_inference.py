@@ -5,18 +5,17 @@ import sys
 sys.dont_write_bytecode = True
 
 import copy
+import json
 import os
 import warnings
 
 import h5py
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
-from onnx import numpy_helper
 from torch import nn
 
-from harness import (Failure, check_gradients, create, digits, fresh, gradient_step, largest_difference, main, mpistill, order,
+from harness import (Failure, check_gradients, create, fresh, gradient_step, largest_difference, main, mpistill, order,
                      read_parameters, test, train, within, write_dataset, write_parameters)
 from nets import Cnn, Mlp, ResNet, backward, cross_entropy, gradients, load, logits_of, state, statistics
 
@@ -89,10 +88,6 @@ class Branches(nn.Module):
         x = torch.clamp(torch.matmul(x, self.mix), -2, 2) / 2 - 0.1
         return F.softmax(self.fc(x.reshape(-1, 5 * 36)), dim=-1)
 
-    def logits(self, x):
-        """What goes into the Softmax: the probabilities' logarithms differ from it by one number a row."""
-        return torch.log(self.forward(x))
-
 
 def sequential():
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 40), nn.Tanh(), nn.Dropout(0.5), nn.Linear(40, 30), nn.Sigmoid(),
@@ -130,7 +125,8 @@ def export(net, x, opset, training=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(net, torch.from_numpy(x[:2]), path, opset_version=opset, training=mode, do_constant_folding=not training,
-                          input_names=["image"], output_names=["scores"], dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}})
+                          input_names=["image"], output_names=["scores"],
+                          dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}})
     return path
 
 
@@ -146,7 +142,6 @@ def taught(path, data):
 
 
 def check_logits(got, expected):
-    """Up to one number a row: where the net ends with a Softmax, our logits are what goes into it."""
     if not np.abs(expected - expected.mean(1, keepdims=True)).max() > 0.1:
         raise Failure("PyTorch's logits are all alike")
     error = np.abs(got - expected) / (1e-5 + 1e-4 * np.abs(expected))
@@ -208,11 +203,10 @@ def scaled():
 
 @test("evaluate: errors, accuracy and NLL")
 def evaluate():
-    import json
-
     x, y = pictures(rows=501)
     net = settled(Residual, x)
-    result = json.loads(mpistill("evaluate", "--model", export(net, x, 13), "--dataset", write_dataset(x, y), "--split", "train", "--json"))
+    path, data = export(net, x, 13), write_dataset(x, y)
+    result = json.loads(mpistill("evaluate", "--model", path, "--dataset", data, "--split", "train", "--json"))
     z = torch.from_numpy(logits_of(net, x))
     errors = int((z.argmax(1).numpy() != y).sum())
     if (result["samples"], result["errors"]) != (501, errors):
@@ -234,10 +228,11 @@ def fused(net):
 
 
 def match_by_value(parameters, file):
-    """The exporter renames what it folds: {name in the net: name in the file} by shape (or its transpose) and nearest values."""
+    """The exporter renames what it folds: {name in the net: name in the file} by shape and nearest values."""
     names = {}
     for name, value in parameters.items():
-        near = {other: np.abs(t - value).max() for other, t in file.items() if t.shape == value.shape and other not in names.values()}
+        left = {other: t for other, t in file.items() if t.shape == value.shape and other not in names.values()}
+        near = {other: np.abs(t - value).max() for other, t in left.items()}
         best = min(near, key=near.get, default=None)
         if best is None or not near[best] < 1e-5:
             raise Failure(f"no initializer has the values of {name}")

@@ -5,6 +5,7 @@ import sys
 sys.dont_write_bytecode = True
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -86,21 +87,25 @@ def philox_known_answers():
     return f"{len(answers)} known answers"
 
 
-@test("order of samples: several batches an epoch")
-def order_of_samples():
-    """Batches of 16 of 150 rows, the last of 6: with another order the losses differ in the second digit."""
-    x, y = digits(150)
+def order_of_samples(rows, batch, rate):
+    """The mean loss of an epoch, and the parameters in the end, tell which rows were in which batch."""
+    x, y = digits(rows)
     path, net = loaded(mlp)
-    got = train(path, write_dataset(x, y), epochs=4, batch=16, shards=1, seed=7, learning_rate=0.1, schedule="constant")
-    optimizer = torch.optim.SGD(net.parameters(), 0.1, 0.9)
+    got = train(path, write_dataset(x, y), epochs=4, batch=batch, shards=1, seed=2**32 + 7, learning_rate=rate,
+                schedule="constant")
+    optimizer = torch.optim.SGD(net.parameters(), rate, 0.9)
     expected = []
     for epoch in range(4):
-        batches = epoch_batches(7, epoch, 150, 16)
+        batches = epoch_batches(2**32 + 7, epoch, rows, batch)
         losses = train_torch(net, [(x[b], cross_entropy(y[b])) for b in batches], optimizer)
         expected.append(np.mean(losses))
-    text = within("mean losses of 4 epochs of 10 steps", largest_difference(got.losses(), expected), 1e-4)
     error = worst_error(got.parameters(), numpy_state(net))[0]
-    return f"{text}, {within('parameters', error, 1e-4)}"
+    return ", ".join([within("mean losses of 4 epochs", largest_difference(got.losses(), expected), 1e-4),
+                      within("parameters", error, 1e-4)])
+
+
+test("order of samples: 9 batches of 16 and one of 6")(lambda: order_of_samples(150, 16, 0.1))
+test("order of samples: row by row")(lambda: order_of_samples(50, 1, 0.01))
 
 
 # ---- first steps ----
@@ -139,6 +144,7 @@ for kind, make in MODELS.items():
 
 
 def warm_cosine(optimizer):
+    warnings.filterwarnings("ignore", "The epoch parameter", UserWarning)  # SequentialLR passes it to its own schedules
     rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / 5, total_iters=4)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS - 5)
     return torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [5])
@@ -266,7 +272,8 @@ def sharded(model, rows, shards=4):
     path, net = loaded(model)
     data = write_dataset(x, y)
     at = order(0, 0, rows)
-    sharded_loss, whole_loss = (backward(copy.deepcopy(net), torch.from_numpy(x[at]), cross_entropy(y[at]), s) for s in (shards, 1))
+    batch = torch.from_numpy(x[at]), cross_entropy(y[at])
+    sharded_loss, whole_loss = (backward(copy.deepcopy(net), *batch, s) for s in (shards, 1))
     if not abs(sharded_loss - whole_loss) > 1e-3:
         raise Failure("normalising each shard by itself makes no difference here")
     texts = [check_step(gradient_step(train, path, data, batch=rows, shards=shards), net, x[at], y[at], shards)]
@@ -286,7 +293,8 @@ def norm_cnn():
             Cnn(1, 8, 10, (8, 16), 20, batch_norm=True))
 
 
-for kind, make, n in (("mlp", norm_mlp, 96), ("cnn", norm_cnn, 96), ("resnet-20", resnet, 96), ("mlp, unequal shards", norm_mlp, 50)):
+SHARDED = (("mlp", norm_mlp, 96), ("cnn", norm_cnn, 96), ("resnet-20", resnet, 96), ("mlp, unequal shards", norm_mlp, 50))
+for kind, make, n in SHARDED:
     test(f"4 shards with batch norm: {kind}")(lambda make=make, n=n: sharded(make, n))
 
 if __name__ == "__main__":

@@ -82,20 +82,30 @@ done:
   return st;
 }
 
-static status make_folder(job *j) {
+/* OUTPUT/recipe.yaml, one rank: the recipe of what lies there. One that is there already is replaced at the
+ * end only, so that a recipe that is refused leaves it as it was. */
+static status write_recipe(const job *j, bool at_end) {
   status st = STATUS_OK;
   char *copy = NULL;
-  unsigned char *text = NULL;
-  size_t n;
-  if (comm_rank(j->c) != 0) return st;
-  TRY(file_make_folder(j->r.output));
+  unsigned char *text = NULL, *old = NULL;
+  size_t n, n_old = 0;
   TRY(file_join(&copy, j->r.output, "recipe.yaml"));
+  bool there = file_exists(copy);
+  if (there && !at_end) goto done;
   TRY(file_read(j->o->recipe, &text, &n));
-  TRY(file_write(copy, text, n));
+  if (there) TRY(file_read(copy, &old, &n_old));
+  if (!there || n != n_old || memcmp(text, old, n)) TRY(file_write(copy, text, n));
 done:
   mem_free(copy);
   mem_free(text);
+  mem_free(old);
   return st;
+}
+
+static status make_folder(job *j) {
+  if (comm_rank(j->c) != 0) return STATUS_OK;
+  status st = file_make_folder(j->r.output);
+  return st ? st : write_recipe(j, false);
 }
 
 static status make_student(job *j) {
@@ -386,6 +396,7 @@ static status run_stages(job *j) {
   TRY(measure_all(j));
   TRY(report(j));
   if (comm_rank(j->c) == 0) checkpoint_remove(j->checkpoints_in);
+  TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? write_recipe(j, true) : STATUS_OK));
   TRY(comm_agree(j->c, write_state(j, "done", "evaluate")));
 done:
   return st;

@@ -1,11 +1,18 @@
 /* Cast: numbers of one type as another. To integers the fraction is cut off. */
+#include "base/mem.h"
 #include "ops/support.h"
 
+#include <math.h>
+#include <string.h>
+
+enum { ONNX_BFLOAT16 = 16 };
+
 /* The numbers of TensorProto.DataType. Halves and doubles of a file are floats in the engine, so these are,
- * too. */
+ * too. bfloat16, coarser by far, is rounded to and kept as a float. */
 static dtype dtype_of_onnx(int64_t number) {
-  static const dtype types[] = {[1] = DTYPE_FLOAT, [2] = DTYPE_UINT8, [3] = DTYPE_INT8,   [6] = DTYPE_INT32,
-                                [7] = DTYPE_INT64, [9] = DTYPE_BOOL,  [10] = DTYPE_FLOAT, [11] = DTYPE_FLOAT};
+  static const dtype types[] = {[1] = DTYPE_FLOAT,  [2] = DTYPE_UINT8,  [3] = DTYPE_INT8,
+                                [6] = DTYPE_INT32,  [7] = DTYPE_INT64,  [9] = DTYPE_BOOL,
+                                [10] = DTYPE_FLOAT, [11] = DTYPE_FLOAT, [ONNX_BFLOAT16] = DTYPE_FLOAT};
   const int64_t n = sizeof types / sizeof types[0];
   return number >= 0 && number < n ? types[number] : DTYPE_NONE;
 }
@@ -19,16 +26,48 @@ static status cast_infer(step *s) {
   return STATUS_OK;
 }
 
+typedef struct cast_state {
+  bool round; /* to bfloat16 */
+} cast_state;
+
+static status cast_prepare(step *s) {
+  cast_state *state;
+  status st = mem_new(&state, 1, sizeof *state);
+  if (st) return st;
+  state->round = node_int(s->node, "to", 0) == ONNX_BFLOAT16;
+  s->state = state;
+  return STATUS_OK;
+}
+
+static void cast_release(step *s) {
+  mem_free(s->state);
+  s->state = NULL;
+}
+
+/* To the nearest number whose last 16 bits are zero, halves to even. */
+static void round_to_bfloat16(float *y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    if (isnan(y[i])) continue;
+    memcpy(&bits, &y[i], sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&y[i], &bits, sizeof bits);
+  }
+}
+
 static status cast_forward(step *s) {
+  const cast_state *state = s->state;
   const tensor *x = s->in[0];
   tensor *y = s->out[0];
   const int64_t n = tensor_count(x);
-  if (x->type == y->type) return view_forward(s);
-  if (dtype_is_integer(x->type)) {
+  if (x->type == y->type) {
+    view_forward(s);
+  } else if (dtype_is_integer(x->type)) {
     for (int64_t i = 0; i < n; i++) element_set_int(y, i, tensor_int(x, i));
   } else {
     for (int64_t i = 0; i < n; i++) element_set_real(y, i, tensor_real(x, i));
   }
+  if (state->round) round_to_bfloat16(y->data, n);
   return STATUS_OK;
 }
 
@@ -50,5 +89,7 @@ const op op_Cast = {.name = "Cast",
                     .flags = OP_IN_PLACE,
                     .differentiable = 1,
                     .infer = cast_infer,
+                    .prepare = cast_prepare,
                     .forward = cast_forward,
-                    .backward = cast_backward};
+                    .backward = cast_backward,
+                    .release = cast_release};

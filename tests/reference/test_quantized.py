@@ -7,6 +7,7 @@ sys.dont_write_bytecode = True
 import itertools
 
 import numpy as np
+import torch
 from onnx import helper
 
 from engine import model, run
@@ -92,6 +93,17 @@ def dynamic():
         path = model(node, {"x": x}, {"q": np.uint8, "scale": np.float32, "zero": np.uint8})
         n += same(path, [x], [saturated(x / scale, zero, np.uint8), scale, zero])
     return f"{n} numbers"
+
+
+@test("Cast to bfloat16")
+def cast_to_bfloat16():
+    random = np.random.default_rng(8)
+    bits = random.integers(0, 2**32, 20000, dtype=np.uint64).astype(np.uint32)
+    bits[:6] = [0x3F808000, 0x3F818000, 0x3F808001, 0x7F7FFFFF, 0x7F800000, 0x80000001]  # halves, near the end, infinity
+    x = bits.view(np.float32)
+    x = x[~np.isnan(x)].reshape(1, -1)
+    wanted = torch.from_numpy(x).bfloat16().float().numpy()
+    return f"{same(model([helper.make_node('Cast', ['x'], ['y'], to=16)], {'x': x}, {'y': np.float32}), [x], [wanted])} numbers"
 
 
 # ---- products ----

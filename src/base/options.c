@@ -189,7 +189,9 @@ static void set_flag_value(const flag_place *f, const char *text, const char *wh
                            problems *p) {
   bool strings =
       f->row->type == OPTION_STRINGS || f->row->type == OPTION_PATHS || f->row->type == OPTION_ITEMS;
-  if (strings && !options_given(seen, f->field)) option_clear(f->row, f->field); /* the default gives way */
+  bool again = options_given(seen, f->field) != NULL;
+  if (strings && !again) option_clear(f->row, f->field); /* the default gives way */
+  if (!strings && again && f->row->type != OPTION_FLAG) problems_add(p, "%s: is given twice", where);
   options_see(seen, f->field, where, p);
   if (f->row->type == OPTION_ITEMS)
     append_item(f, text, where, p);

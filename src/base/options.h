@@ -80,7 +80,7 @@ void options_seen_free(options_seen *seen);
 status options_defaults(const option *rows, void *config);
 /* Local. argv[0..argc) without the command. "--name value" and "--name=value", "--" ends. What is not a flag
  * goes to *positional (items owned by mem_free); NULL: refused. Values replace defaults; repeatable flags
- * append. seen may be NULL. */
+ * append, others with a value are refused when given twice. seen may be NULL. */
 status options_parse(const option *rows, void *config, int argc, char *const *argv,
                      mpistill_strings *positional, options_seen *seen);
 /* Local. A recipe: YAML text of `name` for messages. Then the "key=value" settings in order. `folder` is put

@@ -61,17 +61,6 @@ static bool find_key(const option *rows, void *config, const char *path, key_pla
   return false;
 }
 
-status options_set(const option *rows, void *config, const char *key, const char *text) {
-  problems p = {0};
-  key_place place;
-  if (!find_key(rows, config, key, &place)) return status_set(STATUS_BAD_INPUT, "unknown key '%s'", key);
-  if (place.row->type == OPTION_INTS || place.row->type == OPTION_REALS)
-    option_set_parts(place.row, place.field, text, key, &p);
-  else
-    option_set_text(place.row, place.field, text, key, "", &p);
-  return problems_end(&p, NULL);
-}
-
 /* Calls visit with every full key. */
 static void walk_keys(const option *rows, const char *before, void (*visit)(void *, const char *),
                       void *data) {
@@ -119,6 +108,21 @@ static guess guess_key(const target *t, const char *section, const char *word) {
   nearest_start(&g.near, word);
   walk_keys(t->rows, "", guess_visit, &g);
   return g;
+}
+
+status options_set(const option *rows, void *config, const char *key, const char *text) {
+  problems p = {0};
+  key_place place;
+  if (!find_key(rows, config, key, &place)) {
+    char hint[OPTION_NAME_BYTES + 32];
+    guess g = guess_key(&(target){.rows = rows}, "", key);
+    return status_set(STATUS_BAD_INPUT, "unknown key '%s'%s", key, nearest_hint(&g.near, "", hint));
+  }
+  if (place.row->type == OPTION_INTS || place.row->type == OPTION_REALS)
+    option_set_parts(place.row, place.field, text, key, &p);
+  else
+    option_set_text(place.row, place.field, text, key, "", &p);
+  return problems_end(&p, NULL);
 }
 
 static void name_place(const target *t, const document *at, const char *path, char where[WHERE_BYTES]) {

@@ -123,6 +123,27 @@ int64_t file_size(const char *path) {
   return stat(path, &info) ? -1 : (int64_t)info.st_size;
 }
 
+/* What permissions say is not all: the folder may be one that takes no files. PATH.part will be needed
+ * anyway; one that is there stays as it is. */
+static status probe(const char *path) {
+  status st = STATUS_OK;
+  char *part = NULL;
+  TRY(mem_format(&part, "%s.part", path));
+  int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  int reason = errno;
+  if (fd >= 0) {
+    close(fd);
+    unlink(part);
+  } else if (reason != EEXIST) {
+    bool full = reason == ENOSPC || reason == EDQUOT || reason == EIO;
+    THROW(full ? STATUS_FAILED : STATUS_BAD_INPUT, "%s: cannot be written: %s: %s", path, part,
+          strerror(reason));
+  }
+done:
+  mem_free(part);
+  return st;
+}
+
 status file_check_writable(const char *path) {
   status st = STATUS_OK;
   struct stat info;
@@ -139,6 +160,7 @@ status file_check_writable(const char *path) {
     THROW(STATUS_BAD_INPUT, "%s: cannot be written: it is a folder", path);
   if (!access(path, F_OK) && access(path, W_OK))
     THROW(STATUS_BAD_INPUT, "%s: cannot be written: %s", path, strerror(errno));
+  TRY(probe(path));
 done:
   mem_free(folder);
   return st;

@@ -16,7 +16,8 @@ status file_write(const char *path, const void *bytes, size_t n);
 status file_commit(const char *path);
 bool file_exists(const char *path);
 int64_t file_size(const char *path); /* -1 if there is none */
-/* Local. STATUS_BAD_INPUT unless PATH can be created: its folder exists and is writable (access), PATH is not a folder. */
+/* Local. STATUS_BAD_INPUT unless PATH can be created: its folder exists and takes a
+ * PATH.part (made and removed), PATH is not a folder. STATUS_FAILED on a full disk. */
 status file_check_writable(const char *path);
 /* Local. The same for a folder that is made (with parents) if missing. */
 status file_make_folder(const char *path);

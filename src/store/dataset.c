@@ -365,6 +365,9 @@ status dataset_input(const dataset *d, const split *s, const char *name, const a
   if (name)
     return status_set(STATUS_BAD_INPUT, "%s: split '%s' has no array '%s'; it has: %s", d->path, s->name,
                       name, names);
-  return status_set(STATUS_BAD_INPUT, "%s: split '%s' has several arrays, name one: %s", d->path, s->name,
-                    names);
+  return status_set(
+      STATUS_BAD_INPUT,
+      "%s: split '%s' has several arrays, name one: %s (--input, in a recipe input; or name the model's "
+      "input like it)",
+      d->path, s->name, names);
 }

@@ -61,9 +61,17 @@ const unsigned char *softlabels_done(const softlabels *s); /* [n_blocks] */
  * or infinity, and for values too large for float16 ("--dtype float32"). */
 status softlabels_write(softlabels *s, int64_t block, const float *logits);
 
-/* Collective. Flushes to disk and renames PATH.part to PATH; every rank says with `mine` whether it
- * succeeded. On failure PATH.part stays. */
+/* Collective. Flushes to disk, reads all blocks back and renames PATH.part to PATH; every rank says with
+ * `mine` whether it succeeded. On failure PATH.part stays. */
 status softlabels_finish(softlabels *s, status mine);
+/* Collective. The same without renaming: PATH.part is whole, for the caller to commit (base/file.h). */
+status softlabels_complete(softlabels *s, status mine);
+
+/* Collective. Closes a file that was not finished and removes PATH.part. */
+void softlabels_discard(softlabels **s);
+
+/* Collective. *is: the file says of itself that it holds soft labels. */
+status softlabels_recognise(comm *c, const char *path, bool *is);
 
 /* Collective. Opens PATH for reading and checks what the headers show. */
 status softlabels_open(softlabels **out, comm *c, const char *path);

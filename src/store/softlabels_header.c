@@ -357,6 +357,33 @@ done:
   return st;
 }
 
+static status parse_format(const char *path, wire *w) {
+  status st = STATUS_OK;
+  hid_t file = 0;
+  char *format = NULL;
+  int is = 0;
+  TRY(h5_open(&file, path));
+  TRY(h5_get_text(file, path, "format", &format));
+  is = format && !strcmp(format, "mpistill-softlabels");
+  TRY(wire_int(w, &is));
+done:
+  mem_free(format);
+  h5_close(&file);
+  return st;
+}
+
+status softlabels_recognise(comm *c, const char *path, bool *is) {
+  status st = STATUS_OK;
+  wire w = {0};
+  int found = 0;
+  TRY(wire_fetch(&w, c, path, parse_format));
+  TRY(comm_agree(c, wire_int(&w, &found)));
+  *is = found;
+done:
+  wire_free(&w);
+  return st;
+}
+
 status softlabels_fetch(softlabels *s, comm *c, const char *path) {
   status st = STATUS_OK;
   wire w = {0};

@@ -245,7 +245,10 @@ done:
 
 static status encode(const softlabels *s, int64_t from, const float *logits, int64_t n, unsigned char *to) {
   int64_t values = n * s->classes * s->positions, bad = numbers_not_finite(logits, values), too_large;
-  if (bad >= 0) return bad_value(s, from, bad, isnan(logits[bad]) ? "is NaN" : "is infinite");
+  if (bad >= 0)
+    return bad_value(s, from, bad,
+                     isnan(logits[bad]) ? "is NaN; a finite number is expected"
+                                        : "is infinite; a finite number is expected");
   return s->h.top_k ? encode_top(s, from, logits, n, to)
                     : encode_reals(s, from, logits, values, to, &too_large);
 }
@@ -288,7 +291,7 @@ static status check_blocks(softlabels *s, const int64_t *states) {
   return STATUS_OK;
 }
 
-status softlabels_finish(softlabels *s, status mine) {
+status softlabels_complete(softlabels *s, status mine) {
   status st = mine;
   int64_t *states = NULL;
   if (!st && s->raw.file) st = h5_flush(s->raw.file, s->part_path);
@@ -297,11 +300,22 @@ status softlabels_finish(softlabels *s, status mine) {
   TRY(comm_agree(s->c, st));
   TRY(softlabels_states(s, s->part_path, states));
   TRY(check_blocks(s, states));
-  if (!comm_rank(s->c)) st = file_commit(s->path);
-  TRY(comm_agree(s->c, st));
 done:
   mem_free(states);
   return st;
+}
+
+status softlabels_finish(softlabels *s, status mine) {
+  status st = softlabels_complete(s, mine);
+  if (st) return st;
+  return comm_agree(s->c, comm_rank(s->c) ? STATUS_OK : file_commit(s->path));
+}
+
+void softlabels_discard(softlabels **out) {
+  if (!*out) return;
+  raw_close(&(*out)->raw);
+  if (!comm_rank((*out)->c)) unlink((*out)->part_path);
+  softlabels_close(out);
 }
 
 void softlabels_close(softlabels **out) {

@@ -133,7 +133,7 @@ static status do_block(job *j, int64_t block) {
                      .weights = j->in.weights,
                      .temperature = 1};
   j->in.rule->rows(&b, j->logits[j->in.n]);
-  TRY(labels_read(j->labels, from, n, j->in.classes, j->d ? dataset_path(j->d) : "", j->y));
+  TRY(labels_read(j->labels, from, n, j->in.classes, j->d, j->sp, j->y));
   measure_block(j, block, n);
   if (!j->out) goto done;
   b.temperature = j->o->temperature;
@@ -146,16 +146,22 @@ done:
   return st;
 }
 
+static int64_t rows_before(const job *j, int64_t block) {
+  int64_t row = block * j->header.block_rows;
+  return row < j->in.rows ? row : j->in.rows;
+}
+
 static status do_mine(job *j) {
   status st = STATUS_OK;
   progress bar = {0};
   int rank = comm_rank(j->c), size = comm_size(j->c);
-  int64_t from = j->n_blocks * rank / size, to = j->n_blocks * (rank + 1) / size;
-  progress_start(&bar, "aggregate", "rows", (double)((to - from) * j->header.block_rows),
+  int64_t from = j->n_blocks * rank / size, to = j->n_blocks * (rank + 1) / size,
+          first = rows_before(j, from);
+  progress_start(&bar, "aggregate", "rows", (double)(rows_before(j, to) - first),
                  rank == 0 && !j->o->out.quiet);
   for (int64_t b = from; b < to; b++) {
     TRY(do_block(j, b));
-    progress_update(&bar, (double)((b + 1 - from) * j->header.block_rows));
+    progress_update(&bar, (double)(rows_before(j, b + 1) - first));
   }
 done:
   progress_end(&bar);
@@ -211,7 +217,7 @@ static void print_member(const job *j, int i) {
 static void warn_bad_teachers(const job *j) {
   double prior = log((double)j->in.classes);
   for (int i = 0; j->labels && i < j->in.n; i++)
-    if (metric_nll(&j->sums[i]) > prior)
+    if (metric_nll(&j->sums[i]) > 1.001 * prior)
       say_warning(true,
                   "teacher '%s' is worse than guessing on the labelled rows (NLL %.3f, an even guess has "
                   "%.3f); leave it out or "
@@ -239,10 +245,9 @@ static status write_and_measure(job *j) {
   TRY(comm_agree(j->c, make_buffers(j)));
   if (j->o->output) TRY(softlabels_create(&j->out, j->c, j->o->output, &j->header, false));
   mine = comm_agree(j->c, do_mine(j));
-  if (!j->out)
-    TRY(mine);
-  else
-    TRY(softlabels_finish(j->out, mine));
+  st = j->out ? softlabels_complete(j->out, mine) : mine;
+  if (st) softlabels_discard(&j->out); /* the next call begins anew */
+  TRY(st);
   TRY(combine_sums(j));
 done:
   return st;
@@ -308,7 +313,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   }
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
   TRY(write_and_measure(&j));
-  TRY(comm_agree(c, comm_rank(c) == 0 ? mark_write(o->output, j.inputs) : STATUS_OK));
+  TRY(comm_agree(c, comm_rank(c) == 0 ? mark_commit(o->output, j.inputs) : STATUS_OK));
   report(&j);
   log_event(j.log, "aggregate", report_json(&j));
   TRY(comm_agree(c, log_close(&j.log)));

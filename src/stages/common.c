@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 status stage_begin(comm *c) {
   status st = STATUS_OK;
@@ -56,13 +57,20 @@ status stage_check_classes(const classifier *k, const dataset *d) {
                     (long long)k->classes, dataset_path(d), (long long)named);
 }
 
+status stage_input(const dataset *d, const split *sp, const char *name, const model *m, const array **out) {
+  const graph *g = model_graph(m);
+  for (int i = 0; !name && g->n_inputs == 1 && i < sp->n_inputs; i++)
+    if (!strcmp(sp->inputs[i].name, g->values[g->inputs[0]].name)) name = sp->inputs[i].name;
+  return dataset_input(d, sp, name, out);
+}
+
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                     const char *input_name) {
   status st = STATUS_OK;
   *s = (subject){0};
   TRY(dataset_split(d, split_name, &s->sp));
-  TRY(dataset_input(d, s->sp, input_name, &s->input));
   TRY(stage_read_model(&s->m, c, from));
+  TRY(stage_input(d, s->sp, input_name, s->m, &s->input));
   TRY(comm_agree(c, classifier_bind(&s->k, s->m, s->input, dataset_path(d))));
   TRY(stage_check_classes(&s->k, d));
   TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
@@ -89,6 +97,34 @@ static status mark_path(char **out, const char *output) {
   return mem_format(out, "%s.inputs", output);
 }
 
+/* A run was killed inside mark_commit. When OUTPUT is the file that the prepared mark belongs to, only the
+ * last rename is missing; else OUTPUT is what it was before. */
+static status end_commit(const char *output) {
+  status st = STATUS_OK;
+  char *path = NULL, *part = NULL, text[HASH_TEXT_BYTES];
+  json_t *prepared = NULL;
+  uint64_t hash;
+  TRY(mark_path(&path, output));
+  TRY(mem_format(&part, "%s.part", path));
+  if (!file_exists(part)) goto done;
+  prepared = json_load_file(part, 0, NULL);
+  const char *wanted = json_string_value(json_object_get(prepared, "hash"));
+  if (wanted && file_exists(output)) {
+    TRY(hash_file(output, &hash));
+    hash_text(hash, text);
+    if (!strcmp(text, wanted)) {
+      TRY(file_commit(path));
+      goto done;
+    }
+  }
+  unlink(part);
+done:
+  json_decref(prepared);
+  mem_free(path);
+  mem_free(part);
+  return st;
+}
+
 status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy) {
   const char *key;
   json_t *now;
@@ -111,6 +147,7 @@ static status check_alone(const char *output, const json_t *inputs, bool force, 
   char *path = NULL, *what = NULL;
   json_t *old = NULL;
   TRY(file_check_writable(output));
+  TRY(end_commit(output));
   if (!file_exists(output)) goto done;
   TRY(mark_path(&path, output));
   if (file_exists(path)) old = json_load_file(path, 0, NULL);
@@ -135,18 +172,35 @@ status mark_check(comm *c, const char *output, const json_t *inputs, bool force,
   return st;
 }
 
-status mark_write(const char *output, const json_t *inputs) {
-  status st = STATUS_OK;
-  char *path = NULL, *text = NULL;
-  json_t *all = json_pack("{s:O, s:I}", "inputs", inputs, "bytes", (json_int_t)file_size(output));
-  if (all) text = json_dumps(all, JSON_INDENT(2));
-  if (!text) THROW(STATUS_FAILED, "out of memory: the mark of %s could not be made", output);
-  TRY(mark_path(&path, output));
-  TRY(file_write(path, text, strlen(text)));
-done:
+static status mark_text(const char *part, const json_t *inputs, char **text) {
+  uint64_t hash;
+  char hash_of[HASH_TEXT_BYTES];
+  status st = hash_file(part, &hash);
+  if (st) return st;
+  hash_text(hash, hash_of);
+  json_t *all =
+      json_pack("{s:O, s:I, s:s}", "inputs", inputs, "bytes", (json_int_t)file_size(part), "hash", hash_of);
+  *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
   json_decref(all);
+  return *text ? st : status_set(STATUS_FAILED, "out of memory: the mark of %s could not be made", part);
+}
+
+status mark_commit(const char *output, const json_t *inputs) {
+  status st = STATUS_OK;
+  char *path = NULL, *part = NULL, *text = NULL;
+  TRY(mark_path(&path, output));
+  TRY(mem_format(&part, "%s.part", output));
+  TRY(mark_text(part, inputs, &text));
+  mem_free(part);
+  part = NULL;
+  TRY(mem_format(&part, "%s.part", path));
+  TRY(file_write(part, text, strlen(text)));
+  TRY(file_commit(output));
+  TRY(file_commit(path));
+done:
   free(text);
   mem_free(path);
+  mem_free(part);
   return st;
 }
 

@@ -28,6 +28,10 @@ status stage_read_model(model **out, comm *c, const model_source *from);
 /* Local. STATUS_BAD_INPUT when the dataset names its classes and the model gives another number of them. */
 status stage_check_classes(const classifier *k, const dataset *d);
 
+/* Local. The array of the split that the model reads: the one named, else the only one, else the one with the
+ * name of the model's input. */
+status stage_input(const dataset *d, const split *sp, const char *name, const model *m, const array **out);
+
 /* Collective. A model, the split and the input array it reads; stage_check_classes holds. */
 typedef struct subject {
   model *m;
@@ -41,7 +45,10 @@ status subject_open(subject *s, comm *c, const model_source *from, dataset *d, c
 void subject_close(subject *s);
 
 /* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ----
- */
+ *
+ * Output and mark change together, whenever the run is killed: OUTPUT.part is whole; then the mark, with the
+ * hash of what it belongs to, is whole under OUTPUT.inputs.part; then both are renamed. mark_check finds a run
+ * that got only half way, and ends it or takes it back. */
 
 typedef enum mark { MARK_FRESH, MARK_DONE } mark;
 
@@ -52,8 +59,8 @@ status mark_check(comm *c, const char *output, const json_t *inputs, bool force,
 /* Local. STATUS_BAD_INPUT that names the first input that differs: "WHAT was made with epochs = 5, now it is
  * 10; REMEDY". */
 status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy);
-/* Local, one rank. Writes OUTPUT.inputs once OUTPUT is whole. */
-status mark_write(const char *output, const json_t *inputs);
+/* Local, one rank. OUTPUT.part, which is whole and on disk, becomes OUTPUT, with its mark. */
+status mark_commit(const char *output, const json_t *inputs);
 
 /* Collective. "xxh3:..." of a file, computed by rank 0. */
 status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]);

@@ -11,13 +11,17 @@
 
 status labels_open(rows **out, dataset *d, const split *sp) {
   *out = NULL;
-  for (int i = 0; i < sp->n_labels; i++)
-    if (!strcmp(sp->labels[i].name, "label") && sp->labels[i].rank == 1)
-      return rows_open(out, d, sp, &sp->labels[i], 0);
+  for (int i = 0; i < sp->n_labels; i++) {
+    if (strcmp(sp->labels[i].name, "label")) continue;
+    if (sp->labels[i].rank == 1) return rows_open(out, d, sp, &sp->labels[i], 0);
+    return status_set(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d),
+                      sp->name, sp->labels[i].rank);
+  }
   return STATUS_OK;
 }
 
-status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const char *where, int32_t *out) {
+status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const dataset *d, const split *sp,
+                   int32_t *out) {
   status st = STATUS_OK;
   int64_t *ids = NULL;
   if (!labels) {
@@ -29,8 +33,10 @@ status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const
   TRY(rows_ints(labels, ids, n, out));
   for (int64_t i = 0; i < n; i++)
     if (out[i] < -1 || out[i] >= classes)
-      THROW(STATUS_BAD_INPUT, "%s: label of row %lld is %d, expected -1 to %lld", where,
-            (long long)(from + i), out[i], (long long)classes - 1);
+      THROW(STATUS_BAD_INPUT,
+            "%s: /%s/label row %lld is %d, but there are %lld classes (0 to %lld, -1: not labelled)",
+            dataset_path(d), sp->name, (long long)(from + i), out[i], (long long)classes,
+            (long long)classes - 1);
 done:
   mem_free(ids);
   return st;
@@ -40,7 +46,8 @@ typedef struct work { /* one rank's blocks */
   const classifier *k;
   predictor *p;
   rows *input, *labels;
-  const char *where;
+  const dataset *d;
+  const split *sp;
   int64_t n, block_rows;
   float *logits;
   int32_t *y;
@@ -50,7 +57,7 @@ typedef struct work { /* one rank's blocks */
 static status evaluate_block(work *w, int64_t b) {
   int64_t from = b * w->block_rows, n = w->n - from < w->block_rows ? w->n - from : w->block_rows;
   status st = predictor_run(w->p, w->input, from, n, w->logits, NULL, NULL);
-  if (!st) st = labels_read(w->labels, from, n, w->k->classes, w->where, w->y);
+  if (!st) st = labels_read(w->labels, from, n, w->k->classes, w->d, w->sp, w->y);
   if (!st) metric_add(&w->sums[b], w->logits, w->y, n, w->k->classes);
   return st;
 }
@@ -82,7 +89,7 @@ done:
 status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
                      const array *input, int threads, bool show, metric_sums *out) {
   status st = STATUS_OK;
-  work w = {.k = k, .where = dataset_path(d), .n = sp->n};
+  work w = {.k = k, .d = d, .sp = sp, .n = sp->n};
   int64_t batch_rows = predict_batch_rows(k, sp->n);
   w.block_rows = batch_rows * PREDICT_BLOCK_BATCHES;
   int64_t n_blocks = (sp->n + w.block_rows - 1) / w.block_rows;

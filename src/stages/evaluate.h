@@ -14,10 +14,12 @@
 status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
                      const array *input, int threads, bool show, metric_sums *out);
 
-/* Local. Labels of a split's rows [from, from + n); -1 where the split has none. labels_open: NULL without
- * labels. */
+/* Collective. The split's labels, NULL without any. */
 status labels_open(rows **out, dataset *d, const split *sp);
-status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const char *where, int32_t *out);
+/* Local. Labels of rows [from, from + n); -1 without labels (d and sp may be NULL then). STATUS_BAD_INPUT
+ * naming the row for those that are no class. */
+status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const dataset *d, const split *sp,
+                   int32_t *out);
 
 /* Collective; rank 0 measures. Seconds of one row through the model, one thread: the median after a warm-up.
  */

@@ -331,22 +331,18 @@ static status hdf5_json(json_t *out, comm *c, const char *path, bool verify) {
   status st = STATUS_OK;
   dataset *d = NULL;
   softlabels *s = NULL;
-  char *why = NULL;
-  st = softlabels_open(&s, c, path);
-  if (!st) {
-    st = softlabels_json(out, s, verify);
-  } else if (st == STATUS_BAD_INPUT) {
-    TRY(mem_string(&why, status_message()));
+  bool soft = false;
+  TRY(softlabels_recognise(c, path, &soft));
+  if (soft) {
+    TRY(softlabels_open(&s, c, path));
+    TRY(softlabels_json(out, s, verify));
+  } else {
     TRY(dataset_open(&d, c, path));
-    st = dataset_json(out, d, verify);
+    TRY(dataset_json(out, d, verify));
   }
 done:
-  /* A file that is not even HDF5 is complained about once. */
-  if (st == STATUS_BAD_INPUT && why && !d && strcmp(why, status_message()))
-    status_add_line("nor a soft-label file: %s", why);
   softlabels_close(&s);
   dataset_close(&d);
-  mem_free(why);
   return st;
 }
 

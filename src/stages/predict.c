@@ -67,6 +67,25 @@ static status bind_input(classifier *k, const array *a, const char *dataset_path
       shape_text(&have, other, sizeof other), (long long)a->row_values);
 }
 
+/* A batch fixed to one row at export shows with two, often far from its cause: in a Reshape. */
+static status plan_two(const classifier *k) {
+  plan *p = NULL;
+  char *why = NULL;
+  status st = classifier_plan(&p, k, 2, false, NULL);
+  plan_free(&p);
+  if (st != STATUS_BAD_INPUT || mem_string(&why, status_message())) return st;
+  if (classifier_plan(&p, k, 1, false, NULL) == STATUS_OK)
+    status_set(st,
+               "%s\nit takes one row, but not two: the model was exported with a fixed batch; export it with "
+               "a dynamic one",
+               why);
+  else
+    status_set(st, "%s", why);
+  plan_free(&p);
+  mem_free(why);
+  return st;
+}
+
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path) {
   status st = STATUS_OK;
   plan *p = NULL;
@@ -78,8 +97,7 @@ status classifier_bind(classifier *k, const model *m, const array *a, const char
   if (k->g->n_outputs != 1)
     THROW(STATUS_BAD_INPUT, "%s: has %d outputs, expected one: the logits", k->path, k->g->n_outputs);
   k->value = logits_value(k->g, k->g->outputs[0]);
-  TRY(classifier_plan(&p, k, 2, false, NULL)); /* 2: a batch fixed to one row at export shows */
-  plan_free(&p);
+  TRY(plan_two(k));
   TRY(classifier_plan(&p, k, 1, false, NULL));
   const tensor *y = plan_tap(p, 0);
   if (y->type != DTYPE_FLOAT || y->shape.rank != 2)

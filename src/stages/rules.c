@@ -3,7 +3,7 @@
 #include "base/problems.h"
 #include "learn/loss.h"
 #include "models/models.h"
-#include "stages/options.h"
+#include "stages/options_rows.h"
 
 #include <string.h>
 
@@ -44,17 +44,40 @@ static void check_belonging(const belonging *table, const char *what, const char
 
 /* ---- train, distill ---- */
 
-static void check_loss(const mpistill_loss *l, bool has_soft, problems *p) {
+/* An option that was given, or that a program has set to what is not its default. 0 counts as not given. */
+static bool is_set(const mpistill_loss *l, const option *row, const options_seen *seen) {
+  const char *field = (const char *)l + row->at;
+  if (options_given(seen, field)) return true;
+  double initial = 0;
+  if (row->initial) text_to_real(row->initial, &initial);
+  if (row->type == OPTION_FLAG) return *(const bool *)field;
+  if (row->type == OPTION_CHOICE) return *(char *const *)field != NULL;
+  return *(const double *)field != 0 && *(const double *)field != initial;
+}
+
+static void check_loss_options(const mpistill_loss *l, const loss_kind *k, const options_seen *seen,
+                               problems *p) {
+  for (const option *row = loss_fields; row->key; row++) {
+    if (!strcmp(row->key, "kind") || !strcmp(row->key, "weight")) continue;
+    if (loss_reads(k, row->key) || !is_set(l, row, seen)) continue;
+    loss_refuse_option(l->kind, row->key);
+    problems_add(p, "%s", status_message());
+  }
+  if (l->temperature_schedule && l->temperature_end == 0)
+    problems_add(p, "loss '%s': temperature_schedule needs temperature_end", l->kind);
+}
+
+static void check_loss(mpistill_loss *l, double temperature, bool has_soft, const options_seen *seen,
+                       problems *p) {
   const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
   if (!k) {
     problems_add(p, "losses: there is no loss '%s'", l->kind ? l->kind : "");
     return;
   }
+  check_loss_options(l, k, seen, p);
+  if (loss_reads(k, "temperature") && l->temperature == 0) l->temperature = temperature;
   if (k->needs_soft && !has_soft) problems_add(p, "loss '%s' needs soft labels, and there are none", l->kind);
-  if (!k->needs_soft && l->temperature != 0) problems_add(p, "loss '%s' has no temperature", l->kind);
-  if (!k->needs_labels && l->label_smoothing != 0)
-    problems_add(p, "loss '%s' has no label_smoothing", l->kind);
-  if (k->check && k->check(l)) problems_add(p, "%s", status_message());
+  if (k->check && (has_soft || !k->needs_soft) && k->check(l)) problems_add(p, "%s", status_message());
 }
 
 static void check_losses(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
@@ -64,8 +87,7 @@ static void check_losses(mpistill_train_options *o, const options_seen *seen, bo
   for (size_t i = 0; i < o->losses.n; i++) {
     mpistill_loss *l = &o->losses.items[i];
     const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
-    if (k && k->needs_soft && l->temperature == 0) l->temperature = o->temperature;
-    check_loss(l, has_soft, p);
+    check_loss(l, o->temperature, has_soft, seen, p);
     uses_soft = uses_soft || (k && k->needs_soft);
     weighs = weighs || l->weight > 0;
   }

@@ -4,11 +4,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/progress.h"
+#include "base/stop.h"
 #include "models/models.h"
 #include "stages/aggregate.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/recipe.h"
+#include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/train.h"
 #include "store/checkpoint.h"
@@ -118,6 +120,31 @@ static status make_student(job *j) {
   return st;
 }
 
+/* What the student can learn from one teacher, and that it can. */
+static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) {
+  status st = STATUS_OK;
+  subject s = {0};
+  sources in = {0};
+  const mpistill_aggregate_options *a = &j->r.aggregate;
+  if (t->model) {
+    TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+  } else {
+    mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
+    const split *sp;
+    TRY(dataset_split(j->d, j->r.teach.split, &sp));
+    TRY(sources_open(&in, j->c, &one, a->method, &(mpistill_reals){0}, j->d, sp, a->trust_rows));
+    if (!in.rule->linear) TRY(sources_check_temperature(&in, a->temperature));
+  }
+  int64_t its = t->model ? s.k.classes : in.classes;
+  if (its != classes)
+    THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
+          t->model ? t->model : t->soft_labels, t->name, (long long)its, (long long)classes);
+done:
+  sources_close(&in);
+  subject_close(&s);
+  return st;
+}
+
 /* Everything the recipe names is opened once before the first rank computes. */
 static status check_all(job *j) {
   status st = STATUS_OK;
@@ -127,14 +154,7 @@ static status check_all(job *j) {
     j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
   TRY(comm_agree(j->c, make_student(j)));
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
-  for (size_t i = 0; i < j->r.teachers.n; i++) {
-    const mpistill_teacher *t = &j->r.teachers.items[i];
-    subject teacher = {0};
-    if (!t->model) continue;
-    st = subject_open(&teacher, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input);
-    subject_close(&teacher);
-    TRY(st);
-  }
+  for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
 done:
   subject_close(&s);
   return st;
@@ -424,6 +444,7 @@ static void free_all(job *j) {
 status stage_run(comm *c, const mpistill_run_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o};
+  stop_listen(); /* a stage that does not look at it ends first */
   TRY(stage_begin(c));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   TRY(comm_agree(c, make_paths(&j)));

@@ -16,7 +16,7 @@
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
-  int64_t classes, macs, hash, batch_rows;
+  int64_t classes, macs, hash, batch_rows, input; /* its place in the split */
 } facts;
 
 typedef struct lesson { /* one teacher and its file */
@@ -82,11 +82,13 @@ static status learn_facts(const job *j, lesson *t) {
   model *m = NULL;
   classifier k;
   TRY(model_read(&m, t->options->model));
+  TRY(stage_input(j->d, j->sp, t->options->input, m, &t->input));
   TRY(classifier_bind(&k, m, t->input, dataset_path(j->d)));
   TRY(check_class_count(j, t, &k));
   t->f = (facts){.classes = k.classes,
                  .macs = k.macs > 0 ? k.macs : 1,
                  .hash = (int64_t)model_hash(m),
+                 .input = t->input - j->sp->inputs,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
 done:
   model_free(&m);
@@ -103,7 +105,10 @@ static status share_facts(job *j) {
   }
   TRY(comm_agree(j->c, mine));
   TRY(comm_combine_counts(j->c, (int64_t *)all, (size_t)j->n * (sizeof *all / sizeof(int64_t))));
-  for (int i = 0; i < j->n; i++) j->teachers[i].f = all[i];
+  for (int i = 0; i < j->n; i++) {
+    j->teachers[i].f = all[i];
+    j->teachers[i].input = &j->sp->inputs[all[i].input];
+  }
 done:
   mem_free(all);
   return st;
@@ -170,7 +175,13 @@ static status check_existing(const job *j, lesson *t) {
   int exists = comm_rank(j->c) == 0 && file_exists(t->path);
   TRY(comm_broadcast(j->c, 0, &exists, sizeof exists));
   if (!exists || j->o->out.force) goto done;
-  TRY(softlabels_open(&old, j->c, t->path));
+  st = softlabels_open(&old, j->c, t->path);
+  if (st == STATUS_BAD_INPUT) {
+    status_set(st,
+               "%s: exists and is no soft-label file of this teacher; use another --output or --force\n%s",
+               t->path, status_message());
+  }
+  TRY(st);
   const char *what = difference(softlabels_get(old), &t->header);
   if (what)
     THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force",
@@ -184,13 +195,13 @@ done:
 
 static status open_files(job *j) {
   status st = STATUS_OK;
-  TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
   for (int i = 0; i < j->n; i++) {
     lesson *t = &j->teachers[i];
     TRY(comm_agree(j->c, make_header(j, t)));
     TRY(comm_agree(j->c, mem_format(&t->path, "%s/%s.h5", j->o->output, t->options->name)));
     TRY(check_existing(j, t));
   }
+  TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
   for (int i = 0; i < j->n; i++) {
     lesson *t = &j->teachers[i];
     if (!t->finished) TRY(softlabels_create(&t->file, j->c, t->path, &t->header, !j->o->restart));
@@ -240,7 +251,8 @@ static status do_block(job *j, int i, int64_t b) {
   if (n > t->header.block_rows) n = t->header.block_rows;
   TRY(hold_teacher(j, i));
   TRY(predictor_run(j->p, j->inputs[i], from, n, j->logits, answer, j));
-  TRY(softlabels_write(t->file, b, j->logits));
+  st = softlabels_write(t->file, b, j->logits);
+  if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", t->options->model, status_message());
 done:
   return st;
 }
@@ -321,8 +333,6 @@ static status choose_teachers(job *j) {
   for (size_t i = 0; i < j->o->teachers.n; i++)
     if (j->o->teachers.items[i].model) j->teachers[j->n++].options = &j->o->teachers.items[i];
   TRY(check_names(j));
-  for (int i = 0; i < j->n; i++)
-    TRY(dataset_input(j->d, j->sp, j->teachers[i].options->input, &j->teachers[i].input));
 done:
   return st;
 }
@@ -344,6 +354,19 @@ static void free_all(job *j) {
   mem_free(j->teachers);
   dataset_close(&j->d);
   log_close(&j->log);
+}
+
+/* After a failure: a file without one good block is nothing to go on from. */
+static void drop_empty(job *j) {
+  int64_t n_done[j->n + 1];
+  for (int i = 0; i < j->n; i++) {
+    softlabels *file = j->teachers[i].file;
+    n_done[i] = 0;
+    for (int64_t b = 0; file && b < softlabels_n_blocks(file); b++) n_done[i] += softlabels_done(file)[b];
+  }
+  if (comm_combine_counts(j->c, n_done, (size_t)j->n)) return;
+  for (int i = 0; i < j->n; i++)
+    if (!n_done[i]) softlabels_discard(&j->teachers[i].file);
 }
 
 static void report(const job *j) {
@@ -372,10 +395,14 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   TRY(comm_agree(c, choose_teachers(&j)));
   TRY(share_facts(&j));
   TRY(dataset_hash(j.d, j.sp, j.hash));
-  TRY(open_files(&j));
+  st = open_files(&j);
+  if (st) drop_empty(&j);
+  TRY(st);
   TRY(open_inputs(&j));
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
-  TRY(teach_all(&j));
+  st = teach_all(&j);
+  if (st) drop_empty(&j);
+  TRY(st);
   report(&j);
   TRY(comm_agree(c, log_close(&j.log)));
 done:

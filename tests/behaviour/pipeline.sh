@@ -172,6 +172,8 @@ says_nothing 'aggregate --quiet' err
 check 'aggregate --quiet: the results are there' test -s out
 must 2 distill --student student.onnx --dataset mnist.h5 --soft-labels ensemble.h5 --epochs 1 --quiet --output quiet.onnx
 says_nothing 'distill --quiet' err
+must 2 distill --student student.onnx --dataset mnist.h5 --soft-labels ensemble.h5 --epochs 1 --quiet --output quiet.onnx
+says_nothing 'distill --quiet: already done' err
 must 0 import npy train=train-x.npy --quiet --output quiet-set.h5
 says_nothing 'import --quiet' err
 must 2 aggregate soft/wide.h5 soft/conv.h5 --json --output ensemble1.h5

@@ -1,0 +1,225 @@
+#!/bin/bash
+# Wrong recipes, outputs that cannot be written or are there already, and training that goes wrong.
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+# shellcheck source=tests/lib/refuse.sh
+. "$top/tests/lib/refuse.sh"
+inputs datasets
+inputs models
+"$mpistill" inspect good.h5 >"$said/out" # leaves good.h5.hash
+inputs softlabels
+cp good.onnx second.onnx
+
+# ---- recipes ----
+# recipe NAME 'WORDS' OPTIONS... <<<TEXT
+recipe() {
+  local name=$1 words=$2
+  shift 2
+  cat >recipe.yaml
+  remember
+  refuse "recipe_$name" "recipe.yaml|$words" run recipe.yaml "$@"
+}
+start='dataset: good.h5
+output: run
+teachers:
+  - {name: a, model: good.onnx}
+  - {name: b, model: second.onnx}
+'
+student='student: {create: mlp, layers: [64, 10]}
+'
+good=$start$student'distill: {epochs: 1}
+'
+printf '%s' "$good" >recipe.yaml
+remember
+accept recipe_good run recipe.yaml --dry-run
+refuse run_missing 'nowhere.yaml: cannot be opened' run nowhere.yaml
+refuse run_folder '.: is a folder' run .
+recipe empty 'there is nothing in it' <<<''
+recipe text 'line 1: a mapping was expected' <<<'just text'
+recipe list 'line 1: a mapping was expected, found a sequence' <<<'- a'
+recipe unknown "line 7, column 1: unknown key 'distil' (did you mean 'distill'?)" <<<"$start$student${good:+distil: {epochs: 1\}}"
+recipe unknown_nested "line 7, column 11: unknown key 'distill.epoch' (did you mean 'distill.epochs'?)" <<<"$start${student}distill: {epoch: 1}"
+recipe unknown_deep "line 9, column 5: unknown key 'distill.optimizer.momentun' (did you mean 'distill.optimizer.momentum'?)" <<<"$start${student}distill:
+  optimizer:
+    momentun: 0.5"
+recipe unknown_in_teacher "line 4|unknown key 'teachers.0.modle' (did you mean 'teachers.0.model'?)" <<<"dataset: good.h5
+output: run
+teachers:
+  - {name: a, modle: good.onnx}
+$student"
+recipe wrong_type "line 7, column 11: distill.epochs: 'many' is not a whole number" <<<"$start${student}distill: {epochs: many}"
+recipe number_with_tail "distill.epochs: '1x' is not a whole number" <<<"$start${student}distill: {epochs: 1x}"
+recipe octal "'010' is not a whole number (leave out the leading zeros)" <<<"$start${student}distill: {epochs: 010}"
+recipe nan "distill.temperature: '.nan' is not a number" <<<"$start${student}distill: {temperature: .nan}"
+recipe quoted 'distill.epochs: a number was expected, found text in quotes' <<<"$start${student}distill: {epochs: '1'}"
+recipe boolean "line 7, column 1: baseline: 'yes' is neither true nor false" <<<"$start${student}baseline: yes"
+recipe range 'distill.epochs: 0 is out of range (at least 1' <<<"$start${student}distill: {epochs: 0}"
+recipe mapping 'line 7, column 1: distill: a mapping was expected' <<<"$start${student}distill: 3"
+recipe sequence 'teachers: a sequence was expected, found one value' <<<"dataset: good.h5
+output: run
+teachers: a.onnx
+$student"
+recipe no_value 'distill.epochs: a number was expected, found nothing' <<<"$start${student}distill: {epochs: }"
+recipe duplicate "line 7, column 1: key 'seed' is there twice, first in line 6" <<<"${start}seed: 1
+seed: 2
+$student"
+recipe dotted "unknown key 'distill.epochs': write sections as nested mappings" <<<"$start${student}distill.epochs: 3"
+recipe anchor 'line 6, column 10: anchors (&) are not used' <<<"${start}student: &s {create: mlp, layers: [64, 10]}"
+recipe alias 'aliases (*) are not used' <<<"$start${student}distill: *s"
+recipe tag 'tags (!) are not used' <<<"$start${student}seed: !!int 3"
+recipe two_documents 'a second document: only one is read' <<<"$good---
+seed: 1"
+recipe tabs 'line 7, column 1: not YAML' <<<"${start}student:
+	create: mlp"
+recipe unclosed 'not YAML' <<<'dataset: [good.h5'
+recipe momentum_of_adamw "distill.optimizer.momentum: not an option of optimizer 'adamw' (of 'sgd')" \
+  <<<"$start${student}distill: {optimizer: {kind: adamw, momentum: 0.9}}"
+recipe optimizer "distill.optimizer.kind: 'adam' is not known (did you mean 'adamw'?); valid: sgd, adamw" \
+  <<<"$start${student}distill: {optimizer: {kind: adam}}"
+recipe no_dataset "key 'dataset' is missing" <<<"output: run
+$student"
+recipe no_output "key 'output' is missing" <<<"dataset: good.h5
+$student"
+recipe no_student 'student: give either model or create' <<<"$start"
+recipe two_students 'student: give either model or create' <<<"${start}student: {model: good.onnx, create: mlp, layers: [64, 10]}"
+recipe student_option "student.depth: not an option of 'mlp'" <<<"${start}student: {create: mlp, layers: [64, 10], depth: 20}"
+recipe teacher_of_nothing "teacher 'a': give either model or soft_labels" <<<"dataset: good.h5
+output: run
+teachers: [{name: a}]
+$student"
+recipe teacher_of_both "teacher 'a': give either model or soft_labels" <<<"dataset: good.h5
+output: run
+teachers: [{name: a, model: good.onnx, soft_labels: soft.h5}]
+$student"
+recipe teacher_unnamed "line 3, column 12: key 'teachers.0.name' is missing" <<<"dataset: good.h5
+output: run
+teachers: [{model: good.onnx}]
+$student"
+recipe same_names "teacher 'a': two teachers have this name" <<<"dataset: good.h5
+output: run
+teachers: [{name: a, model: good.onnx}, {name: a, model: second.onnx}]
+$student"
+recipe weights 'weights: 3 given for 2 teachers' <<<"$start${student}aggregate: {weights: [1, 2, 3]}"
+recipe without_teachers 'teach.dtype: there are no teachers' <<<"dataset: good.h5
+output: run
+teach: {dtype: float32}
+$student"
+recipe loss "distill.losses.0.kind: 'kdd' is not known (did you mean 'kd'?)" <<<"$start${student}distill: {losses: [{kind: kdd, weight: 1}]}"
+recipe loss_weight "key 'distill.losses.0.weight' is missing" <<<"$start${student}distill: {losses: [{kind: kd}]}"
+recipe all_at_once "unknown key 'sed' (did you mean 'seed'?)|distill.epochs: 0 is out of range|distill.batch: 'x' is not a whole number|key 'output' is missing" \
+  <<<"dataset: good.h5
+sed: 1
+${student}distill: {epochs: 0, batch: x}"
+printf '%s' "$good" >recipe.yaml
+remember
+refuse set_unknown "--set distill.epoch: unknown key 'distill.epoch' (did you mean 'distill.epochs'?)" run recipe.yaml --set distill.epoch=3
+refuse set_value "--set distill.epochs: 'x' is not a whole number" run recipe.yaml --set distill.epochs=x
+refuse set_syntax '--set distill.epochs: KEY=VALUE was expected' run recipe.yaml --set distill.epochs
+refuse set_section '--set distill: a mapping was expected' run recipe.yaml --set distill=3
+refuse resume_and_restart '--resume and --restart exclude each other' run recipe.yaml --resume --restart
+refuse run_no_dataset 'nowhere.h5: cannot be opened' run recipe.yaml --set dataset=nowhere.h5
+refuse run_no_model 'nowhere.onnx: cannot be opened' run recipe.yaml --set 'teachers=[{name: a, model: nowhere.onnx}]'
+refuse run_bad_model 'two_unknown.onnx: 2 nodes cannot be run' run recipe.yaml --set 'teachers=[{name: a, model: two_unknown.onnx}]'
+refuse run_bad_labels 'other_dataset.h5|xxh3:0123456789abcdef' run recipe.yaml --set 'teachers=[{name: a, soft_labels: other_dataset.h5}]'
+refuse run_no_labels 'nowhere.h5: cannot be opened' run recipe.yaml --set 'teachers=[{name: a, soft_labels: nowhere.h5}]'
+refuse run_student_input "takes [?, 63]|has [?, 1, 8, 8]" run recipe.yaml --set student.layers=[63,10]
+refuse run_student_classes "good.onnx: teacher 'a' gives 10 classes, but the student 12" run recipe.yaml --set student.layers=[64,12]
+refuse run_split "good.h5: has no split 'validation'; it has: test, train" run recipe.yaml --set distill.split=validation --set teach.split=validation
+refuse run_output_below_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5/run
+refuse run_output_is_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5
+
+# ---- outputs ----
+mkdir folder
+remember
+student=(--student good.onnx --dataset good.h5 --soft-labels soft.h5 --epochs 1 --quiet)
+train() { refuse "train_$1" "$2" train --model good.onnx --dataset good.h5 --epochs 1 --quiet --output "$3"; }
+distill() { refuse "distill_$1" "$2" distill "${student[@]}" --output "$3"; }
+aggregate() { refuse "aggregate_$1" "$2" aggregate soft.h5 soft2.h5 --quiet --output "$3"; }
+teach() { refuse "teach_$1" "$2" teach --dataset good.h5 --teacher good.onnx --quiet --output "$3"; }
+create() { refuse "create_$1" "$2" create mlp --layers 64,10 --output "$3"; }
+import() { refuse "import_$1" "$2" import csv train=in.csv --label-column class --quiet --output "$3"; }
+printf 'a,class\n1,x\n2,y\n' >in.csv
+remember
+for command in train distill aggregate create import; do
+  $command folder_missing "nowhere/out: cannot be written: folder 'nowhere': No such file" nowhere/out
+  $command below_file "good.h5/out: cannot be written: 'good.h5' is not a folder" good.h5/out
+  $command is_folder 'folder: cannot be written: it is a folder' folder
+  $command exists 'text.h5: exists|--force' text.h5
+  $command not_writable '/proc/out: cannot be written' /proc/out
+done
+teach folder_is_file 'text.h5: is a file, a folder is needed' text.h5
+teach below_file 'text.h5: is a file, a folder is needed' text.h5/soft
+teach not_writable '/proc/soft: cannot be made' /proc/soft
+mkdir there
+cp text.h5 there/good.h5
+remember
+teach exists 'there/good.h5: exists and is no soft-label file of this teacher|--force' there
+refuse train_log 'folder: the log cannot be opened: Is a directory' train --model good.onnx --dataset good.h5 --epochs 1 --output out.onnx --log folder
+refuse train_itself 'good.onnx: exists' train --model good.onnx --dataset good.h5 --epochs 1 --output good.onnx
+
+# Read-only, where mounting is permitted: for root permissions do not bind.
+mkdir sealed
+if mount -t tmpfs -o size=1m none sealed 2>"$said/mount"; then
+  trap 'umount "$work/in/sealed"; rm -rf "$work"' EXIT
+  cp good.onnx sealed/old
+  mount -o remount,ro sealed
+  remember
+  for command in train distill aggregate create import; do
+    $command read_only "sealed/out: cannot be written: folder 'sealed': Read-only file system" sealed/out
+  done
+  teach read_only 'sealed/soft: cannot be made: Read-only file system' sealed/soft
+  refuse run_read_only 'sealed|Read-only file system' run recipe.yaml --set output=sealed/run
+else
+  for command in train distill aggregate create import teach run; do echo "skip ${command}_read_only mounting is not permitted here"; done
+fi
+
+# ---- the same command again ----
+# again NAME OUTPUT 'WORDS' CHANGE CALL...: done; then "already done" and not a byte moves; with CHANGE (an option that decides the bytes)
+# refused with the words; with --force done as well.
+again() {
+  local name=$1 output=$2 words=$3 change=$4 n
+  shift 4
+  accept "${name}_first" "$@"
+  for n in 1 4; do
+    call "$n" "$@"
+    check "${name}_again_$n" test "$(cat "$said"/status.* | sort -u)" = 0
+    check "${name}_already_done_$n" grep -q "^mpistill: $output: already done" "$said/err.0"
+    check "${name}_untouched_$n" test "$(folder_state)" = "$(cat "$work/before")"
+  done
+  refuse "${name}_changed" "$output: exists and was made|$words|--force" "$@" "$change"
+  accept "${name}_forced" "$@" "$change" --force
+}
+again train again.onnx 'seed = 0, now it is 5' --seed=5 train --model good.onnx --dataset good.h5 --epochs 1 --output again.onnx
+again distill distilled.onnx 'batch = 128, now it is 64' --batch=64 \
+  distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --epochs 1 --output distilled.onnx
+again aggregate ensemble.h5 'now it is "logit-mean"' --method=logit-mean aggregate soft.h5 soft2.h5 --output ensemble.h5
+again teach again/good.h5 'dtype' --dtype=float32 teach --dataset good.h5 --teacher good.onnx --output again
+run_again() {
+  local n
+  accept run_first run recipe.yaml
+  for n in 1 4; do
+    call "$n" run recipe.yaml
+    check "run_again_$n" test "$(cat "$said"/status.* | sort -u)" = 0
+    check "run_already_done_$n" grep -q '^mpistill: run/student.onnx: already done' "$said/err.0"
+    check "run_untouched_$n" test "$(folder_state | grep -v -e run.jsonl -e result.json)" = "$(grep -v -e run.jsonl -e result.json "$work/before")"
+  done
+  remember
+}
+run_again
+call 1 run recipe.yaml --set distill.epochs=3
+check run_changed_status test "$(cat "$said/status.0")" = 2
+check run_changed_words grep -q 'run/student.onnx: exists and was made with epochs = 1, now it is 3' "$said/err.0"
+check run_changed_state grep -q failed run/state.json
+accept run_forced run recipe.yaml --set distill.epochs=3 --force
+
+# ---- training that goes wrong ----
+fast=(--learning-rate 1e6 --weight-decay 1e6 --epochs 3 --quiet --output fast.onnx)
+breaks train_diverges 'the loss became|in epoch 1, after 3 restarts of an epoch at half the learning rate; lower --learning-rate or set --clip-norm' \
+  train --model good.onnx --dataset good.h5 --batch 8 "${fast[@]}"
+check train_diverges_warns test "$(grep -c '^mpistill: warning: the loss became .* starts again at half the learning rate$' "$said/err.0")" = 3
+cp text.h5 kept.onnx
+remember
+breaks train_diverges_keeps 'the loss became' train --model good.onnx --dataset good.h5 --batch 8 --force --learning-rate 1e6 --weight-decay 1e6 --quiet --output kept.onnx
+breaks train_nan_weight 'the loss became nan' train --model nan_weight.onnx --dataset good.h5 --epochs 1 --quiet --output out.onnx
+breaks distill_diverges 'the loss became' distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --batch 8 "${fast[@]}"
+finish

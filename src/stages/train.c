@@ -309,7 +309,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   TRY(collect_inputs(&j, hash));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {
-    say(comm_rank(c) == 0, "%s: already done from the same inputs", o.output);
+    say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);
     goto done;
   }
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));

@@ -1,6 +1,7 @@
 /* Gemm: y = alpha A B + beta C, A and B possibly given transposed, C broadcast to [m, n]. */
 #include "ops/blas.h"
 #include "ops/reference.h"
+#include "ops/thin.h"
 
 #include "base/mem.h"
 
@@ -52,12 +53,52 @@ static status gemm_infer(step *s) {
   return STATUS_OK;
 }
 
+/* y[m, n] (+)= alpha op(a) op(b) of one shape, in the faster way for it. */
+typedef struct way {
+  bool ta, tb;
+  int64_t m, n, k;
+} way;
+
+static size_t way_scratch_bytes(const gemm *g, way w) {
+  return g->alpha == 1 ? thin_scratch_bytes(w.ta, w.tb, w.m, w.n, w.k) : 0;
+}
+
+static void way_run(const gemm *g, way w, const float *a, const float *b, bool add, float *y, void *scratch) {
+  if (g->alpha == 1 && thin_suits(w.ta, w.tb, w.m, w.n, w.k)) {
+    thin_product(w.ta, w.tb, w.m, w.n, w.k, a, b, add, y, scratch);
+  } else {
+    blas_product(w.ta, w.tb, w.m, w.n, w.k, g->alpha, a, b, add, y);
+  }
+}
+
+/* dA = alpha dy B' and dB = alpha A' dy, or the transposes of that where the input is one. */
+static way way_forward(const gemm *g) {
+  return (way){g->ta, g->tb, g->m, g->n, g->k};
+}
+
+static way way_to_a(const gemm *g) {
+  return g->ta ? (way){g->tb, true, g->k, g->m, g->n} : (way){false, !g->tb, g->m, g->k, g->n};
+}
+
+static way way_to_b(const gemm *g) {
+  return g->tb ? (way){true, g->ta, g->n, g->k, g->m} : (way){!g->ta, false, g->k, g->n, g->m};
+}
+
+static void find_scratch(step *s, const gemm *g) {
+  const way ways[] = {way_forward(g), way_to_a(g), way_to_b(g)};
+  for (int i = 0; i < (s->training ? 3 : 1); i++) {
+    size_t bytes = way_scratch_bytes(g, ways[i]);
+    if (bytes > s->scratch_bytes) s->scratch_bytes = bytes;
+  }
+}
+
 static status gemm_prepare(step *s) {
   status st = mem_new(&s->state, 1, sizeof(gemm));
   if (st) return st;
   gemm *g = s->state;
   gemm_read(s, g);
   g->plain = s->reference || s->in[0]->type != DTYPE_FLOAT || !blas_fits(g->m, g->n, g->k);
+  if (!g->plain) find_scratch(s, g);
   if (s->n_in > 2 && s->in[2]) {
     int64_t steps[SHAPE_MAX_RANK];
     shape y = {.rank = 2, .dims = {g->m, g->n}};
@@ -127,7 +168,7 @@ static status gemm_forward(step *s) {
     return STATUS_OK;
   }
   if (add) fill(g, c->data, s->out[0]->data);
-  blas_product(g->ta, g->tb, g->m, g->n, g->k, g->alpha, a->data, b->data, add, s->out[0]->data);
+  way_run(g, way_forward(g), a->data, b->data, add, s->out[0]->data, s->scratch);
   return STATUS_OK;
 }
 
@@ -168,23 +209,15 @@ static void plain_backward(const gemm *g, step *s) {
   }
 }
 
-static void blas_backward(const gemm *g, step *s) {
+static void fast_backward(const gemm *g, step *s) {
   const float *a = s->in[0]->data, *b = s->in[1]->data, *dy = s->dout[0]->data;
   if (s->din[0]) {
-    float beta = s->accumulate[0];
-    if (g->ta) {
-      blas_product(g->tb, true, g->k, g->m, g->n, g->alpha, b, dy, beta, s->din[0]->data);
-    } else {
-      blas_product(false, !g->tb, g->m, g->k, g->n, g->alpha, dy, b, beta, s->din[0]->data);
-    }
+    const float *first = g->ta ? b : dy, *second = g->ta ? dy : b;
+    way_run(g, way_to_a(g), first, second, s->accumulate[0], s->din[0]->data, s->scratch);
   }
   if (s->din[1]) {
-    float beta = s->accumulate[1];
-    if (g->tb) {
-      blas_product(true, g->ta, g->n, g->k, g->m, g->alpha, dy, a, beta, s->din[1]->data);
-    } else {
-      blas_product(!g->ta, false, g->k, g->n, g->m, g->alpha, a, dy, beta, s->din[1]->data);
-    }
+    const float *first = g->tb ? dy : a, *second = g->tb ? a : dy;
+    way_run(g, way_to_b(g), first, second, s->accumulate[1], s->din[1]->data, s->scratch);
   }
 }
 
@@ -193,7 +226,7 @@ static status gemm_backward(step *s) {
   if (g->plain) {
     plain_backward(g, s);
   } else {
-    blas_backward(g, s);
+    fast_backward(g, s);
   }
   if (s->n_in > 2 && s->din[2]) backward_c(g, s->dout[0]->data, s->accumulate[2], s->din[2]->data);
   return STATUS_OK;

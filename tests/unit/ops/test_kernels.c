@@ -5,6 +5,8 @@
 static const one_op cases[] = {
     {"Gemm", "", {S(7, 5), S(5, 3), S(3)}},
     {"Gemm", "transB=1", {S(32, 784), S(80, 784), S(80)}},
+    {"Gemm", "", {S(33, 150), S(150, 130), S(130)}},
+    {"Gemm", "transA=1", {S(40, 150), S(40, 130), S(150, 1)}},
     {"Gemm", "transB=1 alpha=0.5 beta=0.25", {S(1, 17), S(9, 17), S(1, 9)}},
     {"Gemm", "transA=1 beta=2.0", {S(17, 7), S(17, 9), S(7, 1)}},
     {"Gemm", "transA=1 transB=1", {S(17, 7), S(9, 17), S(7, 9)}},

@@ -75,6 +75,8 @@ def prepare(folder, case):
     np.save(f"{folder}/x.npy", x)
     np.save(f"{folder}/y.npy", y)
     run([program, "import", "npy", f"train={folder}/x.npy,{folder}/y.npy", "--output", f"{folder}/set.h5", "--quiet"])
+    with h5py.File(f"{folder}/set.h5", "r+") as file:
+        file["train/image"].attrs.update({"scale": np.float32(1 / 255), "offset": np.float32(0)})
     run([program, "create", *create_arguments(case), "--seed", "1", "--output", f"{folder}/student.onnx"])
     write_initial(folder)
     if case.get("kd"):

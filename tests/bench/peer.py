@@ -111,7 +111,8 @@ def main():
     dist.all_reduce(total)
     if rank == 0:
         mean = total.item() / size / (case["rows"] // batch)
-        print(json.dumps({"version": torch.__version__, "seconds": seconds, "loss": mean}))
+        print(json.dumps({"version": torch.__version__, "seconds": seconds, "loss": mean}), flush=True)
+    dist.destroy_process_group()
 
 
 main()

@@ -7,27 +7,19 @@ usage='FOLDER OUTPUT.h5
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
-# take FILE SHA256-OF-GZ SHA256-UNPACKED
+# take FILE SHA256-UNPACKED
 take() {
   pick "$folder/$1"
-  check sha256sum "$picked" "$2" "$3"
+  check_content sha256sum "$picked" "$2"
 }
 
 read_arguments "$usage" "$@"
 find_mpistill
-take train-images-idx3-ubyte \
-  0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971 \
-  ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
+take train-images-idx3-ubyte ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
 train_images=$picked
-take train-labels-idx1-ubyte \
-  1787548bbe0bff1ec2ecdc0ef292b02df999e2d1a6002d27500982c652b17203 \
-  65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
+take train-labels-idx1-ubyte 65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
 train_labels=$picked
-take t10k-images-idx3-ubyte \
-  1a1a05eab793c14bb050b398624a11b0ffd1a2953baed553b1b9bd079e2a20be \
-  0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
+take t10k-images-idx3-ubyte 0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
 test_images=$picked
-take t10k-labels-idx1-ubyte \
-  b91679a0acfe4ba0e50a2437a903084cba1f5f92592b016a25a7dfd00455798b \
-  ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
+take t10k-labels-idx1-ubyte ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
 exec "$mpistill" import idx train="$train_images,$train_labels" test="$test_images,$picked" --output "$output"

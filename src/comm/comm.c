@@ -69,23 +69,40 @@ done:
   return st;
 }
 
+static const comm nobody = {
+    .world = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .host_size = 1};
+
+static void leave(comm *c) {
+  if (c->node != MPI_COMM_NULL) MPI_Comm_free(&c->node);
+  if (c->world != MPI_COMM_NULL) MPI_Comm_free(&c->world);
+  if (c->finalize) MPI_Finalize();
+  mem_free(c->window_folder);
+}
+
+/* Takes what *c holds, in any case. An allocation that fails on one rank is a failure of all. */
+static status keep(comm **out, comm *c) {
+  status st = comm_agree(c, mem_new(out, 1, sizeof **out));
+  if (!st) {
+    **out = *c;
+    return st;
+  }
+  mem_free(*out);
+  *out = NULL;
+  leave(c);
+  return st;
+}
+
 status comm_alone(comm **out) {
-  status st = mem_new(out, 1, sizeof **out);
-  if (st) return st;
-  **out = (comm){
-      .world = MPI_COMM_NULL, .node = MPI_COMM_NULL, .size = 1, .node_size = 1, .nodes = 1, .host_size = 1};
-  return STATUS_OK;
+  comm c = nobody;
+  return keep(out, &c);
 }
 
 status comm_from(comm **out, MPI_Comm parent) {
-  int worst, mine = comm_alone(out);
-  status st = STATUS_OK;
-  TRY_MPI(MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, parent));
-  if (mine) return (status)mine;
-  if (worst) THROW((status)worst, "another rank is out of memory");
-  TRY(join(*out, parent));
-done:
-  if (st) comm_end(out);
+  comm c = nobody;
+  *out = NULL;
+  status st = join(&c, parent);
+  if (!st) return keep(out, &c);
+  leave(&c);
   return st;
 }
 
@@ -106,27 +123,26 @@ done:
 
 status comm_start(comm **out) {
   status st = STATUS_OK;
+  comm c = nobody;
   const char *variable;
   int expected = launched(&variable); /* before MPI_Init, which may change the environment */
-  TRY(comm_alone(out));
-  TRY(start_mpi(*out));
-  TRY(join(*out, MPI_COMM_WORLD));
-  if (expected > (*out)->size)
+  *out = NULL;
+  TRY(start_mpi(&c));
+  TRY(join(&c, MPI_COMM_WORLD));
+  if (expected > c.size)
     THROW(STATUS_BAD_INPUT,
           "%s says that %d processes were started, but MPI sees only %d of them\n"
           "start with mpirun or srun --mpi=pmix",
-          variable, expected, (*out)->size);
+          variable, expected, c.size);
+  return keep(out, &c);
 done:
-  if (st) comm_end(out);
+  leave(&c);
   return st;
 }
 
 void comm_end(comm **c) {
   if (!*c) return;
-  if ((*c)->node != MPI_COMM_NULL) MPI_Comm_free(&(*c)->node);
-  if ((*c)->world != MPI_COMM_NULL) MPI_Comm_free(&(*c)->world);
-  if ((*c)->finalize) MPI_Finalize();
-  mem_free((*c)->window_folder);
+  leave(*c);
   mem_free(*c);
   *c = NULL;
 }

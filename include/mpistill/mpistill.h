@@ -43,9 +43,14 @@ typedef struct mpistill_output_options {
 } mpistill_output_options;
 
 typedef struct mpistill_loss {
-  char *kind;             /* "kd", "cross-entropy" */
+  char *kind;             /* "kd", "cross-entropy", ...: `mpistill distill --help-losses` says what each computes and reads */
   double weight;
-  double temperature;     /* kd */
+  double temperature;     /* of losses on softened logits; 0: that of the training options */
+  double temperature_end; /* the temperature moves there by the last step; 0: it stays */
+  char *temperature_schedule; /* how: "linear" (NULL: the same), "cosine" */
+  bool standardize;       /* kd, reverse-kl, jsd, dkd: rows of logits get mean 0 and standard deviation 1 first */
+  double alpha, beta;     /* dkd */
+  double gamma;           /* dist */
   double label_smoothing; /* cross-entropy */
 } mpistill_loss;
 
@@ -226,6 +231,7 @@ int mpistill_import(const mpistill_import_options *o);
 
 /* Local. Fill with the defaults the command line has. */
 void mpistill_train_defaults(mpistill_train_options *o);
+void mpistill_loss_defaults(mpistill_loss *l); /* alpha, beta, gamma; kind and weight are for the caller */
 void mpistill_teach_defaults(mpistill_teach_options *o);
 void mpistill_aggregate_defaults(mpistill_aggregate_options *o);
 void mpistill_evaluate_defaults(mpistill_evaluate_options *o);

@@ -21,11 +21,20 @@ static status run_train(comm *c, const void *config) {
 }
 
 static void write_losses(FILE *out) {
-  for (const loss_kind *const *k = loss_kinds(); *k; k++)
+  fputs(
+      "z: the student's logits, t: the teachers'; p = softmax(t/T), q = softmax(z/T), T the temperature\n\n",
+      out);
+  for (const loss_kind *const *k = loss_kinds(); *k; k++) {
     fprintf(out, "%s\n  %s\n", (*k)->name, (*k)->formula);
-  fputs("\n--loss KIND:WEIGHT[:KEY=VALUE...] names one; the keys are temperature (losses that read soft "
-        "labels) and\n"
-        "label_smoothing (losses that read labels).\n",
+    fprintf(out, "  needs: %s%s%s", (*k)->needs_soft ? "soft labels" : "",
+            (*k)->needs_soft && (*k)->needs_labels ? ", " : "", (*k)->needs_labels ? "labels" : "");
+    for (const char *const *o = (*k)->options; o && *o; o++)
+      fprintf(out, "%s%s", o == (*k)->options ? "; options: " : ", ", *o);
+    fputc('\n', out);
+  }
+  fputs("\n--loss KIND:WEIGHT[:KEY=VALUE...] names one, as in dkd:1:temperature=4:beta=2. The temperature "
+        "moves "
+        "to\ntemperature_end by the last step, with temperature_schedule linear or cosine.\n",
         out);
 }
 

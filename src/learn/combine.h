@@ -15,6 +15,8 @@ typedef struct combine_batch {
   const float *const *logits; /* [K] of [rows, C] */
   const double *weights;      /* [K], >= 0, sum 1 */
   double temperature;         /* T */
+  const int64_t *ids;         /* [rows] their places in the dataset: what random numbers are drawn by */
+  uint64_t seed;
 } combine_batch;
 
 typedef struct combine_kind {

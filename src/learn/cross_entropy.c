@@ -41,12 +41,16 @@ static status check(const mpistill_loss *options) {
                     smoothing);
 }
 
+static const char *const keys[] = {"label_smoothing", NULL};
+
 const loss_kind loss_cross_entropy = {
     .name = "cross-entropy",
     .formula = "-sum_j ((1-s) [j=y] + s/C) log softmax(z)_j, mean over the labelled rows of the batch; s the "
                "label smoothing; "
                "no T^2 (Szegedy et al. 2016)",
     .needs_labels = true,
+    .scratch_rows = 1,
+    .options = keys,
     .evaluate = evaluate,
     .check = check,
 };

@@ -2,7 +2,7 @@
 #include "mpistill/mpistill.h"
 
 #include "base/mem.h"
-#include "stages/options.h"
+#include "stages/options_rows.h"
 #include "stages/rules.h"
 #include "stages/stages.h"
 
@@ -126,6 +126,10 @@ static void make_defaults(void) {
 void mpistill_train_defaults(mpistill_train_options *o) {
   pthread_once(&defaults_made, make_defaults);
   *o = defaults.train;
+}
+
+void mpistill_loss_defaults(mpistill_loss *l) {
+  if (options_defaults(loss_fields, l)) *l = (mpistill_loss){0};
 }
 
 void mpistill_teach_defaults(mpistill_teach_options *o) {

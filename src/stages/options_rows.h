@@ -16,6 +16,10 @@ extern const option force_rows[];
 extern const option training_rows[];  /* of mpistill_train_options: what train and distill share */
 extern const option soft_rows[];      /* of the same: soft labels */
 extern const option teacher_fields[]; /* of mpistill_teacher */
+extern const option loss_fields[];    /* of mpistill_loss */
+
+/* STATUS_BAD_INPUT: "loss 'kd' has no alpha (its options: ...)". */
+status loss_refuse_option(const char *kind, const char *key);
 
 /* CHOICE names from the tables of other layers. */
 const char *combine_choice(int i);

@@ -4,6 +4,7 @@
 #include "learn/optimizer.h"
 #include "stages/options_rows.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *loss_choice(int i) {
@@ -21,38 +22,95 @@ static const char *schedule_choice(int i) {
   return k ? k->name : NULL;
 }
 
-static const option loss_fields[] = {{.key = "kind",
-                                      .type = OPTION_CHOICE,
-                                      .at = offsetof(mpistill_loss, kind),
-                                      .help = "what is computed",
-                                      .choice = loss_choice,
-                                      .required = true},
-                                     {.key = "weight",
-                                      .type = OPTION_REAL,
-                                      .at = offsetof(mpistill_loss, weight),
-                                      .help = "factor in the sum of all losses",
-                                      .min = 0,
-                                      .max = 1e6,
-                                      .required = true},
-                                     {.key = "temperature",
-                                      .type = OPTION_REAL,
-                                      .at = offsetof(mpistill_loss, temperature),
-                                      .help = "of losses that read soft labels [distill.temperature]",
-                                      .min = 0,
-                                      .max = 1e6},
-                                     {.key = "label_smoothing",
-                                      .type = OPTION_REAL,
-                                      .at = offsetof(mpistill_loss, label_smoothing),
-                                      .help = "of losses that read labels [0]",
-                                      .min = 0,
-                                      .max = 1},
-                                     {0}};
+static const char *temperature_schedule_choice(int i) {
+  static const char *const names[] = {"linear", "cosine"};
+  return i < 2 ? names[i] : NULL;
+}
+
+#define AT(field) offsetof(mpistill_loss, field)
+
+const option loss_fields[] = {
+    {.key = "kind",
+     .type = OPTION_CHOICE,
+     .at = AT(kind),
+     .help = "what is computed",
+     .choice = loss_choice,
+     .required = true},
+    {.key = "weight",
+     .type = OPTION_REAL,
+     .at = AT(weight),
+     .help = "factor in the sum of all losses",
+     .min = 0,
+     .max = 1e6,
+     .required = true},
+    {.key = "temperature",
+     .type = OPTION_REAL,
+     .at = AT(temperature),
+     .help = "of losses on softened logits [distill.temperature]",
+     .min = 0,
+     .max = 1e6},
+    {.key = "temperature_end",
+     .type = OPTION_REAL,
+     .at = AT(temperature_end),
+     .help = "where the temperature has moved to by the last step [it stays]",
+     .min = 0,
+     .max = 1e6},
+    {.key = "temperature_schedule",
+     .type = OPTION_CHOICE,
+     .at = AT(temperature_schedule),
+     .help = "how it moves there [linear]",
+     .choice = temperature_schedule_choice},
+    {.key = "standardize",
+     .type = OPTION_FLAG,
+     .at = AT(standardize),
+     .help = "rows of logits get mean 0 and standard deviation 1 before the temperature [false]"},
+    {.key = "alpha",
+     .type = OPTION_REAL,
+     .at = AT(alpha),
+     .initial = "1",
+     .help = "dkd: weight of the label's class against the others",
+     .min = 0,
+     .max = 1e6},
+    {.key = "beta",
+     .type = OPTION_REAL,
+     .at = AT(beta),
+     .initial = "8",
+     .help = "dkd: weight of the other classes among themselves",
+     .min = 0,
+     .max = 1e6},
+    {.key = "gamma",
+     .type = OPTION_REAL,
+     .at = AT(gamma),
+     .initial = "1",
+     .help = "dist: weight of the correlations over rows",
+     .min = 0,
+     .max = 1e6},
+    {.key = "label_smoothing",
+     .type = OPTION_REAL,
+     .at = AT(label_smoothing),
+     .help = "of cross-entropy [0]",
+     .min = 0,
+     .max = 1},
+    {0}};
+
+#undef AT
+
+status loss_refuse_option(const char *kind, const char *key) {
+  const loss_kind *k = loss_find(kind);
+  char known[256] = "none";
+  size_t n = 0;
+  for (const char *const *o = k ? k->options : NULL; o && *o && n < sizeof known; o++)
+    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n ? ", " : "", *o);
+  return status_set(STATUS_BAD_INPUT, "loss '%s' has no %s (its options: %s)", kind, key, known);
+}
 
 static status set_loss_field(mpistill_loss *loss, char *pair) {
   char *equals = strchr(pair, '=');
   if (!equals) return status_set(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
   *equals = '\0';
-  return options_set(loss_fields, loss, pair, equals + 1);
+  status st = options_set(loss_fields, loss, pair, equals + 1);
+  const loss_kind *k = loss_find(loss->kind);
+  return st || !k || loss_reads(k, pair) ? st : loss_refuse_option(loss->kind, pair);
 }
 
 /* "KIND:WEIGHT[:KEY=VALUE...]" */
@@ -293,7 +351,7 @@ const option soft_rows[] = {{.flag = "soft-labels",
                              .initial = "4",
                              .min = 1e-3,
                              .max = 1e6,
-                             .help = "softens teachers and student in the kd loss"},
+                             .help = "softens teachers and student in losses that give none of their own"},
                             {.flag = "kd-weight",
                              .key = "kd_weight",
                              .type = OPTION_REAL,

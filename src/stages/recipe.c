@@ -12,7 +12,7 @@
 static double distill_temperature(const mpistill_train_options *o) {
   for (size_t i = 0; i < o->losses.n; i++) {
     const loss_kind *k = loss_find(o->losses.items[i].kind);
-    if (k && k->needs_soft) return o->losses.items[i].temperature;
+    if (k && k->needs_soft) return loss_temperature(&o->losses.items[i], 0);
   }
   return o->temperature;
 }

@@ -147,6 +147,19 @@ status sources_check_temperature(const sources *s, double temperature) {
   return STATUS_OK;
 }
 
+status sources_check_any_temperature(const sources *s, const char *loss) {
+  for (int i = 0; i < s->n; i++) {
+    double made_for = softlabels_get(s->files[i])->temperature;
+    if (made_for > 0)
+      return status_set(
+          STATUS_BAD_INPUT,
+          "%s: is an ensemble made for temperature %g, but that of loss '%s' moves; give the teachers' own "
+          "files, or an ensemble that serves any temperature (--method logit-mean)",
+          softlabels_path(s->files[i]), made_for, loss);
+  }
+  return STATUS_OK;
+}
+
 static void put_in_place(const sources *s, int i, int64_t n, const float *raw, float *out) {
   for (int64_t r = 0; r < n; r++)
     for (int64_t j = 0; j < s->classes; j++) out[r * s->classes + s->place[i][j]] = raw[r * s->classes + j];

@@ -25,6 +25,8 @@ void sources_close(sources *s);
 
 /* Local. STATUS_BAD_INPUT when a file is an ensemble made for another temperature. */
 status sources_check_temperature(const sources *s, double temperature);
+/* Local. STATUS_BAD_INPUT when a file is made for one: for a loss whose temperature moves. */
+status sources_check_any_temperature(const sources *s, const char *loss);
 
 /* Local. Logits of file i for rows [from, from + n), or for any rows once softlabels_load was called, classes
  * in the dataset's order. raw: scratch of [n * classes], or NULL where the file's order is the dataset's. */

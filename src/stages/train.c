@@ -8,6 +8,7 @@
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
+#include "stages/options_rows.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/trainer.h"
@@ -36,14 +37,23 @@ typedef struct job {
 
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
 
+static json_t *loss_json(const mpistill_loss *l) {
+  json_t *o = json_pack("{s:s, s:f}", "kind", l->kind, "weight", l->weight);
+  const loss_kind *k = loss_find(l->kind);
+  for (const option *row = loss_fields; row->key; row++) {
+    const char *field = (const char *)l + row->at;
+    if (!k || !loss_reads(k, row->key)) continue;
+    json_t *value = row->type == OPTION_FLAG     ? json_boolean(*(const bool *)field)
+                    : row->type == OPTION_CHOICE ? json_pack("s?", *(char *const *)field)
+                                                 : json_real(*(const double *)field);
+    json_object_set_new(o, row->key, value);
+  }
+  return o;
+}
+
 static json_t *losses_json(const mpistill_train_options *o) {
   json_t *list = json_array();
-  for (size_t i = 0; i < o->losses.n; i++) {
-    const mpistill_loss *l = &o->losses.items[i];
-    json_array_append_new(list,
-                          json_pack("{s:s, s:f, s:f, s:f}", "kind", l->kind, "weight", l->weight,
-                                    "temperature", l->temperature, "label_smoothing", l->label_smoothing));
-  }
+  for (size_t i = 0; i < o->losses.n; i++) json_array_append_new(list, loss_json(&o->losses.items[i]));
   if (!o->losses.n && o->soft_labels.n)
     json_array_append_new(list,
                           json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
@@ -228,14 +238,33 @@ static status run_training(job *j) {
   return st;
 }
 
-static status write_student(job *j) {
+static status write_alone(job *j) {
   status st = STATUS_OK;
-  if (comm_rank(j->c) == 0) {
-    st = model_write(j->s.m, trainer_block(j->t), j->o->output);
-    if (!st) st = mark_write(j->o->output, j->inputs);
-    if (!st) checkpoint_remove(j->folder);
-  }
-  return comm_agree(j->c, st);
+  char *part = NULL;
+  TRY(mem_format(&part, "%s.part", j->o->output));
+  TRY(model_write(j->s.m, trainer_block(j->t), part));
+  TRY(mark_commit(j->o->output, j->inputs));
+  checkpoint_remove(j->folder);
+done:
+  mem_free(part);
+  return st;
+}
+
+static status write_student(job *j) {
+  return comm_agree(j->c, comm_rank(j->c) == 0 ? write_alone(j) : STATUS_OK);
+}
+
+/* The checkpoints of a run that was killed just after it had written its student. */
+static status drop_leftover(job *j) {
+  status st = STATUS_OK;
+  checkpoint *k = NULL;
+  char *warning = NULL;
+  TRY(checkpoint_open(&k, j->c, j->folder, &warning));
+  if (k && comm_rank(j->c) == 0 && !strcmp(checkpoint_inputs(k), j->inputs_text)) checkpoint_remove(j->folder);
+done:
+  checkpoint_close(&k);
+  mem_free(warning);
+  return st;
 }
 
 static const split *test_split(const dataset *d, const char *name) {
@@ -310,6 +339,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {
     say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);
+    TRY(drop_leftover(&j));
     goto done;
   }
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));

@@ -23,7 +23,7 @@ typedef struct worker { /* what one thread works with */
   float *teachers; /* [n_teachers, rows, C] */
   float *raw;      /* [rows, C] */
   float *soft;     /* [rows, C] the combination for one temperature */
-  float *scratch;  /* [4 * C] for the losses */
+  float *scratch;  /* for the losses */
   double read_s, forward_s, backward_s;
 } worker;
 
@@ -35,9 +35,7 @@ struct trainer {
   rows *inputs;
   int32_t *labels; /* [n], NULL when no loss reads them */
   int64_t n;
-  int n_losses;
-  mpistill_loss losses[TRAINER_MAX_LOSSES];
-  const loss_kind *kinds[TRAINER_MAX_LOSSES];
+  objective goal;
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
   int n_sizes;
@@ -53,38 +51,6 @@ struct trainer {
   epoch_result now, last; /* of the epoch under way, of the last one */
   const trainer_watch *watch;
 };
-
-/* ---- losses ---- */
-
-static void add_loss(trainer *t, const char *kind, double weight, double temperature) {
-  if (weight <= 0) return;
-  t->losses[t->n_losses++] =
-      (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
-}
-
-static status find_losses(trainer *t) {
-  const mpistill_train_options *o = t->o;
-  if (o->losses.n > TRAINER_MAX_LOSSES)
-    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n,
-                      TRAINER_MAX_LOSSES);
-  for (size_t i = 0; i < o->losses.n; i++) t->losses[t->n_losses++] = o->losses.items[i];
-  if (!o->losses.n) {
-    if (t->soft->n) add_loss(t, "kd", o->kd_weight, o->temperature);
-    add_loss(t, "cross-entropy", t->soft->n ? 1 - o->kd_weight : 1, 1);
-  }
-  for (int i = 0; i < t->n_losses; i++) {
-    const mpistill_loss *l = &t->losses[i];
-    t->kinds[i] = loss_find(l->kind);
-    if (!t->kinds[i]) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
-    status st = t->kinds[i]->check ? t->kinds[i]->check(l) : STATUS_OK;
-    if (st) return st;
-    if (!t->kinds[i]->needs_soft) continue;
-    if (!t->soft->n)
-      return status_set(STATUS_BAD_INPUT, "loss '%s' needs soft labels; give --soft-labels FILE", l->kind);
-    if ((st = sources_check_temperature(t->soft, l->temperature))) return st;
-  }
-  return STATUS_OK;
-}
 
 /* ---- labels ---- */
 
@@ -108,21 +74,24 @@ static status check_labels(const trainer *t, const dataset *d, const split *sp) 
     return status_set(STATUS_BAD_INPUT,
                       "%s: /%s/label has no labelled row and there are no soft labels to learn from",
                       dataset_path(d), sp->name);
+  if (!labelled && t->goal.needs_both)
+    return status_set(STATUS_BAD_INPUT,
+                      "loss '%s' learns from rows with a label, and no row of /%s of %s has one",
+                      t->goal.needs_both, sp->name, dataset_path(d));
   return STATUS_OK;
 }
 
 static status load_labels(trainer *t, dataset *d, const split *sp) {
   status st = STATUS_OK;
   rows *r = NULL;
-  bool needed = false;
   const array *a = label_array(sp);
-  for (int i = 0; i < t->n_losses; i++) needed = needed || t->kinds[i]->needs_labels;
-  if (!needed) return STATUS_OK;
+  if (!t->goal.needs_labels) return STATUS_OK;
   TRY(mem_new(&t->labels, (size_t)t->n, sizeof *t->labels));
   if (!a) {
     if (!t->soft->n)
       THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
     for (int64_t i = 0; i < t->n; i++) t->labels[i] = -1;
+    TRY(check_labels(t, d, sp));
     goto done;
   }
   if (a->rank != 1)
@@ -161,7 +130,7 @@ static void find_sizes(trainer *t) {
   }
 }
 
-static status worker_new(worker *w, const trainer *t, bool needs_soft) {
+static status worker_new(worker *w, const trainer *t) {
   status st = STATUS_OK;
   int64_t largest = 0;
   for (int i = 0; i < t->n_sizes; i++) largest = t->sizes[i] > largest ? t->sizes[i] : largest;
@@ -176,8 +145,8 @@ static status worker_new(worker *w, const trainer *t, bool needs_soft) {
   }
   TRY(mem_new(&w->ids, (size_t)largest, sizeof *w->ids));
   TRY(mem_new(&w->labels, (size_t)largest, sizeof *w->labels));
-  TRY(mem_new(&w->scratch, (size_t)(4 * t->k->classes), sizeof(float)));
-  if (!needs_soft) goto done;
+  TRY(mem_new(&w->scratch, objective_scratch(&t->goal, largest, t->k->classes), sizeof(float)));
+  if (!t->goal.needs_soft) goto done;
   TRY(mem_new(&w->teachers, (size_t)t->soft->n * values, sizeof(float)));
   TRY(mem_new(&w->raw, values, sizeof(float)));
   TRY(mem_new(&w->soft, values, sizeof(float)));
@@ -212,11 +181,9 @@ done:
 
 static status make_local(trainer *t) {
   status st = STATUS_OK;
-  bool needs_soft = false;
-  for (int i = 0; i < t->n_losses; i++) needs_soft = needs_soft || t->kinds[i]->needs_soft;
   TRY(updater_new(&t->update, t->k->g, t->sums, &t->o->optimizer, t->o->clip_norm));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
-  for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t, needs_soft));
+  for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));
 done:
   return st;
 }
@@ -231,13 +198,14 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
   if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);
-  TRY(find_losses(t));
+  TRY(objective_make(&t->goal, o, soft));
   TRY(comm_agree(c, mem_new(&t->order, (size_t)t->n, sizeof *t->order)));
   TRY(load_labels(t, d, sp));
   find_sizes(t);
+  TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
   TRY(rows_open(&t->inputs, d, sp, input, 0));
   for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
-  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->n_losses + 1, t->threads));
+  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->goal.n + 1, t->threads));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
 done:
@@ -260,11 +228,11 @@ void trainer_free(trainer **t) {
 }
 
 int trainer_n_losses(const trainer *t) {
-  return t->n_losses;
+  return t->goal.n;
 }
 
 const mpistill_loss *trainer_loss(const trainer *t, int i) {
-  return &t->losses[i];
+  return &t->goal.losses[i];
 }
 
 int trainer_shards(const trainer *t) {
@@ -295,22 +263,6 @@ typedef struct batch { /* a global batch */
   int64_t step; /* from 0 */
 } batch;
 
-static status combine_soft(const trainer *t, worker *w, int64_t n, double temperature, const float **soft) {
-  const float *teachers[t->soft->n];
-  for (int i = 0; i < t->soft->n; i++) teachers[i] = w->teachers + i * n * t->k->classes;
-  *soft = teachers[0];
-  if (t->soft->n == 1) return STATUS_OK;
-  t->soft->rule->rows(&(combine_batch){.n_teachers = t->soft->n,
-                                       .rows = n,
-                                       .classes = t->k->classes,
-                                       .logits = teachers,
-                                       .weights = t->soft->weights,
-                                       .temperature = temperature},
-                      w->soft);
-  *soft = w->soft;
-  return STATUS_OK;
-}
-
 static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
   status st = rows_floats(t->inputs, w->ids, n, plan_input(p, 0)->data);
   for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
@@ -319,38 +271,39 @@ static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
   return st;
 }
 
-static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n,
-                              double *stats) {
+static int64_t steps_total(const trainer *t) {
+  return t->o->epochs * trainer_steps_per_epoch(t);
+}
+
+static double progress_at(const trainer *t, int64_t step) {
+  int64_t last = steps_total(t) - 1;
+  return last > 0 ? (double)step / (double)last : 0;
+}
+
+static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, double *stats) {
   float *gradient = plan_tap_gradient(p, 0)->data;
-  double combined_for = 0;
   loss_batch in = {.rows = n,
                    .classes = t->k->classes,
                    .logits = plan_tap(p, 0)->data,
                    .labels = t->labels ? w->labels : NULL,
                    .batch_rows = b->rows,
                    .batch_labelled = b->labelled,
+                   .progress = progress_at(t, b->step),
                    .scratch = w->scratch};
   /* A model that ends with a Softmax goes on behind its logits, where no loss reads it. */
   tensor *end = plan_output_gradient(p, 0);
   if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof *gradient);
   memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
-  for (int i = 0; i < t->n_losses; i++) {
-    if (t->kinds[i]->needs_soft && combined_for != t->losses[i].temperature) {
-      status st = combine_soft(t, w, n, combined_for = t->losses[i].temperature, &in.soft);
-      if (st) return st;
-    }
-    stats[i] = t->kinds[i]->evaluate(&t->losses[i], &in, gradient);
-  }
-  return STATUS_OK;
+  objective_evaluate(&t->goal, t->soft, w->teachers, w->soft, w->ids, t->o->seed, &in, gradient, stats);
 }
 
 static status run_shard(const trainer *t, worker *w, const batch *b, int shard) {
   int64_t from = shard * b->rows / t->shards, n = (shard + 1) * b->rows / t->shards - from;
   float *leaf = reducer_leaf(t->sums, shard);
   double *stats = reducer_stats(t->sums, shard);
-  memset(stats, 0, (size_t)t->n_losses * sizeof *stats);
-  stats[t->n_losses] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
-                                                   : 0; /* rides on the sum: everyone will know */
+  memset(stats, 0, (size_t)t->goal.n * sizeof *stats);
+  stats[t->goal.n] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
+                                                 : 0; /* rides on the sum: everyone will know */
   if (!n) {
     memset(leaf, 0, (size_t)t->k->g->n_block * sizeof *leaf);
     return STATUS_OK;
@@ -371,7 +324,7 @@ static status run_shard(const trainer *t, worker *w, const batch *b, int shard) 
   at[1] = clock_seconds();
   if (!st) st = plan_forward(p, &run);
   at[2] = clock_seconds();
-  if (!st) st = evaluate_losses(t, w, p, b, n, stats);
+  if (!st) evaluate_losses(t, w, p, b, n, stats);
   if (!st) st = plan_backward(p, &run);
   at[3] = clock_seconds();
   w->read_s += at[1] - at[0];
@@ -400,10 +353,6 @@ static status run_wave(trainer *t, const batch *b, int from, int to) {
   return worst;
 }
 
-static int64_t steps_total(const trainer *t) {
-  return t->o->epochs * trainer_steps_per_epoch(t);
-}
-
 static double learning_rate(const trainer *t, int64_t step) {
   int64_t per_epoch = trainer_steps_per_epoch(t);
   int64_t warmup = (int64_t)llround(t->o->schedule.warmup_epochs * (double)per_epoch);
@@ -426,7 +375,7 @@ static status train_step(trainer *t, const batch *b, double *totals, double *los
   }
   TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
   *loss = 0;
-  for (int i = 0; i < t->n_losses; i++) *loss += t->losses[i].weight * totals[i];
+  for (int i = 0; i < t->goal.n; i++) *loss += t->goal.losses[i].weight * totals[i];
   t->now.learning_rate = learning_rate(t, b->step);
   if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, t->now.learning_rate, b->step + 1, &norm));
   TRY(reducer_share(t->sums));
@@ -481,7 +430,7 @@ static status next_step(trainer *t, unsigned *events) {
              .step = t->epoch * steps + t->batch};
   for (int64_t j = 0; t->labels && j < b.rows; j++) b.labelled += t->labels[b.ids[j]] >= 0;
   TRY(train_step(t, &b, totals, &loss));
-  *events |= (unsigned)totals[t->n_losses];
+  *events |= (unsigned)totals[t->goal.n];
   t->now.seconds += clock_seconds() - started;
   t->now.reduce_s += reducer_seconds(t->sums) - reducing;
   if (!isfinite(loss)) {
@@ -489,7 +438,7 @@ static status next_step(trainer *t, unsigned *events) {
     goto done;
   }
   t->now.loss += loss / (double)steps;
-  for (int j = 0; j < t->n_losses; j++) t->now.parts[j] += totals[j] / (double)steps;
+  for (int j = 0; j < t->goal.n; j++) t->now.parts[j] += totals[j] / (double)steps;
   if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
   if (++t->batch == steps) {
     finish_epoch(t);
@@ -535,10 +484,10 @@ static checkpoint_position position(const trainer *t) {
                             .batch = t->batch,
                             .rollbacks = t->rollbacks,
                             .rate_scale = t->rate_scale,
-                            .n_sums = 2 * (t->n_losses + 1)};
+                            .n_sums = 2 * (t->goal.n + 1)};
   at.sums[0] = t->now.loss;
   at.sums[1] = t->last.loss;
-  for (int i = 0; i < t->n_losses; i++) {
+  for (int i = 0; i < t->goal.n; i++) {
     at.sums[2 + 2 * i] = t->now.parts[i];
     at.sums[3 + 2 * i] = t->last.parts[i];
   }
@@ -582,7 +531,7 @@ done:
 status trainer_restore(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   const checkpoint_position *at = checkpoint_at(k);
-  if (at->n_sums != 2 * (t->n_losses + 1))
+  if (at->n_sums != 2 * (t->goal.n + 1))
     THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
   t->epoch = at->epoch;
   t->batch = at->batch;
@@ -590,7 +539,7 @@ status trainer_restore(trainer *t, const checkpoint *k) {
   t->rate_scale = at->rate_scale;
   t->now = (epoch_result){.loss = at->sums[0]};
   t->last = (epoch_result){.loss = at->sums[1]};
-  for (int i = 0; i < t->n_losses; i++) {
+  for (int i = 0; i < t->goal.n; i++) {
     t->now.parts[i] = at->sums[2 + 2 * i];
     t->last.parts[i] = at->sums[3 + 2 * i];
   }

@@ -4,12 +4,12 @@
 #define MPISTILL_STAGES_TRAINER_H
 
 #include "base/log.h"
-#include "learn/loss.h"
+#include "stages/objective.h"
 #include "stages/predict.h"
 #include "stages/sources.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = 15 }; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
+enum { TRAINER_MAX_LOSSES = OBJECTIVE_MAX_LOSSES }; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
 
 typedef struct trainer trainer;
 

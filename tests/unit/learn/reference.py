@@ -24,37 +24,118 @@ def leaf(array):
     return torch.tensor(array, dtype=torch.float64, requires_grad=True)
 
 
-def kd(z, t, labels, temperature, smoothing):
-    return temperature ** 2 * F.kl_div(F.log_softmax(z / temperature, 1), F.softmax(t / temperature, 1), reduction="batchmean")
+def soften(z, t, o):
+    """log q and log p at T, of logits standardised first where that is asked for."""
+    if o.standardize:
+        z, t = ((x - x.mean(1, keepdim=True)) / (1e-7 + x.std(1, keepdim=True)) for x in (z, t))
+    return F.log_softmax(z / o.temperature, 1), F.log_softmax(t / o.temperature, 1)
 
 
-def cross_entropy(z, t, labels, temperature, smoothing):
-    return F.cross_entropy(z, labels, ignore_index=-1, label_smoothing=smoothing)
+def kd(z, t, labels, o):
+    log_q, log_p = soften(z, t, o)
+    return o.temperature ** 2 * F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+
+
+def reverse_kl(z, t, labels, o):
+    log_q, log_p = soften(z, t, o)
+    return o.temperature ** 2 * F.kl_div(log_p, log_q, log_target=True, reduction="batchmean")
+
+
+def jsd(z, t, labels, o):
+    log_q, log_p = soften(z, t, o)
+    log_m = torch.log((log_q.exp() + log_p.exp()) / 2)
+    halves = [F.kl_div(log_m, x, log_target=True, reduction="batchmean") for x in (log_p, log_q)]
+    return o.temperature ** 2 * sum(halves) / 2
+
+
+def dkd(z, t, labels, o):
+    """As in the authors' code: the label's class against the rest, and the rest with the label's logit pushed down."""
+    known = labels >= 0
+    z, t, y = z[known], t[known], labels[known, None]
+    if o.standardize:
+        z, t = ((x - x.mean(1, keepdim=True)) / (1e-7 + x.std(1, keepdim=True)) for x in (z, t))
+    own = torch.zeros_like(z).scatter_(1, y, 1)
+
+    def coin(x):
+        p = F.softmax(x / o.temperature, 1)
+        return torch.stack([(p * own).sum(1), (p * (1 - own)).sum(1)], 1)
+
+    target = F.kl_div(coin(z).log(), coin(t), reduction="batchmean")
+    rest = F.kl_div(F.log_softmax(z / o.temperature - 1e4 * own, 1), F.softmax(t / o.temperature - 1e4 * own, 1),
+                    reduction="batchmean")
+    return o.temperature ** 2 * (o.alpha * target + o.beta * rest)
+
+
+def correlation(a, b):
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return ((a * b).sum(1) + 1e-8) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)
+
+
+def dist(z, t, labels, o):
+    q, p = F.softmax(z / o.temperature, 1), F.softmax(t / o.temperature, 1)
+    return o.temperature ** 2 * ((1 - correlation(q, p)).mean() + o.gamma * (1 - correlation(q.T, p.T)).mean())
+
+
+def logit_mse(z, t, labels, o):
+    return F.mse_loss(z, t)
+
+
+def cosine(z, t, labels, o):
+    return (1 - F.cosine_similarity(z, t, 1)).mean()
+
+
+def cross_entropy(z, t, labels, o):
+    return F.cross_entropy(z, labels, ignore_index=-1, label_smoothing=o.smoothing)
+
+
+class Options:
+    def __init__(self, temperature=1, smoothing=0, alpha=0, beta=0, gamma=0, standardize=0):
+        self.temperature, self.smoothing, self.standardize = temperature, smoothing, standardize
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+
+    def values(self):
+        return [self.temperature, self.smoothing, self.alpha, self.beta, self.gamma, self.standardize]
 
 
 def losses():
+    at = [dict(temperature=x) for x in (1, 4, 20, 0.5, 3)]
+    standard = [dict(temperature=2, standardize=1), dict(temperature=1, standardize=1)]
     settings = {
-        "kd": (kd, [(1, 0), (4, 0), (20, 0), (0.5, 0), (3, 0)]),
-        "cross-entropy": (cross_entropy, [(1, 0), (1, 0.1), (1, 0.5)]),
+        "kd": (kd, at + standard),
+        "reverse-kl": (reverse_kl, at + standard),
+        "jsd": (jsd, at + standard),
+        "dkd": (dkd, [dict(temperature=4, alpha=1, beta=8), dict(temperature=1, alpha=1), dict(temperature=20, beta=2),
+                      dict(temperature=2, alpha=3, beta=0.5), dict(temperature=2, alpha=1, beta=8, standardize=1)]),
+        "dist": (dist, [dict(temperature=1, gamma=1), dict(temperature=4), dict(temperature=2, gamma=1), dict(temperature=20, gamma=0.5)]),
+        "logit-mse": (logit_mse, [{}, {}, {}, {}]),
+        "cosine": (cosine, [{}, {}, {}, {}]),
+        "cross-entropy": (cross_entropy, [dict(), dict(smoothing=0.1), dict(smoothing=0.5)]),
     }
-    shapes = [(12, 10), (5, 3), (7, 1000), (9, 65), (4, 8)]
+    shapes = [(12, 10), (5, 3), (7, 1000), (9, 65), (6, 8), (8, 17), (5, 33)]
     for kind, (function, options) in settings.items():
-        for case, (temperature, smoothing) in enumerate(options):
+        for case, option in enumerate(options):
             rows, classes = shapes[case]
+            o = Options(**option)
             weight = 0.25 + 0.5 * case
             logits, soft = floats(rows, classes, scale=3), floats(rows, classes, scale=5)
             labels = random.integers(0, classes, rows)
             labels[::4] = -1
-            z = leaf(logits)
-            value = function(z, torch.tensor(soft), torch.tensor(labels), temperature, smoothing)
+            z, t, y = leaf(logits), torch.tensor(soft), torch.tensor(labels)
+            value = function(z, t, y, o)
             (weight * value).backward()
             at = "loss/%s/%d/" % (kind, case)
-            put(at + "options", [rows, classes, weight, temperature, smoothing])
+            put(at + "options", [rows, classes, weight, *o.values()])
             put(at + "logits", logits)
             put(at + "soft", soft)
             put(at + "labels", labels)
             put(at + "value", [value.item()])
             put(at + "gradient", z.grad)
+            # In two shards, the first of two rows: what a loss that compares rows gives then.
+            z.grad = None
+            value = sum(function(z[a:b], t[a:b], y[a:b], o) * (b - a) / rows for a, b in ((0, 2), (2, rows)))
+            (weight * value).backward()
+            put(at + "two/value", [value.item()])
+            put(at + "two/gradient", z.grad)
 
 
 def optimizers():

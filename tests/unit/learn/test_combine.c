@@ -68,8 +68,12 @@ static void test_a_teacher_of_weight_zero_has_no_say(void **state) {
   const double one[] = {1}, weights[] = {1, 0};
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
     float alone[3], with[3];
-    (*k)->rows(&(combine_batch){1, 1, 3, both, one, 2}, alone);
-    (*k)->rows(&(combine_batch){2, 1, 3, both, weights, 2}, with);
+    combine_batch b = {
+        .n_teachers = 1, .rows = 1, .classes = 3, .logits = both, .weights = one, .temperature = 2};
+    (*k)->rows(&b, alone);
+    b.n_teachers = 2;
+    b.weights = weights;
+    (*k)->rows(&b, with);
     for (int j = 0; j < 3; j++) assert_true(alone[j] == with[j] && isfinite(with[j]));
   }
 }

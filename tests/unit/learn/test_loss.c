@@ -17,14 +17,22 @@ typedef struct loss_case {
 static void case_load(loss_case *c, const loss_kind *kind, int i) {
   const double *o = reference_values("loss", kind->name, i, "options");
   const double *labels = reference_values("loss", kind->name, i, "labels");
-  *c = (loss_case){.kind = kind, .options = {.weight = o[2], .temperature = o[3], .label_smoothing = o[4]}};
+  *c = (loss_case){.kind = kind};
+  c->options = (mpistill_loss){.kind = (char *)(uintptr_t)kind->name,
+                               .weight = o[2],
+                               .temperature = o[3],
+                               .label_smoothing = o[4],
+                               .alpha = o[5],
+                               .beta = o[6],
+                               .gamma = o[7],
+                               .standardize = o[8] != 0};
   c->logits = reference_floats("loss", kind->name, i, "logits");
   c->soft = reference_floats("loss", kind->name, i, "soft");
   c->value = reference_values("loss", kind->name, i, "value")[0];
   c->gradient = reference_values("loss", kind->name, i, "gradient");
   int64_t rows = (int64_t)o[0], labelled = 0;
   c->labels = calloc((size_t)rows, sizeof *c->labels);
-  c->scratch = calloc((size_t)(4 * o[1]), sizeof *c->scratch);
+  c->scratch = calloc(loss_scratch(kind, rows, (int64_t)o[1]), sizeof *c->scratch);
   for (int64_t r = 0; r < rows; r++) labelled += (c->labels[r] = (int32_t)labels[r]) >= 0;
   c->batch = (loss_batch){.rows = rows,
                           .classes = (int64_t)o[1],
@@ -101,27 +109,99 @@ static void test_gradient_is_the_slope(void **state) {
   every_case(check_slope);
 }
 
-static void check_shards(loss_case *c) {
+/* The rows of c cut at those places, the parts added up. */
+static double evaluate_cut(loss_case *c, const int64_t *cuts, int n_cuts, float *gradient) {
   const int64_t n = c->batch.classes;
-  float *whole = zeros(&c->batch), *parts = zeros(&c->batch);
-  double value = c->kind->evaluate(&c->options, &c->batch, whole), sum = 0;
-  const int64_t cuts[] = {0, 1, 1, 3, c->batch.rows}; /* one shard has no rows */
-  for (int s = 0; s < 4; s++) {
+  double sum = 0;
+  for (int s = 0; s < n_cuts; s++) {
     loss_batch shard = c->batch;
     shard.rows = cuts[s + 1] - cuts[s];
     shard.logits = c->logits + cuts[s] * n;
     if (shard.labels) shard.labels = c->labels + cuts[s];
     if (shard.soft) shard.soft = c->soft + cuts[s] * n;
-    sum += c->kind->evaluate(&c->options, &shard, parts + cuts[s] * n);
+    sum += c->kind->evaluate(&c->options, &shard, gradient + cuts[s] * n);
   }
-  assert_close(sum, value, 1e-14);
-  assert_memory_equal(parts, whole, (size_t)(c->batch.rows * n) * sizeof *whole);
+  return sum;
+}
+
+static void check_shards(loss_case *c) {
+  if (c->kind->relates_rows) return;
+  float *whole = zeros(&c->batch), *parts = zeros(&c->batch);
+  double value = c->kind->evaluate(&c->options, &c->batch, whole);
+  const int64_t cuts[] = {0, 1, 1, 3, c->batch.rows}; /* one shard has no rows */
+  assert_close(evaluate_cut(c, cuts, 4, parts), value, 1e-14);
+  assert_memory_equal(parts, whole, (size_t)(c->batch.rows * c->batch.classes) * sizeof *whole);
   free(whole), free(parts);
 }
 
 static void test_parts_of_shards_add_up(void **state) {
   (void)state;
   every_case(check_shards);
+}
+
+/* A loss that compares rows sees those of a shard; shards count by their rows. */
+static void test_rows_are_compared_within_a_shard(void **state) {
+  (void)state;
+  for (const loss_kind *const *k = loss_kinds(); *k; k++)
+    for (int i = 0; (*k)->relates_rows && reference_find("loss/%s/%d/value", (*k)->name, i); i++) {
+      loss_case c;
+      case_load(&c, *k, i);
+      const int64_t cuts[] = {0, 2, 2, c.batch.rows};
+      float *g = zeros(&c.batch);
+      assert_close(evaluate_cut(&c, cuts, 3, g), reference_values("loss", (*k)->name, i, "two/value")[0],
+                   1e-6);
+      double off = relative_difference(g, reference_values("loss", (*k)->name, i, "two/gradient"),
+                                       c.batch.rows * c.batch.classes);
+      if (!(off <= 1e-6)) fail_msg("gradient of case %d is off by %g", i, off);
+      free(g);
+      case_free(&c);
+    }
+}
+
+/* Classes in another order give the gradient in that order. */
+static void check_permuted(loss_case *c) {
+  const int64_t rows = c->batch.rows, n = c->batch.classes;
+  float *g = zeros(&c->batch), *permuted = zeros(&c->batch);
+  double value = c->kind->evaluate(&c->options, &c->batch, g), expected[rows * n];
+  float *logits = calloc((size_t)(rows * n), sizeof *logits),
+        *soft = calloc((size_t)(rows * n), sizeof *soft);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t j = 0; j < n; j++) {
+      int64_t to = r * n + (j + n / 2) % n;
+      logits[to] = c->logits[r * n + j];
+      soft[to] = c->soft[r * n + j];
+      expected[to] = g[r * n + j];
+    }
+  for (int64_t r = 0; r < rows; r++)
+    if (c->labels[r] >= 0) c->labels[r] = (int32_t)((c->labels[r] + n / 2) % n);
+  c->batch.logits = logits;
+  if (c->batch.soft) c->batch.soft = soft;
+  assert_close(c->kind->evaluate(&c->options, &c->batch, permuted), value, 1e-7);
+  assert_true(relative_difference(permuted, expected, rows * n) < 1e-6);
+  free(g), free(permuted), free(logits), free(soft);
+}
+
+static void test_permuted_classes_give_the_permuted_gradient(void **state) {
+  (void)state;
+  every_case(check_permuted);
+}
+
+/* A row that begins with NaN was not answered by the teachers: the others are as if it were not there. */
+static void check_unanswered(loss_case *c) {
+  if (!c->kind->needs_soft) return;
+  const int64_t rows = c->batch.rows, n = c->batch.classes;
+  float *g = zeros(&c->batch), *others = zeros(&c->batch);
+  const int64_t after[] = {1, rows};
+  double value = evaluate_cut(c, after, 1, others);
+  for (int64_t j = 0; j < n; j++) c->soft[j] = NAN;
+  assert_true(c->kind->evaluate(&c->options, &c->batch, g) == value);
+  assert_memory_equal(g, others, (size_t)(rows * n) * sizeof *g);
+  free(g), free(others);
+}
+
+static void test_unanswered_rows_have_no_loss(void **state) {
+  (void)state;
+  every_case(check_unanswered);
 }
 
 static void check_accumulates(loss_case *c) {
@@ -131,7 +211,8 @@ static void check_accumulates(loss_case *c) {
   c->kind->evaluate(&c->options, &c->batch, twice);
   assert_true(first == c->kind->evaluate(&c->options, &c->batch, twice));
   for (int64_t i = 0; i < n; i++)
-    assert_true(fabsf(twice[i] - 2 * once[i]) <= 1e-6f * fabsf(once[i]) + 1e-9f);
+    if (!(fabsf(twice[i] - 2 * once[i]) <= 1e-6f * fabsf(once[i]) + 1e-9f))
+      fail_msg("%s: %g once, %g twice", c->kind->name, once[i], twice[i]);
   free(once), free(twice);
 }
 
@@ -185,19 +266,18 @@ static void test_nan_and_infinity_reach_the_loss(void **state) {
   every_case(check_nan);
 }
 
-static void test_student_equal_to_teacher_has_no_kd(void **state) {
+static void check_equal(loss_case *c) {
+  if (!c->kind->needs_soft) return;
+  c->batch.soft = c->batch.logits;
+  float *g = zeros(&c->batch);
+  assert_true(c->kind->evaluate(&c->options, &c->batch, g) == 0);
+  for (int64_t j = 0; j < c->batch.rows * c->batch.classes; j++) assert_true(g[j] == 0);
+  free(g);
+}
+
+static void test_student_equal_to_teacher_has_no_loss(void **state) {
   (void)state;
-  const loss_kind *kd = loss_find("kd");
-  for (int i = 0; reference_find("loss/kd/%d/value", i); i++) {
-    loss_case c;
-    case_load(&c, kd, i);
-    c.batch.soft = c.batch.logits;
-    float *g = zeros(&c.batch);
-    assert_true(kd->evaluate(&c.options, &c.batch, g) == 0);
-    for (int64_t j = 0; j < c.batch.rows * c.batch.classes; j++) assert_true(g[j] == 0);
-    free(g);
-    case_free(&c);
-  }
+  every_case(check_equal);
 }
 
 /* With T^2 the gradient tends to that of half the squared difference of the centred logits over C, whatever
@@ -205,7 +285,7 @@ static void test_student_equal_to_teacher_has_no_kd(void **state) {
 static void test_kd_keeps_its_scale_at_high_temperature(void **state) {
   (void)state;
   const float z[] = {0.3f, -1.2f, 0.8f, 0.1f}, t[] = {1.0f, -0.4f, 0.2f, -0.8f}; /* both sum to 0 */
-  float scratch[16];
+  float scratch[5 * 4];
   loss_batch b = {.rows = 1, .classes = 4, .logits = z, .soft = t, .batch_rows = 1, .scratch = scratch};
   for (double temperature = 1e3; temperature <= 1e5; temperature *= 10) {
     mpistill_loss o = {.weight = 1, .temperature = temperature};
@@ -245,11 +325,17 @@ static void test_kd_of_the_mixture_has_the_mean_gradient(void **state) {
   const char *rule = "probability-mean";
   const double *o = reference_values("combine", rule, 0, "options");
   const int64_t rows = (int64_t)o[1], classes = (int64_t)o[2], n = rows * classes;
-  float *z = reference_floats("combine", rule, 0, "logits"), *scratch = calloc((size_t)(4 * classes), 4);
+  float *z = reference_floats("combine", rule, 0, "logits"),
+        *scratch = calloc(loss_scratch(loss_find("kd"), rows, classes), 4);
   float *mean = calloc((size_t)n, 4), *mixed = calloc((size_t)n, 4), *student = calloc((size_t)n, 4);
   for (int64_t i = 0; i < n; i++) student[i] = (float)sin((double)i);
   const float *teachers[] = {z, z + n, z + 2 * n};
-  combine_batch mix = {3, rows, classes, teachers, reference_values("combine", rule, 0, "weights"), 4};
+  combine_batch mix = {.n_teachers = 3,
+                       .rows = rows,
+                       .classes = classes,
+                       .logits = teachers,
+                       .weights = reference_values("combine", rule, 0, "weights"),
+                       .temperature = 4};
   float *ensemble = calloc((size_t)n, 4);
   combine_find(rule)->rows(&mix, ensemble);
   loss_batch b = {
@@ -267,11 +353,51 @@ static void test_kd_of_the_mixture_has_the_mean_gradient(void **state) {
   free(z), free(scratch), free(mean), free(mixed), free(student), free(ensemble);
 }
 
+static void test_temperature_moves_to_its_end(void **state) {
+  (void)state;
+  mpistill_loss o = {.temperature = 10};
+  assert_true(loss_temperature(&o, 0) == 10 && loss_temperature(&o, 1) == 10 && !loss_is_scheduled(&o));
+  o.temperature_end = 2;
+  assert_true(loss_temperature(&o, 0) == 10 && loss_temperature(&o, 1) == 2 && loss_is_scheduled(&o));
+  assert_close(loss_temperature(&o, 0.25), 8, 1e-15);
+  o.temperature_schedule = "cosine";
+  assert_true(loss_temperature(&o, 0) == 10 && fabs(loss_temperature(&o, 1) - 2) < 1e-14);
+  assert_close(loss_temperature(&o, 0.25), 2 + 8 * (1 + sqrt(0.5)) / 2, 1e-15);
+  assert_true(loss_temperature(&(mpistill_loss){0}, 0.5) == 1);
+}
+
+/* Half-way, a loss is that of the temperature half-way. */
+static void check_progress(loss_case *c) {
+  if (!loss_reads(c->kind, "temperature")) return;
+  float *g = zeros(&c->batch), *moving = zeros(&c->batch);
+  double value = c->kind->evaluate(&c->options, &c->batch, g), t = c->options.temperature;
+  c->options.temperature = 1.5 * t;
+  c->options.temperature_end = 0.5 * t;
+  c->batch.progress = 0.5;
+  assert_true(c->kind->evaluate(&c->options, &c->batch, moving) == value);
+  assert_memory_equal(g, moving, (size_t)(c->batch.rows * c->batch.classes) * sizeof *g);
+  free(g), free(moving);
+}
+
+static void test_losses_follow_the_temperature(void **state) {
+  (void)state;
+  every_case(check_progress);
+}
+
 static void test_bad_options_are_refused(void **state) {
   (void)state;
-  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = 4}), STATUS_OK);
-  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = 0}), STATUS_BAD_INPUT);
-  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.temperature = NAN}), STATUS_BAD_INPUT);
+  for (const loss_kind *const *k = loss_kinds(); *k; k++) {
+    if (!loss_reads(*k, "temperature")) continue;
+    mpistill_loss o = {.kind = (char *)(uintptr_t)(*k)->name, .temperature = 4, .alpha = 1};
+    assert_int_equal((*k)->check(&o), STATUS_OK);
+    o.temperature_end = 1e-9;
+    assert_int_equal((*k)->check(&o), STATUS_BAD_INPUT);
+    o.temperature_end = o.temperature = 0;
+    assert_int_equal((*k)->check(&o), STATUS_BAD_INPUT);
+  }
+  assert_int_equal(loss_find("dkd")->check(&(mpistill_loss){.temperature = 4}), STATUS_BAD_INPUT);
+  assert_int_equal(loss_find("kd")->check(&(mpistill_loss){.kind = "kd", .temperature = NAN}),
+                   STATUS_BAD_INPUT);
   assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = 0.1}), STATUS_OK);
   assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = 1}),
                    STATUS_BAD_INPUT);
@@ -290,13 +416,18 @@ int main(void) {
       cmocka_unit_test(test_values_and_gradients_are_those_of_pytorch),
       cmocka_unit_test(test_gradient_is_the_slope),
       cmocka_unit_test(test_parts_of_shards_add_up),
+      cmocka_unit_test(test_rows_are_compared_within_a_shard),
+      cmocka_unit_test(test_permuted_classes_give_the_permuted_gradient),
+      cmocka_unit_test(test_unanswered_rows_have_no_loss),
       cmocka_unit_test(test_gradient_is_added),
       cmocka_unit_test(test_bits_do_not_depend_on_alignment),
       cmocka_unit_test(test_nan_and_infinity_reach_the_loss),
-      cmocka_unit_test(test_student_equal_to_teacher_has_no_kd),
+      cmocka_unit_test(test_student_equal_to_teacher_has_no_loss),
       cmocka_unit_test(test_kd_keeps_its_scale_at_high_temperature),
       cmocka_unit_test(test_rows_without_label_are_left_out),
       cmocka_unit_test(test_kd_of_the_mixture_has_the_mean_gradient),
+      cmocka_unit_test(test_temperature_moves_to_its_end),
+      cmocka_unit_test(test_losses_follow_the_temperature),
       cmocka_unit_test(test_bad_options_are_refused),
   };
   return cmocka_run_group_tests(tests, setup, reference_free);

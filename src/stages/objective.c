@@ -1,0 +1,88 @@
+#include "stages/objective.h"
+
+static void add(objective *o, const char *kind, double weight, double temperature) {
+  if (weight <= 0) return;
+  o->losses[o->n++] =
+      (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
+}
+
+static status check_soft(const loss_kind *k, const mpistill_loss *l, const sources *soft) {
+  if (!soft->n)
+    return status_set(STATUS_BAD_INPUT, "loss '%s' needs soft labels; give --soft-labels FILE", k->name);
+  if (loss_is_scheduled(l)) return sources_check_any_temperature(soft, k->name);
+  return sources_check_temperature(soft, loss_temperature(l, 0));
+}
+
+status objective_make(objective *out, const mpistill_train_options *o, const sources *soft) {
+  *out = (objective){0};
+  if (o->losses.n > OBJECTIVE_MAX_LOSSES)
+    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n,
+                      OBJECTIVE_MAX_LOSSES);
+  for (size_t i = 0; i < o->losses.n; i++) out->losses[out->n++] = o->losses.items[i];
+  if (!o->losses.n) {
+    if (soft->n) add(out, "kd", o->kd_weight, o->temperature);
+    add(out, "cross-entropy", soft->n ? 1 - o->kd_weight : 1, 0);
+  }
+  for (int i = 0; i < out->n; i++) {
+    const mpistill_loss *l = &out->losses[i];
+    const loss_kind *k = out->kinds[i] = loss_find(l->kind);
+    if (!k) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
+    status st = k->check ? k->check(l) : STATUS_OK;
+    if (!st && k->needs_soft) st = check_soft(k, l, soft);
+    if (st) return st;
+    out->needs_labels = out->needs_labels || k->needs_labels;
+    out->needs_soft = out->needs_soft || k->needs_soft;
+    if (k->needs_labels && k->needs_soft) out->needs_both = k->name;
+  }
+  return STATUS_OK;
+}
+
+status objective_check_shards(const objective *o, const int64_t *sizes, int n_sizes) {
+  for (int i = 0; i < o->n; i++)
+    for (int s = 0; o->kinds[i]->relates_rows && s < n_sizes; s++)
+      if (sizes[s] == 1)
+        return status_set(
+            STATUS_BAD_INPUT,
+            "loss '%s' compares the rows of a shard, and some shards would have one row; choose "
+            "--batch and --shards so that every shard has two or more, those of the last batch "
+            "of an epoch too",
+            o->losses[i].kind);
+  return STATUS_OK;
+}
+
+size_t objective_scratch(const objective *o, int64_t rows, int64_t classes) {
+  size_t most = 0;
+  for (int i = 0; i < o->n; i++) {
+    size_t n = loss_scratch(o->kinds[i], rows, classes);
+    most = n > most ? n : most;
+  }
+  return most;
+}
+
+static const float *combine(const sources *soft, const float *teachers, float *combined, const int64_t *ids,
+                            uint64_t seed, const loss_batch *b, double temperature) {
+  const float *logits[soft->n];
+  for (int i = 0; i < soft->n; i++) logits[i] = teachers + i * b->rows * b->classes;
+  if (soft->n == 1) return teachers;
+  soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
+                                    .rows = b->rows,
+                                    .classes = b->classes,
+                                    .logits = logits,
+                                    .weights = soft->weights,
+                                    .temperature = temperature,
+                                    .ids = ids,
+                                    .seed = seed},
+                   combined);
+  return combined;
+}
+
+void objective_evaluate(const objective *o, const sources *soft, const float *teachers, float *combined,
+                        const int64_t *ids, uint64_t seed, loss_batch *b, float *gradient, double *parts) {
+  double combined_for = 0;
+  for (int i = 0; i < o->n; i++) {
+    const double temperature = loss_temperature(&o->losses[i], b->progress);
+    if (o->kinds[i]->needs_soft && combined_for != temperature)
+      b->soft = combine(soft, teachers, combined, ids, seed, b, combined_for = temperature);
+    parts[i] = o->kinds[i]->evaluate(&o->losses[i], b, gradient);
+  }
+}

@@ -1,6 +1,7 @@
 #include "import/importers.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <ctype.h>
@@ -139,7 +140,57 @@ static status choose_name(char **out, const mpistill_import_options *o) {
   return mem_string_n(out, name, n);
 }
 
+static bool is_plain(const import_job *job) {
+  struct stat info;
+  for (int i = 0; i < job->n_sources; i++)
+    for (int k = 0; k < job->sources[i].n_files; k++)
+      if (stat(job->sources[i].files[k], &info) || !S_ISREG(info.st_mode)) return false;
+  return true;
+}
+
+/* One source as text: "train=xxh3:...,xxh3:..." */
+static status hash_source(const import_source *s, char **out) {
+  status st = mem_format(out, "%s", s->split);
+  for (int k = 0; k < s->n_files && !st; k++) {
+    uint64_t hash;
+    char text[HASH_TEXT_BYTES], *longer = NULL;
+    if ((st = hash_file(s->files[k], &hash))) break;
+    hash_text(hash, text);
+    st = mem_format(&longer, "%s%c%s", *out, k ? ',' : '=', text);
+    if (st) break;
+    mem_free(*out);
+    *out = longer;
+  }
+  return st;
+}
+
+status import_hashes(const mpistill_import_options *o, mpistill_strings *out) {
+  status st = STATUS_OK;
+  const importer *format;
+  import_job job = {.options = o};
+  double bytes;
+  *out = (mpistill_strings){0};
+  TRY(find_importer(o->format, &format));
+  TRY(check_options(format, o));
+  TRY(parse_sources(&job));
+  TRY(measure_files(&job, &bytes));
+  if (!is_plain(&job)) goto done;
+  TRY(mem_new(&out->items, (size_t)job.n_sources, sizeof *out->items));
+  while (out->n < (size_t)job.n_sources) {
+    size_t i = out->n++;
+    TRY(hash_source(&job.sources[i], &out->items[i]));
+  }
+done:
+  free_sources(&job);
+  return st;
+}
+
 status import_run(const mpistill_import_options *o) {
+  status st = import_prepare(o);
+  return st ? st : file_commit(o->output);
+}
+
+status import_prepare(const mpistill_import_options *o) {
   status st = STATUS_OK;
   const importer *i;
   import_meter meter = {0};
@@ -156,7 +207,7 @@ status import_run(const mpistill_import_options *o) {
                          o->licence ? o->licence : ""));
   progress_start(&meter.progress, "import", "bytes", bytes, !o->out.quiet);
   TRY(i->run(&job));
-  TRY(dataset_writer_finish(job.writer));
+  TRY(dataset_writer_complete(job.writer));
   progress_update(&meter.progress, meter.progress.total);
   progress_end(&meter.progress);
 done:

@@ -52,5 +52,10 @@ const importer *importer_find(const char *name); /* NULL if unknown */
 /* Local. What `mpistill import` does: o->output is made from o->sources by the importer o->format. Progress
  * on stderr unless o->out.quiet. On failure o->output is as it was. */
 status import_run(const mpistill_import_options *o);
+/* Local. The same, but only as far as OUTPUT.part, whole and on disk. */
+status import_prepare(const mpistill_import_options *o);
+/* Local. What o->sources hold: "SPLIT=xxh3:...,xxh3:..." each, by the bytes of the files; none of them when one
+ * is no plain file and can be read but once. Freed with strings_free. */
+status import_hashes(const mpistill_import_options *o, mpistill_strings *out);
 
 #endif

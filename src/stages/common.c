@@ -142,6 +142,21 @@ status mark_difference(const char *what, const json_t *old, const json_t *inputs
   return status_set(STATUS_BAD_INPUT, "%s was made from other inputs; %s", what, remedy);
 }
 
+/* Whether OUTPUT is still the file that its mark belongs to. */
+static status is_intact(const char *output, const json_t *mark, bool *is) {
+  status st = STATUS_OK;
+  uint64_t hash;
+  char text[HASH_TEXT_BYTES];
+  const char *wanted = json_string_value(json_object_get(mark, "hash"));
+  *is = json_integer_value(json_object_get(mark, "bytes")) == file_size(output);
+  if (!*is || !wanted) goto done;
+  TRY(hash_file(output, &hash));
+  hash_text(hash, text);
+  *is = !strcmp(text, wanted);
+done:
+  return st;
+}
+
 static status check_alone(const char *output, const json_t *inputs, bool force, int *done) {
   status st = STATUS_OK;
   char *path = NULL, *what = NULL;
@@ -151,10 +166,16 @@ static status check_alone(const char *output, const json_t *inputs, bool force, 
   if (!file_exists(output)) goto done;
   TRY(mark_path(&path, output));
   if (file_exists(path)) old = json_load_file(path, 0, NULL);
-  *done = old && json_equal(json_object_get(old, "inputs"), inputs) &&
-          json_integer_value(json_object_get(old, "bytes")) == file_size(output);
-  if (*done || force) goto done;
+  if (force) goto done;
   if (!old) THROW(STATUS_BAD_INPUT, "%s: exists; use another output or --force", output);
+  if (json_equal(json_object_get(old, "inputs"), inputs)) {
+    bool intact;
+    TRY(is_intact(output, old, &intact));
+    if (!intact)
+      THROW(STATUS_BAD_INPUT, "%s: was changed after it was made; use another output or --force", output);
+    *done = 1;
+    goto done;
+  }
   TRY(mem_format(&what, "%s: exists and", output));
   TRY(mark_difference(what, json_object_get(old, "inputs"), inputs, "use another output or --force"));
 done:

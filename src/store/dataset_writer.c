@@ -115,17 +115,21 @@ static status check_rows(const dataset_writer *w) {
   return w->n ? STATUS_OK : status_set(STATUS_BAD_INPUT, "%s: there is nothing to write", w->path);
 }
 
-status dataset_writer_finish(dataset_writer *w) {
+status dataset_writer_complete(dataset_writer *w) {
   status st = STATUS_OK;
   TRY(check_rows(w));
   for (int i = 0; i < w->n; i++) h5_array_close(&w->slots[i].a);
   TRY(h5_flush(w->file, w->path));
   h5_close(&w->file);
-  TRY(file_commit(w->path));
   mem_free(w->part);
   w->part = NULL;
 done:
   return st;
+}
+
+status dataset_writer_finish(dataset_writer *w) {
+  status st = dataset_writer_complete(w);
+  return st ? st : file_commit(w->path);
 }
 
 void dataset_writer_free(dataset_writer **out) {

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/progress.h"
 
@@ -7,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct run_log {
   FILE *file;
@@ -15,6 +17,16 @@ struct run_log {
   int reason; /* errno of the first write that failed, -1 for one without, 0 */
 };
 
+/* What does not end in a line end is cut off. */
+static void drop_half_line(const char *path) {
+  FILE *f = file_size(path) > 0 ? fopen(path, "r+") : NULL; /* not a pipe */
+  if (!f) return;
+  long at = fseek(f, 0, SEEK_END) ? 0 : ftell(f), end = at;
+  while (at > 0 && !fseek(f, at - 1, SEEK_SET) && fgetc(f) != '\n') at--;
+  if (at >= 0 && at < end && ftruncate(fileno(f), at)) errno = 0; /* the line stays, no more than that */
+  fclose(f);
+}
+
 status log_open(run_log **out, const char *path, bool active) {
   status st = STATUS_OK;
   run_log *l = NULL;
@@ -22,6 +34,7 @@ status log_open(run_log **out, const char *path, bool active) {
   if (!path || !active) goto done;
   TRY(mem_new(&l, 1, sizeof *l));
   TRY(mem_string(&l->path, path));
+  drop_half_line(path);
   l->file = fopen(path, "a");
   if (!l->file) THROW(STATUS_BAD_INPUT, "%s: the log cannot be opened: %s", path, strerror(errno));
   l->started_s = clock_seconds();

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 typedef struct run_log run_log;
-/* Local. Appends to `path`; NULL path or !active: every call does nothing and succeeds. */
+/* Local. Appends to `path`, whose last line is dropped if a killed run left it incomplete; NULL path or
+ * !active: every call does nothing and succeeds. */
 status log_open(run_log **out, const char *path, bool active);
 /* Local. Takes `object` (a reference is stolen), adds "event" and "time_s" (seconds since log_open) in front and writes it at once. */
 void log_event(run_log *l, const char *event, json_t *object);

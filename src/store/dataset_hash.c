@@ -143,7 +143,8 @@ static void cache_read(dataset *d, const char *cache, const char *stamp) {
       const size_t digits = strlen("xxh3:") + 16;
       if (!is_hash(line) || line[digits] != ' ') continue;
       size_t length = strcspn(line + digits + 1, "\n");
-      for (int i = 0; i < d->n_splits; i++)
+      /* Without its end of line it may be cut short: two runs at once write the same file. */
+      for (int i = 0; i < d->n_splits && line[digits + 1 + length]; i++)
         if (strlen(d->splits[i].name) == length && !strncmp(d->splits[i].name, line + digits + 1, length))
           memcpy(d->hashes[i], line, digits);
     }

@@ -3,6 +3,7 @@
 #include "ops/support.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Integers wrap around as numpy's do. */
 static int64_t whole_sum(int64_t a, int64_t b) {
@@ -211,3 +212,35 @@ static status mod_forward(step *s) {
 }
 
 TWO_INPUTS(Mod, 10, mod_infer, mod_forward, .attributes = fmod_attribute, .prepare = mod_prepare);
+
+static int64_t whole_left(int64_t a, int64_t b) {
+  return b > 7 ? 0 : a << b;
+}
+static int64_t whole_right(int64_t a, int64_t b) {
+  return b > 7 ? 0 : a >> b;
+}
+
+static const binary_kernel left_kernel = {.whole = whole_left};
+static const binary_kernel right_kernel = {.whole = whole_right};
+
+static status shift_infer(step *s) {
+  const char *direction = node_string(s->node, "direction", "");
+  if (strcmp(direction, "LEFT") != 0 && strcmp(direction, "RIGHT") != 0)
+    return step_error(s, "direction is '%s', expected LEFT or RIGHT", direction);
+  status st = input_want(s, 0, DTYPE_UINT8);
+  return st == STATUS_OK ? infer_same_types(s) : st;
+}
+
+static status shift_prepare(step *s) {
+  s->state = (void *)(*node_string(s->node, "direction", "") == 'L' ? &left_kernel : &right_kernel);
+  return STATUS_OK;
+}
+
+static status shift_forward(step *s) {
+  return binary_forward(s, s->state);
+}
+
+static const char *const direction_attribute[] = {"direction", NULL};
+
+TWO_INPUTS(BitShift, 11, shift_infer, shift_forward, .attributes = direction_attribute,
+           .prepare = shift_prepare);

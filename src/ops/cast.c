@@ -7,9 +7,7 @@
 
 enum { ONNX_BFLOAT16 = 16 };
 
-/* The numbers of TensorProto.DataType. Halves and doubles of a file are floats in the engine, so these are,
- * too. bfloat16, coarser by far, is rounded to and kept as a float. */
-static dtype dtype_of_onnx(int64_t number) {
+dtype dtype_of_onnx(int64_t number) {
   static const dtype types[] = {[1] = DTYPE_FLOAT,  [2] = DTYPE_UINT8,  [3] = DTYPE_INT8,
                                 [6] = DTYPE_INT32,  [7] = DTYPE_INT64,  [9] = DTYPE_BOOL,
                                 [10] = DTYPE_FLOAT, [11] = DTYPE_FLOAT, [ONNX_BFLOAT16] = DTYPE_FLOAT};

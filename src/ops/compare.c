@@ -1,6 +1,8 @@
-/* Comparisons and logic of two broadcast inputs: the result is bool. */
+/* Comparisons and logic of two broadcast inputs, and tests of one: the result is bool. */
 #include "ops/binary.h"
 #include "ops/support.h"
+
+#include <math.h>
 
 /* Both as integers and as reals: int64_t has values that no double has. */
 #define COMPARISON(name, test)                                                                               \
@@ -45,3 +47,47 @@ OPERATOR(GreaterOrEqual, 12, compare_infer, greater_or_equal, a >= b)
 OPERATOR(And, 7, logic_infer, and, a != 0 && b != 0)
 OPERATOR(Or, 7, logic_infer, or, a != 0 || b != 0)
 OPERATOR(Xor, 7, logic_infer, xor, (a != 0) != (b != 0))
+
+static status test_infer(step *s) {
+  status st = input_want(s, 0, DTYPE_FLOAT);
+  if (st == STATUS_OK) step_set_output(s, 0, DTYPE_BOOL, &s->in[0]->shape);
+  return st;
+}
+
+static status is_nan_forward(step *s) {
+  const float *x = s->in[0]->data;
+  uint8_t *y = s->out[0]->data;
+  const int64_t n = tensor_count(s->in[0]);
+  for (int64_t i = 0; i < n; i++) y[i] = isnan(x[i]) != 0;
+  return STATUS_OK;
+}
+
+static status is_inf_forward(step *s) {
+  const bool positive = node_int(s->node, "detect_positive", 1),
+             negative = node_int(s->node, "detect_negative", 1);
+  const float *x = s->in[0]->data;
+  uint8_t *y = s->out[0]->data;
+  const int64_t n = tensor_count(s->in[0]);
+  for (int64_t i = 0; i < n; i++) y[i] = isinf(x[i]) && (x[i] > 0 ? positive : negative);
+  return STATUS_OK;
+}
+
+const op op_IsNaN = {.name = "IsNaN",
+                     .domain = "",
+                     .since = 9,
+                     .min_inputs = 1,
+                     .max_inputs = 1,
+                     .max_outputs = 1,
+                     .attributes = (const char *const[]){NULL},
+                     .infer = test_infer,
+                     .forward = is_nan_forward};
+
+const op op_IsInf = {.name = "IsInf",
+                     .domain = "",
+                     .since = 10,
+                     .min_inputs = 1,
+                     .max_inputs = 1,
+                     .max_outputs = 1,
+                     .attributes = (const char *const[]){"detect_positive", "detect_negative", NULL},
+                     .infer = test_infer,
+                     .forward = is_inf_forward};

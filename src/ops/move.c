@@ -1,8 +1,11 @@
-/* Elements to other places, by strides: Transpose, Expand, Tile, Slice. The gradient goes the same ways back;
- * where an element went to several places, their gradients are summed in the order of the output. */
+/* Elements to other places, by strides: Transpose, Expand, Tile, Slice, DepthToSpace, SpaceToDepth. The
+ * gradient goes the same ways back; where an element went to several places, their gradients are summed in
+ * the order of the output. */
 #include "base/mem.h"
 #include "ops/nest.h"
 #include "ops/support.h"
+
+#include <string.h>
 
 /* Each operator's prepare makes a nest over the output (array 0) and the input (array 1). */
 static status keep_nest(step *s, const nest *n) {
@@ -226,6 +229,74 @@ static status slice_prepare(step *s) {
   return keep_nest(s, &n);
 }
 
+/* The side of the blocks that go between channels and pixels of an input [rows, channels, height, width]. */
+static status read_block(const step *s, int64_t *side) {
+  *side = node_int(s->node, "blocksize", 0);
+  if (s->in[0]->shape.rank != 4)
+    return step_error(s, "needs an input of 4 dimensions, not %d", s->in[0]->shape.rank);
+  if (*side < 1 || *side > INT16_MAX) return step_error(s, "blocksize is %lld", (long long)*side);
+  return STATUS_OK;
+}
+
+static status depth_to_space_infer(step *s) {
+  const int64_t *x = s->in[0]->shape.dims;
+  int64_t b = 0;
+  status st = read_block(s, &b);
+  if (st != STATUS_OK) return st;
+  if (x[1] % (b * b))
+    return step_error(s, "%lld channels are no blocks of %lld x %lld", (long long)x[1], (long long)b,
+                      (long long)b);
+  step_set_output(s, 0, s->in[0]->type,
+                  &(shape){.rank = 4, .dims = {x[0], x[1] / (b * b), x[2] * b, x[3] * b}});
+  return STATUS_OK;
+}
+
+static status space_to_depth_infer(step *s) {
+  const int64_t *x = s->in[0]->shape.dims;
+  int64_t b = 0;
+  status st = read_block(s, &b);
+  if (st != STATUS_OK) return st;
+  if (x[2] % b || x[3] % b)
+    return step_error(s, "%lld x %lld pixels are no blocks of %lld", (long long)x[2], (long long)x[3],
+                      (long long)b);
+  step_set_output(s, 0, s->in[0]->type,
+                  &(shape){.rank = 4, .dims = {x[0], x[1] * b * b, x[2] / b, x[3] / b}});
+  return STATUS_OK;
+}
+
+/* The order in which the pixel's place inside its block and its channel count in the channels of the deep
+ * tensor: (place, channel), or with mode CRD (channel, place). array: which of the nest's the deep tensor is.
+ */
+static nest blocks(const step *s, const shape *deep, const shape *wide, int64_t b, int array) {
+  const int64_t channels = wide->dims[1], h = deep->dims[2], w = deep->dims[3], area = h * w;
+  const bool crd = strcmp(node_string(s->node, "mode", "DCR"), "CRD") == 0;
+  const int64_t of_channel = (crd ? b * b : 1) * area, of_place = (crd ? 1 : channels) * area;
+  const int64_t dims[] = {wide->dims[0], channels, h, b, w, b};
+  const int64_t in_deep[] = {channels * b * b * area, of_channel, w, b * of_place, 1, of_place};
+  const int64_t in_wide[] = {channels * b * b * area, b * b * area, b * b * w, b * w, b, 1};
+  nest n;
+  nest_clear(&n, 2);
+  for (int d = 0; d < 6; d++) {
+    int64_t strides[2] = {in_wide[d], in_wide[d]};
+    strides[array] = in_deep[d];
+    nest_add(&n, dims[d], strides);
+  }
+  return n;
+}
+
+static status depth_to_space_prepare(step *s) {
+  const char *mode = node_string(s->node, "mode", "DCR");
+  if (strcmp(mode, "DCR") != 0 && strcmp(mode, "CRD") != 0)
+    return step_error(s, "mode '%s' is not understood", mode);
+  nest n = blocks(s, &s->in[0]->shape, &s->out[0]->shape, node_int(s->node, "blocksize", 1), 1);
+  return keep_nest(s, &n);
+}
+
+static status space_to_depth_prepare(step *s) {
+  nest n = blocks(s, &s->out[0]->shape, &s->in[0]->shape, node_int(s->node, "blocksize", 1), 0);
+  return keep_nest(s, &n);
+}
+
 #define MOVE(identifier, type, first, last, most_inputs, family, backward_of, ...)                           \
   const op op_##identifier = {.name = type,                                                                  \
                               .domain = "",                                                                  \
@@ -242,8 +313,10 @@ static status slice_prepare(step *s) {
                               .backward = backward_of,                                                       \
                               .release = move_release}
 
+MOVE(DepthToSpace, "DepthToSpace", 1, 0, 1, depth_to_space, transpose_backward, "blocksize", "mode", NULL);
 MOVE(Expand, "Expand", 8, 0, 2, expand, move_backward, NULL);
 MOVE(Slice_1, "Slice", 1, 9, 1, slice, move_backward, "starts", "ends", "axes", NULL);
 MOVE(Slice_10, "Slice", 10, 0, 5, slice, move_backward, NULL);
+MOVE(SpaceToDepth, "SpaceToDepth", 1, 0, 1, space_to_depth, transpose_backward, "blocksize", NULL);
 MOVE(Tile, "Tile", 6, 0, 2, tile, move_backward, NULL);
 MOVE(Transpose, "Transpose", 1, 0, 1, transpose, transpose_backward, "perm", NULL);

@@ -43,6 +43,10 @@ status input_want(const step *s, int i, dtype type) {
                     dtype_name(type));
 }
 
+status input_want_index(const step *s, int i) {
+  return s->in[i]->type == DTYPE_INT32 ? STATUS_OK : input_want(s, i, DTYPE_INT64);
+}
+
 status input_want_number(const step *s, int i) {
   dtype type = s->in[i]->type;
   if (type == DTYPE_FLOAT || type == DTYPE_DOUBLE || dtype_is_integer(type)) return STATUS_OK;

@@ -168,10 +168,18 @@ static const char *const none[] = {NULL};
 static const char *const alpha[] = {"alpha", NULL};
 static const char *const alpha_beta[] = {"alpha", "beta", NULL};
 static const char *const alpha_gamma[] = {"alpha", "gamma", NULL};
+static const char *const lambd_bias[] = {"lambd", "bias", NULL};
 
 /* Comparisons are written so that NaN comes out as NaN: a diverged run must be seen. */
+CURVE(Acos, 7, none, 0, 0, acosf(x), x, -1 / sqrtf(1 - x * x))
+CURVE(Acosh, 9, none, 0, 0, acoshf(x), x, 1 / sqrtf((x - 1) * (x + 1)))
+CURVE(Asin, 7, none, 0, 0, asinf(x), x, 1 / sqrtf(1 - x * x))
+CURVE(Asinh, 9, none, 0, 0, asinhf(x), x, 1 / sqrtf(x * x + 1))
+CURVE(Atan, 7, none, 0, 0, atanf(x), x, 1 / (x * x + 1))
+CURVE(Atanh, 9, none, 0, 0, atanhf(x), x, 1 / (1 - x * x))
 CURVE(Celu, 12, alpha, 1, 0, x < 0 ? a * (curve_exp(x / a) - 1) : x, x, x < 0 ? curve_exp(x / a) : 1)
 CURVE(Cos, 7, none, 0, 0, cosf(x), x, -sinf(x))
+CURVE(Cosh, 9, none, 0, 0, coshf(x), x, sinhf(x))
 CURVE(Elu, 6, alpha, 1, 0, x < 0 ? a * (curve_exp(x) - 1) : x, x, x < 0 ? a * curve_exp(x) : 1)
 CURVE(Erf, 9, none, 0, 0, curve_erf(x), x, 1.12837917f * curve_exp(-x * x))
 CURVE(Exp, 6, none, 0, 0, curve_exp(x), y, y)
@@ -182,11 +190,14 @@ CURVE(Log, 6, none, 0, 0, logf(x), x, 1 / x)
 CURVE(Reciprocal, 6, none, 0, 0, 1 / x, y, -y *y)
 CURVE(Selu, 6, alpha_gamma, 1.67326319f, 1.05070102f, b *(x < 0 ? a * (curve_exp(x) - 1) : x), x,
       b *(x < 0 ? a * curve_exp(x) : 1))
+CURVE(Shrink, 9, lambd_bias, 0.5f, 0, x < -a ? x + b : x <= a ? 0 : x - b, x, x >= -a && x <= a ? 0 : 1)
 CURVE(Sigmoid, 6, none, 0, 0, curve_sigmoid(x), y, y *(1 - y))
 CURVE(Sin, 7, none, 0, 0, sinf(x), x, cosf(x))
+CURVE(Sinh, 9, none, 0, 0, sinhf(x), x, coshf(x))
 CURVE(Softplus, 1, none, 0, 0, (x < 0 ? 0 : x) + log1pf(curve_exp(-fabsf(x))), x, curve_sigmoid(x))
 CURVE(Softsign, 1, none, 0, 0, x / (1 + fabsf(x)), y, (1 - fabsf(y)) * (1 - fabsf(y)))
 CURVE(Sqrt, 6, none, 0, 0, sqrtf(x), y, 0.5f / y)
+CURVE(Tan, 7, none, 0, 0, tanf(x), y, y *y + 1)
 CURVE(Tanh, 6, none, 0, 0, curve_tanh(x), y, 1 - y * y)
 CURVE(ThresholdedRelu, 10, alpha, 1, 0, x <= a ? 0 : x, x, x <= a ? 0 : 1)
 

@@ -4,12 +4,14 @@
  *
  * Inputs, separated by spaces:
  *     r2,3      floats of (-1, 1)            p2,3       floats of (0.5, 1.5)
+ *     h2,3      floats of (-0.5, 0.5)        q2,3       floats of (1.5, 2.5)
  *     a2,3      floats that are all at least 0.02 apart from each other, from 0 and from those of other
  * inputs r         (no dimensions) a scalar     same       input 0 once more i=1,2     int64 constants, a
  * list      i2,2=0,1,1,0   of a shape;  i,=3 a scalar b2=1,0    bool constants               c=0.5      a
  * float constant, a scalar;  c2=0.5,1 a list
  *     -         absent
- * Attributes: name=3, name=0.5, name=text; a comma makes a list (axes=1, is a list of one). */
+ * Attributes: name=3, name=0.5, name=text; a comma makes a list (axes=1, is a list of one), of floats if
+ * there is a point in it. */
 #ifndef TESTS_OPS_GRADIENT_H
 #define TESTS_OPS_GRADIENT_H
 
@@ -77,6 +79,11 @@ static inline attribute attribute_of(const char *name, const char *value) {
   if (isalpha((unsigned char)*value)) {
     a.type = ATTRIBUTE_STRING;
     assert_int_equal(mem_string(&a.s, value), STATUS_OK);
+  } else if (strchr(value, ',') && strchr(value, '.')) {
+    a.type = ATTRIBUTE_FLOATS;
+    a.n = numbers_of(value, numbers, 64);
+    assert_int_equal(mem_new(&a.floats, (size_t)a.n, sizeof *a.floats), STATUS_OK);
+    for (int64_t i = 0; i < a.n; i++) a.floats[i] = (float)numbers[i];
   } else if (strchr(value, ',')) {
     a.type = ATTRIBUTE_INTS;
     a.n = numbers_of(value, numbers, 64);
@@ -117,6 +124,8 @@ static inline void fill_floats(float *x, int64_t n, char kind, int input) {
     float r = random_number((uint64_t)input, i);
     x[i] = kind == 'r'   ? r
            : kind == 'p' ? 1 + r / 2
+           : kind == 'q' ? 2 + r / 2
+           : kind == 'h' ? r / 2
                          : 0.1f * (float)(order[i] - n / 2) + 0.025f + 0.025f * (float)input;
   }
 }

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 def number(text):
     if "," in text:
-        return [int(v) for v in text.split(",") if v]
+        return [float(v) for v in text.split(",") if v] if "." in text else [int(v) for v in text.split(",") if v]
     try:
         return float(text) if "." in text else int(text)
     except ValueError:
@@ -191,6 +191,86 @@ def layer_norm(x, a, opset):
     return y + x[2] if len(x) > 2 and x[2] is not None else y
 
 
+def along(f):
+    """f(y, index, updates) for tensors, an index and an axis of the Elements operators; negative indices count from the end."""
+    def run(x, a, opset):
+        axis = a.get("axis", 0)
+        index = torch.where(x[1] < 0, x[1] + x[0].shape[axis], x[1])
+        return f(x, axis, index, a.get("reduction", "none"))
+    return run
+
+
+def slices(x, a, opset):
+    """Every slice that an index of the ND operators names, and its place."""
+    shared = a.get("batch_dims", 0)
+    index = x[1].reshape(-1, x[1].shape[-1])
+    batch = x[1].shape[:shared]
+    for i, words in enumerate(index.tolist()):
+        before = []
+        for d in reversed(range(shared)):  # x and the index share their first axes
+            per = index.shape[0] // torch.Size(batch[:d + 1]).numel()
+            before.insert(0, i // per % batch[d])
+        yield i, tuple(before + words)
+
+
+def gather_nd(x, a, opset):
+    return torch.stack([x[0][place] for _, place in slices(x, a, opset)])
+
+
+def scatter_nd(x, a, opset):
+    y, updates = x[0].clone(), x[2].reshape(-1, *x[0].shape[x[1].shape[-1]:])
+    for i, place in slices(x, a, opset):
+        y[place] = updates[i] + (y[place].clone() if a.get("reduction") == "add" else 0)
+    return y
+
+
+def reverse_sequence(x, a, opset):
+    batch, y = a.get("batch_axis", 1), x[0].transpose(0, 1) if a.get("batch_axis", 1) else x[0]
+    y = torch.stack([torch.cat([row[:n].flip(0), row[n:]]) for row, n in zip(y, x[1].tolist())])
+    return y.transpose(0, 1) if batch else y
+
+
+def cumsum(x, a, opset):
+    axis = int(x[1])
+    y = x[0].flip(axis) if a.get("reverse") else x[0]
+    y = y.cumsum(axis) - (y if a.get("exclusive") else 0)
+    return y.flip(axis) if a.get("reverse") else y
+
+
+def top_k(x, a, opset):
+    return torch.topk(x[0], int(x[1]) if len(x) > 1 else a["k"], a.get("axis", -1), bool(a.get("largest", 1))).values
+
+
+def depth_to_space(x, a, opset):
+    b, (n, c, h, w) = a["blocksize"], x[0].shape
+    if a.get("mode") == "CRD":
+        return F.pixel_shuffle(x[0], b)
+    return x[0].reshape(n, b, b, c // b // b, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, -1, h * b, w * b)
+
+
+def space_to_depth(x, a, opset):
+    b, (n, c, h, w) = a["blocksize"], x[0].shape
+    return x[0].reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, -1, h // b, w // b)
+
+
+def resize(x, a, opset):
+    """What F.interpolate can do of it."""
+    given = a.get("scales") or (x[1] if opset < 11 else x[2]).tolist() if len(x) < 4 else None
+    how = {"size": x[3].tolist()[2:]} if given is None else {"scale_factor": given[2:]}
+    mode, kind = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel" if opset > 10 else "asymmetric")
+    if opset > 10 or mode == "nearest":
+        named = {"nearest": "nearest" if kind == "asymmetric" else "nearest-exact", "linear": "bilinear", "cubic": "bicubic"}[mode]
+        named = "nearest" if opset < 11 else named
+        return F.interpolate(x[0], mode=named, **how, **({} if mode == "nearest" else {"align_corners": kind == "align_corners"}))
+    y = x[0]
+    for d, scale in enumerate(given):  # asymmetric and linear
+        at = torch.arange(int(y.shape[d] * scale)).double() / scale
+        low = at.floor().long()
+        high, part = (low + 1).clamp(max=y.shape[d] - 1), (at - low).reshape([-1 if k == d else 1 for k in range(4)])
+        y = y.index_select(d, low) * (1 - part) + y.index_select(d, high) * part
+    return y
+
+
 def flatten(x, a, opset):
     axis = a.get("axis", 1)
     rows = 1
@@ -250,6 +330,18 @@ OPERATORS = {
     "Conv": conv, "MaxPool": max_pool, "AveragePool": average_pool, "Gemm": gemm, "MatMul": two(torch.matmul),
     "GlobalAveragePool": one(lambda x, a: x.mean(list(range(2, x.dim())), True)),
     "GlobalMaxPool": one(lambda x, a: x.amax(list(range(2, x.dim())), True)),
+    "Acos": one(lambda x, a: x.acos()), "Acosh": one(lambda x, a: x.acosh()), "Asin": one(lambda x, a: x.asin()),
+    "Asinh": one(lambda x, a: x.asinh()), "Atan": one(lambda x, a: x.atan()), "Atanh": one(lambda x, a: x.atanh()),
+    "Cosh": one(lambda x, a: x.cosh()), "Sinh": one(lambda x, a: x.sinh()), "Tan": one(lambda x, a: x.tan()),
+    "Shrink": one(lambda x, a: torch.where(x < -a["lambd"], x + a["bias"], torch.where(x > a["lambd"], x - a["bias"], 0 * x))),
+    "GatherElements": along(lambda x, d, index, how: x[0].gather(d, index)), "GatherND": gather_nd, "ScatterND": scatter_nd,
+    "ScatterElements": along(lambda x, d, index, how: (torch.scatter_add if how == "add" else torch.scatter)(x[0], d, index, x[2])),
+    "Scatter": along(lambda x, d, index, how: torch.scatter(x[0], d, index, x[2])), "ReverseSequence": reverse_sequence,
+    "Compress": lambda x, a, opset: x[0].flatten()[:len(x[1])][x[1]] if "axis" not in a else x[0].index_select(
+        a["axis"], x[1].nonzero()[:, 0]),
+    "CumSum": cumsum, "TopK": top_k, "Resize": resize, "Upsample": resize,
+    "Trilu": lambda x, a, opset: (torch.triu if a.get("upper", 1) else torch.tril)(x[0], int(x[1]) if len(x) > 1 else 0),
+    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
     "BatchNormalization": batch_norm, "LayerNormalization": layer_norm, "ConvTranspose": conv_transpose,
     "InstanceNormalization": lambda x, a, opset: F.instance_norm(
         x[0], None, None, x[1], x[2], eps=a.get("epsilon", 1e-5)),

@@ -6,9 +6,8 @@
 
 static const gradient_case cases[] = {
 #include "cases_basic.h"
-#if __has_include("cases_nn.h")
 #include "cases_nn.h"
-#endif
+#include "cases_seq.h"
 };
 
 enum { N_CASES = sizeof cases / sizeof cases[0] };

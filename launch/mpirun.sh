@@ -1,0 +1,102 @@
+#!/bin/bash
+# mpistill on this machine, or on the hosts of a file, started with mpirun:
+#
+#     mpirun.sh [--place core|numa|node] [--hostfile FILE] [-n RANKS] [--restarts N] COMMAND [OPTIONS]
+#     mpirun.sh --hostfile hosts --place numa --restarts 3 run recipe.yaml
+#
+# --place     one rank a core (the default), a NUMA domain or a node; its cores are the rank's threads
+# --hostfile  lines of "HOST" or "HOST slots=CORES", as mpirun reads them; hosts reached by ssh, mpistill in the same place on each
+# -n          another number of ranks than the cores, domains or nodes there are
+# --restarts  when a rank or a host is lost, go on from the last checkpoint without it, at most N times
+#
+# SIGUSR1, SIGUSR2 and SIGTERM write a checkpoint and end with status 75; the same command goes on from there.
+set -u
+
+# module load mpistill            # where the program and its libraries come from modules,
+# spack load mpistill             # or from Spack,
+# mpistill=(apptainer exec mpistill.sif mpistill)   # or from an image
+mpistill=("${MPISTILL:-mpistill}")
+
+place=core hostfile='' ranks='' restarts=0
+while [ $# -gt 0 ]; do
+  case $1 in
+    --place) place=${2:?} ;;
+    --hostfile) hostfile=${2:?} ;;
+    -n) ranks=${2:?} ;;
+    --restarts) restarts=${2:?} ;;
+    *) break ;;
+  esac
+  shift 2
+done
+[ $# -gt 0 ] || { sed -n 's/^# \{0,1\}//p' "$0" | sed -n 2,5p >&2; exit 2; }
+
+cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
+domains=$(lscpu -p=NODE | grep -v '^#' | sort -u | wc -l)
+case $place in
+  core) on_a_host=$cores threads=1 map=slot ;;
+  numa) on_a_host=$domains threads=$((cores / domains)) map=ppr:1:numa:PE=$threads ;;
+  node) on_a_host=1 threads=$cores map=ppr:1:node:PE=$threads ;;
+  *) echo "mpirun.sh: --place is core, numa or node, not '$place'" >&2; exit 2 ;;
+esac
+export OMP_NUM_THREADS=$threads
+
+# The ranks there is room for on the hosts of a file; for one rank a core, what the file says counts.
+room() {
+  awk -v each="$on_a_host" -v place="$place" '
+    $1 !~ /^#/ && NF { n = each; if (place == "core" && match($0, /slots *= *[0-9]+/)) { n = substr($0, RSTART, RLENGTH)
+      sub(/.*= */, "", n) } sum += n } END { print sum + 0 }' "$1"
+}
+
+left=''
+cleanup() { [ -z "$left" ] || rm -f "$left"; }
+trap cleanup EXIT
+if [ -n "$hostfile" ]; then
+  left=$(mktemp) || exit 1
+  cat -- "$hostfile" >"$left" || exit 2
+  on_hosts=(--hostfile "$left")
+  : "${ranks:=$(room "$left")}"
+else
+  on_hosts=()
+  : "${ranks:=$on_a_host}"
+fi
+
+# Without what was lost: hosts that do not answer, else one rank.
+shrink() {
+  local line host before=
+  [ -z "$left" ] || before=$(room "$left")
+  if [ -n "$left" ]; then
+    while read -r line; do
+      host=${line%%[[:space:]]*}
+      case $host in '' | '#'*) continue ;; esac
+      # shellcheck disable=SC2086 # an agent may have options
+      timeout 20 ${OMPI_MCA_plm_rsh_agent:-ssh -o BatchMode=yes} "$host" true </dev/null && printf '%s\n' "$line"
+    done <"$left" >"$left.new"
+    mv "$left.new" "$left"
+    if [ "$(room "$left")" != "$before" ]; then
+      [ "$ranks" -le "$(room "$left")" ] || ranks=$(room "$left")
+      return
+    fi
+  fi
+  [ "$ranks" -le 1 ] || ranks=$((ranks - 1))
+}
+
+asked='' job=''
+stop() {
+  asked=yes
+  kill -USR1 "$job"
+}
+trap stop USR1 USR2 TERM
+
+while :; do
+  mpirun -n "$ranks" "${on_hosts[@]}" --map-by "$map" --bind-to core:overload-allowed --report-bindings -x OMP_NUM_THREADS \
+    "${mpistill[@]}" "$@" &
+  job=$!
+  while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
+  wait "$job"
+  status=$?
+  case $status in 0 | 2 | 75 | 127) exit $status ;; esac
+  if [ -n "$asked" ] || [ "$restarts" -le 0 ]; then exit $status; fi
+  restarts=$((restarts - 1))
+  shrink
+  echo "mpirun.sh: ended with status $status; again on $ranks ranks, then at most $restarts times" >&2
+done

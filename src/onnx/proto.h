@@ -14,7 +14,7 @@ static inline const char *proto_text(const char *field) {
 
 /* Local. Checks bytes[n] against the wire format of messages of type `d` without allocating: nesting at most
  * 64, every length inside what holds it, no sub-message given twice where one is allowed, and the memory that
- * unpacking will take bounded by 64 MiB + 32 n. STATUS_BAD_INPUT naming `name`, the message and the byte. */
+ * unpacking will take bounded by 64 MiB + 40 n. STATUS_BAD_INPUT naming `name`, the message and the byte. */
 status proto_scan(const char *name, const ProtobufCMessageDescriptor *d, const void *bytes, size_t n);
 
 /* Local. proto_scan, then unpacks. The message's memory comes from mem_new: free it with proto_free. */

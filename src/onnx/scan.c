@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { NESTING_MAX = 64, FIELD_COST = 128 };
+/* While a message is read protobuf-c keeps up to 64 bytes for each of its fields; a number then takes 8. */
+enum { NESTING_MAX = 64, FIELD_COST = 128, NUMBER_COST = 72 };
 
 static const uint64_t MEMORY_BASE = 64u << 20;
-static const uint64_t MEMORY_PER_BYTE = 32;
+static const uint64_t MEMORY_PER_BYTE = 40;
 
 typedef struct scanner {
   const char *name;
@@ -89,7 +90,7 @@ static uint64_t field_memory(const field *f) {
   case PROTOBUF_C_TYPE_BYTES:
     return FIELD_COST + length;
   default: /* packed numbers of one byte become eight */
-    return FIELD_COST + (f->wire == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED ? 8 * length : 0);
+    return f->wire == PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED ? FIELD_COST + 8 * length : NUMBER_COST;
   }
 }
 

@@ -53,3 +53,22 @@ CASE("Resize", "r2,2,7 - - i3=2,2,3", .attributes = "coordinate_transformation_m
 CASE("Resize", "r1,2,3,4 c4=1,1,2,1.5", .attributes = "mode=linear", .opset = 10),
 CASE("Upsample", "r1,2,3,4", .attributes = "mode=linear scales=1.0,1,2,1.5", .opset = 7),
 CASE("Upsample", "r1,2,3,4 c4=1,1,2,3", .opset = 9),
+
+/* sequences: X W R B lengths h c P */
+CASE("RNN", "r3,2,4 r1,3,4 r1,3,3"),
+CASE("RNN", "r3,2,4 r1,3,4 r1,3,3 r1,6 i=1,3 r1,2,3", .attributes = "direction=reverse hidden_size=3", .outputs = 2),
+CASE("RNN", "r2,3,4 r2,3,4 r2,3,3 r2,6 - r2,2,3", .attributes = "direction=bidirectional layout=1", .outputs = 2),
+CASE("RNN", "r3,2,4 r1,3,4 r1,3,3", .attributes = "clip=0.5 activations=Elu, activation_alpha=0.7,"),
+CASE("GRU", "r3,2,4 r1,9,4 r1,9,3"),
+CASE("GRU", "r3,2,4 r1,9,4 r1,9,3 r1,18 i=2,3 r1,2,3", .attributes = "linear_before_reset=1", .outputs = 2),
+CASE("GRU", "r3,2,4 r2,9,4 r2,9,3 r2,18 i=2,3 r2,2,3", .attributes = "direction=bidirectional", .outputs = 2),
+CASE("GRU", "r2,3,4 r2,9,4 r2,9,3 r2,18 i=1,3 r2,2,3", .attributes = "direction=bidirectional layout=1 linear_before_reset=1",
+     .outputs = 2),
+CASE("GRU", "r3,2,4 r1,9,4 r1,9,3 r1,18", .attributes = "activations=HardSigmoid,Softsign activation_alpha=0.1, activation_beta=0.4,"),
+CASE("LSTM", "r3,2,4 r1,12,4 r1,12,3"),
+CASE("LSTM", "r3,2,4 r1,12,4 r1,12,3 r1,24 i=3,1 r1,2,3 r1,2,3 r1,9", .outputs = 3),
+CASE("LSTM", "r3,2,4 r2,12,4 r2,12,3 r2,24 i=2,3 r2,2,3 r2,2,3", .attributes = "direction=bidirectional", .outputs = 3),
+CASE("LSTM", "r2,3,4 r1,12,4 r1,12,3 r1,24 - r2,1,3 r2,1,3 r1,9", .attributes = "direction=reverse layout=1", .outputs = 3),
+CASE("LSTM", "r3,2,4 r1,12,4 r1,12,3 r1,24 - - - r1,9", .attributes = "input_forget=1 clip=0.9"),
+CASE("LSTM", "r3,2,4 r1,12,4 r1,12,3 r1,24", .attributes =
+     "activations=Sigmoid,Softplus,ScaledTanh activation_alpha=0.7, activation_beta=0.8,"),

@@ -76,7 +76,14 @@ static inline attribute attribute_of(const char *name, const char *value) {
   attribute a = {.type = ATTRIBUTE_INT};
   double numbers[64];
   assert_int_equal(mem_string(&a.name, name), STATUS_OK);
-  if (isalpha((unsigned char)*value)) {
+  if (isalpha((unsigned char)*value) && strchr(value, ',')) {
+    char copy[128], *rest = NULL;
+    a.type = ATTRIBUTE_STRINGS;
+    snprintf(copy, sizeof copy, "%s", value);
+    assert_int_equal(mem_new(&a.strings, 8, sizeof *a.strings), STATUS_OK);
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
+      assert_int_equal(mem_string(&a.strings[a.n++], word), STATUS_OK);
+  } else if (isalpha((unsigned char)*value)) {
     a.type = ATTRIBUTE_STRING;
     assert_int_equal(mem_string(&a.s, value), STATUS_OK);
   } else if (strchr(value, ',') && strchr(value, '.')) {

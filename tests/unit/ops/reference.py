@@ -13,6 +13,8 @@ torch.set_num_threads(1)
 
 
 def number(text):
+    if "," in text and text[0].isalpha():
+        return text
     if "," in text:
         return [float(v) for v in text.split(",") if v] if "." in text else [int(v) for v in text.split(",") if v]
     try:
@@ -271,6 +273,75 @@ def resize(x, a, opset):
     return y
 
 
+ACTIVATIONS = {
+    "Sigmoid": lambda x, a, b: torch.sigmoid(x), "Tanh": lambda x, a, b: torch.tanh(x), "Elu": lambda x, a, b: F.elu(x, a),
+    "HardSigmoid": lambda x, a, b: torch.clamp(a * x + b, 0, 1), "Softsign": lambda x, a, b: F.softsign(x),
+    "Softplus": lambda x, a, b: F.softplus(x), "ScaledTanh": lambda x, a, b: a * torch.tanh(b * x),
+}
+
+
+def activations(a, count, defaults):
+    """Functions of one number; activation_alpha and _beta go to those that take one, in their order."""
+    names = a.get("activations", ",".join(defaults)).strip(",").split(",")
+    names = names * (count // len(names))
+    alphas, betas, result = list(a.get("activation_alpha", [])), list(a.get("activation_beta", [])), []
+    clip = a.get("clip", 1e30)
+    for name in names:
+        alpha = alphas.pop(0) if alphas and name in ("Elu", "HardSigmoid", "ScaledTanh") else 1.0
+        beta = betas.pop(0) if betas and name in ("HardSigmoid", "ScaledTanh") else 1.0
+        result.append(lambda x, f=ACTIVATIONS[name], p=alpha, q=beta: f(torch.clamp(x, -clip, clip), p, q))
+    return result
+
+
+def rnn_cell(x, h, c, w, r, wb, rb, peep, f, a):
+    return f[0](x @ w.T + h @ r.T + wb + rb), c
+
+
+def gru_cell(x, h, c, w, r, wb, rb, peep, f, a):
+    n = h.shape[-1]
+    z, s = f[0](x @ w[:2 * n].T + h @ r[:2 * n].T + wb[:2 * n] + rb[:2 * n]).split(n, -1)
+    left = x @ w[2 * n:].T + wb[2 * n:]
+    right = s * (h @ r[2 * n:].T + rb[2 * n:]) if a.get("linear_before_reset") else (s * h) @ r[2 * n:].T + rb[2 * n:]
+    return (1 - z) * f[1](left + right) + z * h, c
+
+
+def lstm_cell(x, h, c, w, r, wb, rb, peep, f, a):
+    i, o, forget, g = (x @ w.T + h @ r.T + wb + rb).split(h.shape[-1], -1)
+    pi, po, pf = peep.split(h.shape[-1], -1)
+    i = f[0](i + pi * c)
+    forget = 1 - i if a.get("input_forget") else f[0](forget + pf * c)
+    c = forget * c + i * f[1](g)
+    return f[0](o + po * c) * f[2](c), c
+
+
+def recurrent(cell, gates, defaults):
+    def run(given, a, opset):
+        x, w, r, b, lengths, h0, c0, p = (given + [None] * 8)[:8]
+        layout, way = a.get("layout", 0), a.get("direction", "forward")
+        x = x.transpose(0, 1) if layout else x
+        (t, n, _), (d, _, hidden) = x.shape, r.shape
+        state = lambda s: torch.zeros(d, n, hidden).double() if s is None else s.transpose(0, 1) if layout else s
+        h0, c0 = state(h0), state(c0)
+        b = torch.zeros(d, 2 * gates * hidden).double() if b is None else b
+        p = torch.zeros(d, 3 * hidden).double() if p is None else p
+        f = activations(a, d * len(defaults), defaults)
+        ys, hs, cs = [], [], []
+        for k in range(d):
+            y, h, c = [None] * t, h0[k], c0[k]
+            for at in reversed(range(t)) if k or way == "reverse" else range(t):
+                now = torch.ones(n, 1, dtype=torch.bool) if lengths is None else (lengths > at)[:, None]
+                wb, rb = b[k].chunk(2)
+                new_h, new_c = cell(x[at], h, c, w[k], r[k], wb, rb, p[k], f[k * len(defaults):], a)
+                h, c = torch.where(now, new_h, h), torch.where(now, new_c, c)
+                y[at] = torch.where(now, h, 0 * h)
+            ys.append(torch.stack(y)), hs.append(h), cs.append(c)
+        y, h, c = torch.stack(ys, 1), torch.stack(hs), torch.stack(cs)
+        if layout:
+            y, h, c = y.permute(2, 0, 1, 3), h.transpose(0, 1), c.transpose(0, 1)
+        return [y, h, c][:a["outputs"]]
+    return run
+
+
 def flatten(x, a, opset):
     axis = a.get("axis", 1)
     rows = 1
@@ -342,6 +413,8 @@ OPERATORS = {
     "CumSum": cumsum, "TopK": top_k, "Resize": resize, "Upsample": resize,
     "Trilu": lambda x, a, opset: (torch.triu if a.get("upper", 1) else torch.tril)(x[0], int(x[1]) if len(x) > 1 else 0),
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
+    "RNN": recurrent(rnn_cell, 1, ["Tanh"]), "GRU": recurrent(gru_cell, 3, ["Sigmoid", "Tanh"]),
+    "LSTM": recurrent(lstm_cell, 4, ["Sigmoid", "Tanh", "Tanh"]),
     "BatchNormalization": batch_norm, "LayerNormalization": layer_norm, "ConvTranspose": conv_transpose,
     "InstanceNormalization": lambda x, a, opset: F.instance_norm(
         x[0], None, None, x[1], x[2], eps=a.get("epsilon", 1e-5)),

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Outputs of exported models (zoo.py) beside PyTorch's: models.py [--all] [WORD ...]
+
+Every model gets random weights (its batch norms have seen data), is exported by torch.onnx, and run by tests/tools/run_model on random
+inputs. Printed is a table; the deviation is the largest |got - expected| / (1e-5 + 1e-4 |expected|) over all numbers of all outputs, and
+must not exceed 1. With --all each model is exported at every opset of 9, 11, 13, 17 that torch.onnx can write it in, with and without
+constant folding, with a fixed and a dynamic number of rows; otherwise once, the options taken in turn. A WORD picks the models whose
+name holds it."""
+import sys
+
+sys.dont_write_bytecode = True
+
+import argparse
+import io
+import itertools
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+import zlib
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo import models
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOOL = os.path.abspath(os.path.join(TOP, os.environ.get("BUILD", "build"), "tests", "tools", "run_model"))
+OPSETS = (9, 11, 13, 17)
+SECONDS = 120
+
+
+class Refused(Exception):
+    """torch.onnx cannot write the model so."""
+
+
+def settle(net, inputs):
+    """Random weights with which every layer matters, but which are not so sensitive that PyTorch does not agree with itself."""
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for m in net.modules():
+        if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd)) and not norms:
+            nn.init.kaiming_normal_(m.weight)
+    for m in norms:  # their statistics as after training
+        m.momentum = 1.0
+        nn.init.uniform_(m.weight, 0.1, 0.5)
+        nn.init.uniform_(m.bias, -0.2, 0.2)
+    if norms:
+        with torch.no_grad():
+            net.train()(*inputs)
+
+
+def settled(model):
+    seed = zlib.crc32(model.name.encode())
+    torch.manual_seed(seed)
+    inputs = [torch.from_numpy(np.asarray(x)) for x in model.inputs(np.random.default_rng(seed))]
+    net = model.make()
+    settle(net, inputs)
+    return net.eval(), inputs
+
+
+def flat(outputs):
+    return [outputs] if torch.is_tensor(outputs) else [t for part in outputs for t in flat(part)]
+
+
+def export(net, inputs, n_outputs, opset, folding, dynamic):
+    names, ends = [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(n_outputs)]
+    axes = {name: {0: "rows"} for name in names + ends} if dynamic else None
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(net, tuple(inputs), file, opset_version=opset, do_constant_folding=folding, input_names=names,
+                              output_names=ends, dynamic_axes=axes)
+        except Exception as error:
+            raise Refused(str(error).splitlines()[0]) from error
+    return file.getvalue()
+
+
+def run(path, inputs):
+    """All outputs behind each other, and their shapes."""
+    files = []
+    for i, x in enumerate(inputs):
+        files.append(f"input{i}.bin")
+        x.numpy().tofile(files[-1])
+    done = subprocess.run([TOOL, path, str(len(inputs[0])), *files, "output.bin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=SECONDS)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"status {done.returncode}")
+    shapes = [tuple(int(d) for d in line[1:-1].split(",") if d) for line in done.stdout.splitlines()]
+    return np.fromfile("output.bin", np.uint8), shapes
+
+
+def deviation(bytes_, shapes, expected):
+    if shapes != [tuple(t.shape) for t in expected]:
+        raise RuntimeError(f"shapes {shapes}, expected {[tuple(t.shape) for t in expected]}")
+    worst, at = 0.0, 0
+    for t in expected:
+        wanted = t.numpy()
+        got = bytes_[at:at + wanted.nbytes].view(wanted.dtype).reshape(wanted.shape)
+        at += wanted.nbytes
+        error = np.abs(got.astype(np.float64) - wanted) / (1e-5 + 1e-4 * np.abs(wanted))
+        worst = max(worst, float(error.max()) if np.isfinite(got).all() else np.inf)
+    return worst
+
+
+class Net:
+    """A model that is built once for all of its exports."""
+
+    def __init__(self, model):
+        self.model = model
+        self.net, self.inputs = settled(model)
+        with torch.no_grad():
+            self.expected = flat(self.net(*self.inputs))
+        spread = [float(t.float().std()) for t in self.expected]
+        if not 0.05 < min(spread) <= max(spread) < 100:
+            raise RuntimeError(f"the outputs of {model.name} say nothing: their standard deviations are {spread}")
+
+    def compare(self, opset, folding, dynamic):
+        proto = export(self.net, self.inputs, len(self.expected), opset, folding, dynamic)
+        with open("model.onnx", "wb") as file:
+            file.write(proto)
+        return deviation(*run("model.onnx", self.inputs), self.expected)
+
+
+def variants(model, everything, turn):
+    """(opset, folding, dynamic) of the exports to try."""
+    opsets = [o for o in OPSETS if o >= model.first]
+    if everything:
+        return [(o, f, f == (i % 2 == 0) and model.dynamic) for i, o in enumerate(opsets) for f in (True, False)]
+    return [(opsets[turn % len(opsets)], turn // 2 % 2 == 0, turn % 2 == 0 and model.dynamic)]
+
+
+def rows(words=(), everything=False):
+    """(name, opset, folding, dynamic, deviation or an exception, seconds) of every export that was tried."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    chosen = [m for m in models.values() if not words or any(word in m.name for word in words)]
+    with tempfile.TemporaryDirectory(prefix="mpistill-models.") as folder:
+        os.chdir(folder)
+        for turn, model in enumerate(chosen):
+            try:
+                net = Net(model)
+            except Exception as error:
+                yield (model.name, 0, False, False, error, 0)
+                continue
+            for variant in variants(model, everything, turn):
+                started = time.monotonic()
+                try:
+                    result = net.compare(*variant)
+                except Exception as error:  # one model's failure must not hide the others' results
+                    result = error
+                yield (model.name, *variant, result, time.monotonic() - started)
+        os.chdir(TOP)
+
+
+def passes(result):
+    return not isinstance(result, Exception) and result <= 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every opset, with and without folding")
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    options = parser.parse_args()
+    failed = refused = count = 0
+    print(f"{'model':28} {'opset':>5} {'folding':>7} {'rows':>8} {'deviation':>10} {'s':>6}")
+    for name, opset, folding, dynamic, result, seconds in rows(options.words, options.all):
+        count += 1
+        refused += isinstance(result, Refused)
+        failed += not passes(result) and not isinstance(result, Refused)
+        text = f"{result:10.4f}" if not isinstance(result, Exception) else f"{'refused' if isinstance(result, Refused) else 'FAILED':>10}"
+        print(f"{name:28} {opset:5} {'yes' if folding else 'no':>7} {'any' if dynamic else 'fixed':>8} {text} {seconds:6.1f}", flush=True)
+        if isinstance(result, Exception):
+            print("    " + "\n    ".join(str(result).splitlines()[:6]))
+    print(f"{count} exports, {failed} failed, {refused} refused by torch.onnx")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

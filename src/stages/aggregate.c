@@ -25,6 +25,7 @@ typedef struct job {
   softlabels *out;
   json_t *inputs;
   run_log *log;
+  lock *lock;
   int64_t n_blocks;
   metric_sums *sums;  /* [blocks, K + 1]: each teacher, then the ensemble */
   int64_t *agreement; /* [K + 1, K + 1] rows with the same first class */
@@ -269,6 +270,7 @@ static void free_all(job *j) {
   mem_free(j->best);
   json_decref(j->inputs);
   log_close(&j->log);
+  lock_release(&j->lock);
 }
 
 static status open_all(job *j) {
@@ -306,6 +308,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   mark found;
   TRY(open_all(&j));
   TRY(collect_inputs(&j));
+  TRY(stage_lock(c, &j.lock, o->output, &o->out));
   TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
   if (found == MARK_DONE && !o->out.force) {
     say(comm_rank(c) == 0 && !o->out.quiet, "%s: already done from the same inputs", o->output);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 status stage_begin(comm *c) {
@@ -91,6 +92,17 @@ status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]) {
   if (!(st = comm_agree(c, st))) st = comm_broadcast(c, 0, &hash, sizeof hash);
   if (!st) hash_text(hash, out);
   return st;
+}
+
+status stage_lock(comm *c, lock **out, const char *output, const mpistill_output_options *o) {
+  status st = STATUS_OK;
+  struct stat info;
+  *out = NULL;
+  if (comm_rank(c) == 0) {
+    if (stat(output, &info) || !S_ISDIR(info.st_mode)) st = file_check_writable(output);
+    if (!st) st = lock_take(out, output, !o->quiet);
+  }
+  return comm_agree(c, st);
 }
 
 static status mark_path(char **out, const char *output) {

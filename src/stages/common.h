@@ -2,7 +2,9 @@
 #ifndef MPISTILL_STAGES_COMMON_H
 #define MPISTILL_STAGES_COMMON_H
 
+#include "base/lock.h"
 #include "comm/comm.h"
+#include "mpistill/mpistill.h"
 #include "onnx/model.h"
 #include "stages/predict.h"
 
@@ -44,11 +46,15 @@ status subject_open(subject *s, comm *c, const model_source *from, dataset *d, c
                     const char *input_name);
 void subject_close(subject *s);
 
+/* Collective. Rank 0 takes the lock of an output, a file or a folder (base/lock.h), before it looks at what
+ * is there; lock_release on all ranks. STATUS_BAD_INPUT also when the output cannot be written. */
+status stage_lock(comm *c, lock **out, const char *output, const mpistill_output_options *o);
+
 /* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ----
  *
  * Output and mark change together, whenever the run is killed: OUTPUT.part is whole; then the mark, with the
- * hash of what it belongs to, is whole under OUTPUT.inputs.part; then both are renamed. mark_check finds a run
- * that got only half way, and ends it or takes it back. */
+ * hash of what it belongs to, is whole under OUTPUT.inputs.part; then both are renamed. mark_check finds a
+ * run that got only half way, and ends it or takes it back. */
 
 typedef enum mark { MARK_FRESH, MARK_DONE } mark;
 

@@ -38,6 +38,7 @@ typedef struct job {
   size_t n_student_bytes;
   model_source student_source;
   dataset *d;
+  lock *lock;
   bool has_test;
   int n_rows;
   row *rows;
@@ -105,9 +106,13 @@ done:
 }
 
 static status make_folder(job *j) {
-  if (comm_rank(j->c) != 0) return STATUS_OK;
-  status st = file_make_folder(j->r.output);
-  return st ? st : write_recipe(j, false);
+  status st = STATUS_OK;
+  bool first = comm_rank(j->c) == 0;
+  TRY(comm_agree(j->c, first ? file_make_folder(j->r.output) : STATUS_OK));
+  TRY(stage_lock(j->c, &j->lock, j->r.output, &j->o->out));
+  TRY(comm_agree(j->c, first ? write_recipe(j, false) : STATUS_OK));
+done:
+  return st;
 }
 
 static status make_student(job *j) {
@@ -398,7 +403,7 @@ static status dry_run(job *j) {
 
 static status run_stages(job *j) {
   status st = STATUS_OK;
-  TRY(comm_agree(j->c, make_folder(j)));
+  TRY(make_folder(j));
   TRY(begin(j, "teach"));
   TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
@@ -422,10 +427,11 @@ done:
   return st;
 }
 
-/* Keeps the message of what went wrong while the state is written. */
+/* Keeps the message of what went wrong while the state is written. Only where the folder is this run's, which
+ * rank 0 knows. */
 static void write_failure(job *j, status st) {
   char *message = NULL;
-  if (mem_string(&message, status_message())) return;
+  if (!j->lock || mem_string(&message, status_message())) return;
   write_state(j, st == STATUS_STOPPED ? "stopped" : "failed", message);
   status_set(st, "%s", message);
   mem_free(message);
@@ -439,6 +445,7 @@ static void free_all(job *j) {
   mem_free(j->rows);
   dataset_close(&j->d);
   recipe_free(&j->r);
+  lock_release(&j->lock);
 }
 
 status stage_run(comm *c, const mpistill_run_options *o) {

@@ -29,10 +29,12 @@ done:
 status stage_import(const mpistill_import_options *o) {
   status st = STATUS_OK;
   comm *c = NULL;
+  lock *lock = NULL;
   json_t *inputs = NULL;
   mark found;
   if (!o->output) return import_run(o); /* which says so */
   TRY(comm_alone(&c));
+  TRY(stage_lock(c, &lock, o->output, &o->out));
   TRY(import_inputs(o, &inputs));
   if (!inputs) {
     TRY(import_run(o));
@@ -47,6 +49,7 @@ status stage_import(const mpistill_import_options *o) {
   TRY(mark_commit(o->output, inputs));
 done:
   json_decref(inputs);
+  lock_release(&lock);
   comm_end(&c);
   return st;
 }

@@ -49,6 +49,7 @@ typedef struct job {
   float *logits;
   progress bar;
   run_log *log;
+  lock *lock;
 } job;
 
 /* ---- checks before any rank computes ---- */
@@ -199,9 +200,10 @@ static status open_files(job *j) {
     lesson *t = &j->teachers[i];
     TRY(comm_agree(j->c, make_header(j, t)));
     TRY(comm_agree(j->c, mem_format(&t->path, "%s/%s.h5", j->o->output, t->options->name)));
-    TRY(check_existing(j, t));
   }
   TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
+  TRY(stage_lock(j->c, &j->lock, j->o->output, &j->o->out));
+  for (int i = 0; i < j->n; i++) TRY(check_existing(j, &j->teachers[i]));
   for (int i = 0; i < j->n; i++) {
     lesson *t = &j->teachers[i];
     if (!t->finished) TRY(softlabels_create(&t->file, j->c, t->path, &t->header, !j->o->restart));
@@ -354,6 +356,7 @@ static void free_all(job *j) {
   mem_free(j->teachers);
   dataset_close(&j->d);
   log_close(&j->log);
+  lock_release(&j->lock);
 }
 
 /* After a failure: a file without one good block is nothing to go on from. */

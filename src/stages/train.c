@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct job {
   comm *c;
@@ -31,7 +32,8 @@ typedef struct job {
   progress bar;
   double rows_done, rows_before; /* by this and earlier runs; by earlier ones */
   double train_s, saved_s;
-  char *folder;      /* of checkpoints */
+  char *folder; /* of checkpoints */
+  lock *lock;
   char *inputs_text; /* rank 0 */
 } job;
 
@@ -260,7 +262,8 @@ static status drop_leftover(job *j) {
   checkpoint *k = NULL;
   char *warning = NULL;
   TRY(checkpoint_open(&k, j->c, j->folder, &warning));
-  if (k && comm_rank(j->c) == 0 && !strcmp(checkpoint_inputs(k), j->inputs_text)) checkpoint_remove(j->folder);
+  if (k && comm_rank(j->c) == 0 && !strcmp(checkpoint_inputs(k), j->inputs_text))
+    checkpoint_remove(j->folder);
 done:
   checkpoint_close(&k);
   mem_free(warning);
@@ -321,8 +324,20 @@ done:
   return st;
 }
 
+/* A folder of checkpoints that the user has named may be another run's. */
 status stage_train(comm *c, const mpistill_train_options *o) {
-  return train_student(c, o, &(model_source){.path = o->model});
+  status st = STATUS_OK;
+  lock *lock = NULL;
+  bool first = comm_rank(c) == 0;
+  if (o->checkpoint) {
+    TRY(comm_agree(c, first ? file_make_folder(o->checkpoint) : STATUS_OK));
+    TRY(stage_lock(c, &lock, o->checkpoint, &o->out));
+  }
+  TRY(train_student(c, o, &(model_source){.path = o->model}));
+done:
+  lock_release(&lock);
+  if (o->checkpoint && first) rmdir(o->checkpoint); /* if nothing is in it */
+  return st;
 }
 
 status train_student(comm *c, const mpistill_train_options *options, const model_source *student) {
@@ -336,12 +351,14 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   TRY(stage_begin(c));
   TRY(open_all(&j, hash));
   TRY(collect_inputs(&j, hash));
+  TRY(stage_lock(c, &j.lock, o.output, &o.out));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {
     say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);
     TRY(drop_leftover(&j));
     goto done;
   }
+
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
@@ -359,5 +376,7 @@ done:
   json_decref(j.inputs);
   free(j.inputs_text);
   mem_free(j.folder);
+
+  lock_release(&j.lock);
   return st;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* This process's rank by the launcher's word, before and without MPI. */
 static long launcher_rank(void) {
@@ -125,7 +126,15 @@ int main(int argc, char **argv) {
   bool topic = k && asks_for(argc - 2, argv + 2, k->topic);
   bool ranks = k && k->mpi && !help && !topic;
   if (!ranks && rank > 0) return STATUS_OK;
-  if (k && !help && !topic) return command_call(k, argc - 2, argv + 2, rank);
+  if (k && !help && !topic) {
+    st = command_call(k, argc - 2, argv + 2, rank);
+    /* HDF5's exit handler crashes after a file that could not be closed on a full disk. */
+    if (st == STATUS_FAILED) {
+      fflush(NULL);
+      _exit(st);
+    }
+    return st;
+  }
   if (!k) {
     st = answer(argc, argv);
   } else {

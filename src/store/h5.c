@@ -7,18 +7,31 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LINK_NAME_MAX = 255 };
+enum { LINK_NAME_MAX = 255, CAUSE_BYTES = 512 };
 
 static herr_t innermost(unsigned n, const H5E_error2_t *error, void *out) {
   if (!n && error->desc) *(const char **)out = error->desc;
   return 0;
 }
 
+/* Of "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ...": the
+ * system's message; else all of it, on one line. */
+static void plain_cause(const char *cause, char text[CAUSE_BYTES]) {
+  const char *mark = "error message = '", *at = strstr(cause, mark);
+  snprintf(text, CAUSE_BYTES, "%s", at ? at + strlen(mark) : cause);
+  if (at) text[strcspn(text, "'")] = '\0';
+  for (char *c = text; *c; c++)
+    if (*c == '\n') *c = ' ';
+}
+
 status h5_fail(status code, const char *path, const char *object, const char *what) {
   const char *cause = "";
+  char text[CAUSE_BYTES];
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, &cause);
-  code = status_set(code, "%s:%s%s %s%s%s", path, *object ? " " : "", *object ? object : "", what,
-                    *cause ? ": " : "", cause);
+  plain_cause(cause, text);
+  bool full = !strcmp(text, strerror(ENOSPC)) || !strcmp(text, strerror(EDQUOT)); /* no fault of the input */
+  code = status_set(full ? STATUS_FAILED : code, "%s:%s%s %s%s%s", path, *object ? " " : "",
+                    *object ? object : "", what, *text ? ": " : "", text);
   H5Eclear2(H5E_DEFAULT);
   return code;
 }

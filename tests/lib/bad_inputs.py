@@ -73,6 +73,7 @@ def make_datasets():
     write("empty.h5", b"")
     write("text.h5", "this is no HDF5 file\n" * 10)
     dataset("long.h5", floats())
+    dataset("tall.h5", {"image": image(5000), "label": label(5000)})
     cut("cut.h5", "long.h5", -4096)
     cut("head.h5", "good.h5", 100)
     with h5py.File("no_format.h5", "w") as f:

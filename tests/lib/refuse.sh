@@ -40,9 +40,9 @@ call() {
   rm -f "$said"/*
   started=$(date +%s%N)
   if [ "$n" = 1 ]; then
-    timeout 60 "$work/one_rank" "$@"
+    timeout ${MPISTILL_TIMEOUT:-60} "$work/one_rank" "$@"
   else
-    mpi "$n" timeout 60 "$work/one_rank" "$@" >"$said/launcher" 2>&1 </dev/null
+    mpi "$n" timeout ${MPISTILL_TIMEOUT:-60} "$work/one_rank" "$@" >"$said/launcher" 2>&1 </dev/null
   fi
   elapsed_ms=$((($(date +%s%N) - started) / 1000000))
 }

@@ -131,9 +131,9 @@ install: all
 	$(Q)install -m 644 $(BUILD)/libmpistill.a $(DESTDIR)$(PREFIX)/lib/
 	$(Q)install -m 644 $(wildcard include/mpistill/*.h) $(DESTDIR)$(PREFIX)/include/mpistill/
 	$(Q)install -m 755 $(wildcard launch/*.sh) $(DESTDIR)$(PREFIX)/share/mpistill/launch/
-	$(Q)printf '%s\n' 'Name: mpistill' 'Description: distributed multi-teacher distillation' 'Version: $(VERSION)' \
-	  'Requires: $(HDF5_PC) libprotobuf-c yaml-0.1 jansson libxxhash zlib' 'Cflags: -I$(PREFIX)/include' \
-	  'Libs: -L$(PREFIX)/lib -lmpistill -L$(OPENBLAS_DIR) -Wl,-rpath,$(OPENBLAS_DIR) -lopenblas -ldnnl -fopenmp -lm' \
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' '' 'Name: mpistill' 'Description: distributed multi-teacher distillation' 'Version: $(VERSION)' \
+	  'Requires: $(HDF5_PC) libprotobuf-c yaml-0.1 jansson libxxhash zlib' 'Cflags: -I$${prefix}/include' \
+	  'Libs: -L$${prefix}/lib -lmpistill -L$(OPENBLAS_DIR) -Wl,-rpath,$(OPENBLAS_DIR) -lopenblas -ldnnl -fopenmp -lm' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/mpistill.pc
 
 info:

@@ -145,7 +145,7 @@ static status read_functions(const step *s, recurrent *r) {
   for (int k = 0; k < n; k++) {
     gate_function *f = &r->functions[k / per][k % per];
     const char *name = names ? names->strings[k] : r->kind->defaults[k % per];
-    f->kind = activation_find(name);
+    f->kind = recurrent_activation_find(name);
     if (!f->kind) return step_error(s, "activation '%s' is not supported", name);
     f->alpha = next_number(s, "activation_alpha", &alphas, f->kind->alpha, f->kind->alpha != 0);
     f->beta = next_number(s, "activation_beta", &betas, f->kind->beta, f->kind->beta != 0);

@@ -32,7 +32,7 @@ typedef struct gate_function {
 } gate_function;
 
 /* NULL if there is none of that name (case does not matter, as in ONNX). */
-const activation *activation_find(const char *name);
+const activation *recurrent_activation_find(const char *name);
 void gate_value(const gate_function *f, float *y, int64_t n);
 void gate_slope(const gate_function *f, float *d, const float *y, int64_t n);
 

@@ -53,7 +53,7 @@ static const activation activations[] = {
     {"ThresholdedRelu", 1, 0, thresholded_relu_value, thresholded_relu_slope},
 };
 
-const activation *activation_find(const char *name) {
+const activation *recurrent_activation_find(const char *name) {
   for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
     if (strcasecmp(name, activations[i].name) == 0) return &activations[i];
   return NULL;

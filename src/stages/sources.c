@@ -105,10 +105,11 @@ status sources_open(sources *s, comm *c, const mpistill_strings *paths, const ch
                     const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows) {
   status st = STATUS_OK;
   *s = (sources){0};
-  TRY(mem_new(&s->files, paths->n, sizeof *s->files));
-  TRY(mem_new(&s->place, paths->n, sizeof *s->place));
+  st = mem_new(&s->files, paths->n, sizeof *s->files);
+  if (!st) st = mem_new(&s->place, paths->n, sizeof *s->place);
+  TRY(comm_agree(c, st));
   for (s->n = 0; s->n < (int)paths->n; s->n++) TRY(softlabels_open(&s->files[s->n], c, paths->items[s->n]));
-  TRY(set_weights(s, weights));
+  TRY(comm_agree(c, set_weights(s, weights)));
   TRY(set_rule(s, method));
   const softlabels_header *h = softlabels_get(s->files[0]);
   s->rows = h->dims[0];
@@ -117,7 +118,7 @@ status sources_open(sources *s, comm *c, const mpistill_strings *paths, const ch
   for (int i = 0; i < s->n; i++) {
     TRY(compare(s, i, trust_rows));
     if (d) TRY(softlabels_match(s->files[i], d, sp, trust_rows));
-    TRY(place_classes(s, i, d));
+    TRY(comm_agree(c, place_classes(s, i, d)));
   }
 done:
   return st;

@@ -350,7 +350,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   stop_listen();
   TRY(stage_begin(c));
   TRY(open_all(&j, hash));
-  TRY(collect_inputs(&j, hash));
+  TRY(comm_agree(c, collect_inputs(&j, hash)));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {

@@ -86,7 +86,7 @@ static status load_labels(trainer *t, dataset *d, const split *sp) {
   rows *r = NULL;
   const array *a = label_array(sp);
   if (!t->goal.needs_labels) return STATUS_OK;
-  TRY(mem_new(&t->labels, (size_t)t->n, sizeof *t->labels));
+  TRY(comm_agree(t->c, mem_new(&t->labels, (size_t)t->n, sizeof *t->labels)));
   if (!a) {
     if (!t->soft->n)
       THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
@@ -169,7 +169,7 @@ static status set_initial(trainer *t) {
   status st = STATUS_OK;
   float *block = NULL;
   size_t begin, end;
-  TRY(mem_new(&block, (size_t)t->k->g->n_block, sizeof *block));
+  TRY(comm_agree(t->c, mem_new(&block, (size_t)t->k->g->n_block, sizeof *block)));
   graph_initial_block(t->k->g, block);
   reducer_slice(t->sums, &begin, &end);
   memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);

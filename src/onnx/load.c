@@ -20,7 +20,8 @@ typedef struct loader {
   const Onnx__ModelProto *proto;
   const Onnx__GraphProto *from;
   graph *g;
-  int *initializers;
+  int *initializers; /* -1: strings, which no node that is wanted may read */
+  bool *wanted;      /* [nodes] */
 } loader;
 
 static const char *plain_domain(const char *domain) {
@@ -71,6 +72,8 @@ static status add_initializer(loader *l, size_t i) {
   const char *name = proto_text(from->name);
   char *what = NULL;
   tensor *t;
+  l->initializers[i] = -1;
+  if (from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__STRING) return STATUS_OK;
   TRY(check_name(l, name));
   TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
   TRY(tensor_from_proto(&t, from, what));
@@ -138,6 +141,60 @@ done:
   return st;
 }
 
+/* Strings are no tensors of the engine: labels of classes by name, mostly, beside an output of numbers. */
+static bool is_text(const Onnx__ValueInfoProto *output) {
+  const Onnx__TypeProto *type = output->type;
+  return type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type &&
+         type->tensor_type->elem_type == ONNX__TENSOR_PROTO__DATA_TYPE__STRING;
+}
+
+static bool is_text_initializer(const loader *l, const char *name) {
+  for (size_t i = 0; i < l->from->n_initializer; i++)
+    if (l->from->initializer[i]->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__STRING &&
+        strcmp(proto_text(l->from->initializer[i]->name), name) == 0)
+      return true;
+  return false;
+}
+
+/* Marks the node that gives a value, and puts it on the stack. */
+static void want(const loader *l, const char *name, const int *producers, int *stack, int *n) {
+  int value = *name ? graph_find(l->g, name) : -1;
+  if (value < 0 || producers[value] < 0 || l->wanted[producers[value]]) return;
+  l->wanted[producers[value]] = true;
+  stack[(*n)++] = producers[value];
+}
+
+/* Nodes of which only outputs that are strings are made need not be understood. */
+static status mark_wanted(loader *l) {
+  status st = STATUS_OK;
+  int *producers = NULL, *stack = NULL, n = 0;
+  size_t n_texts = 0;
+  TRY(mem_new(&l->wanted, l->from->n_node, sizeof *l->wanted));
+  for (size_t i = 0; i < l->from->n_output; i++) n_texts += is_text(l->from->output[i]);
+  if (n_texts == l->from->n_output)
+    THROW(STATUS_BAD_INPUT, "%s: its outputs are strings, which are not supported", l->name);
+  for (size_t i = 0; i < l->from->n_node; i++) l->wanted[i] = !n_texts;
+  if (!n_texts) goto done;
+  TRY(mem_new(&producers, (size_t)l->g->n_values, sizeof *producers));
+  TRY(mem_new(&stack, l->from->n_node, sizeof *stack));
+  for (int v = 0; v < l->g->n_values; v++) producers[v] = -1;
+  for (size_t i = 0; i < l->from->n_node; i++)
+    for (size_t k = 0; k < l->from->node[i]->n_output; k++) {
+      int value = graph_find(l->g, l->from->node[i]->output[k]);
+      if (value >= 0) producers[value] = (int)i;
+    }
+  for (size_t i = 0; i < l->from->n_output; i++)
+    if (!is_text(l->from->output[i])) want(l, proto_text(l->from->output[i]->name), producers, stack, &n);
+  while (n) {
+    const Onnx__NodeProto *at = l->from->node[stack[--n]];
+    for (size_t k = 0; k < at->n_input; k++) want(l, at->input[k], producers, stack, &n);
+  }
+done:
+  mem_free(producers);
+  mem_free(stack);
+  return st;
+}
+
 static const op *find_op(const loader *l, const Onnx__NodeProto *n) {
   return op_find(plain_domain(n->domain), proto_text(n->op_type), load_opset(l->proto, n->domain));
 }
@@ -194,9 +251,11 @@ static void explain_missing(const loader *l, const Onnx__NodeProto *n, char *tex
 }
 
 /* Everything that keeps a node from being run, into text; "" if there is nothing. */
-static void check_node(const loader *l, const Onnx__NodeProto *n, char *text, size_t bytes) {
+static void check_node(const loader *l, size_t index, char *text, size_t bytes) {
+  const Onnx__NodeProto *n = l->from->node[index];
   const op *o = find_op(l, n);
   *text = '\0';
+  if (!l->wanted[index]) return;
   if (!o) {
     explain_missing(l, n, text, bytes);
     return;
@@ -204,7 +263,10 @@ static void check_node(const loader *l, const Onnx__NodeProto *n, char *text, si
   check_counts(o, n, text, bytes);
   for (size_t i = 0; i < n->n_input; i++) {
     if (!*n->input[i] && i < (size_t)o->min_inputs) add_text(text, bytes, "input %zu is left out", i);
-    if (*n->input[i] && graph_find(l->g, n->input[i]) < 0)
+    if (!*n->input[i] || graph_find(l->g, n->input[i]) >= 0) continue;
+    if (is_text_initializer(l, n->input[i]))
+      add_text(text, bytes, "its input '%s' holds strings, which are not supported", n->input[i]);
+    else
       add_text(text, bytes, "nothing gives its input '%s'", n->input[i]);
   }
   for (size_t i = 0; i < n->n_attribute; i++)
@@ -226,7 +288,7 @@ static status list_problems(const loader *l, size_t n_bad) {
   for (size_t i = 0; i < l->from->n_node; i++) {
     const Onnx__NodeProto *n = l->from->node[i];
     char *title;
-    check_node(l, n, text, sizeof text);
+    check_node(l, i, text, sizeof text);
     if (!*text) continue;
     TRY(node_title(l, i, &title));
     const char *domain = plain_domain(n->domain);
@@ -243,7 +305,7 @@ static status check_nodes(const loader *l) {
   char text[512];
   size_t n_bad = 0;
   for (size_t i = 0; i < l->from->n_node; i++) {
-    check_node(l, l->from->node[i], text, sizeof text);
+    check_node(l, i, text, sizeof text);
     n_bad += *text != '\0';
   }
   return n_bad ? list_problems(l, n_bad) : STATUS_OK;
@@ -291,6 +353,9 @@ done:
 
 static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
   int value = graph_find(l->g, proto_text(output->name));
+  if (value < 0 && is_text_initializer(l, proto_text(output->name)))
+    return status_set(STATUS_BAD_INPUT, "%s: its output '%s' holds strings, which are not supported", l->name,
+                      proto_text(output->name));
   if (value < 0)
     return status_set(STATUS_BAD_INPUT, "%s: nothing gives its output '%s'", l->name,
                       proto_text(output->name));
@@ -303,11 +368,15 @@ status load_graph(graph **out, int **initializers, const char *name, const Onnx_
   TRY(check_file(&l));
   TRY(graph_new(&l.g));
   TRY(add_values(&l));
+  TRY(mark_wanted(&l));
   TRY(check_nodes(&l));
-  for (size_t i = 0; i < l.from->n_node; i++) TRY(add_node(&l, i));
-  for (size_t i = 0; i < l.from->n_output; i++) TRY(add_output(&l, l.from->output[i]));
+  for (size_t i = 0; i < l.from->n_node; i++)
+    if (l.wanted[i]) TRY(add_node(&l, i));
+  for (size_t i = 0; i < l.from->n_output; i++)
+    if (!is_text(l.from->output[i])) TRY(add_output(&l, l.from->output[i]));
   TRY(name_file(&l, graph_finish(l.g)));
 done:
+  mem_free(l.wanted);
   if (st) {
     graph_free(&l.g);
     mem_free(l.initializers);

@@ -5,7 +5,15 @@
 #include "base/mem.h"
 #include "onnx/load.h"
 #include "onnx/proto.h"
+#include "onnx/side.h"
 #include "onnx/tensor_proto.h"
+
+#include <string.h>
+
+enum { SPLIT_BYTES = 1024 }; /* smaller tensors stay in the model */
+
+/* protobuf messages end at 2 GiB; the rest is for the graph */
+static const int64_t INLINE_MAX = INT32_MAX - (4 << 20);
 
 struct model {
   char *path;
@@ -17,25 +25,31 @@ struct model {
 };
 
 static bool in_block(const model *m, size_t initializer) {
+  if (m->initializers[initializer] < 0) return false;
   value_kind kind = m->graph->values[m->initializers[initializer]].kind;
   return kind == VALUE_PARAMETER || kind == VALUE_STATISTIC;
 }
 
 status model_parse(model **out, const char *name, const void *bytes, size_t n) {
   status st = STATUS_OK;
-  model *m;
+  model *m = NULL;
+  hash_stream *h = NULL;
   *out = NULL;
   TRY(mem_new(&m, 1, sizeof *m));
   TRY(mem_string(&m->path, name));
-  m->hash = hash_bytes(bytes, n);
+  TRY(hash_start(&h));
+  hash_add(h, bytes, n);
   m->bytes = (int64_t)n;
   if (!n) THROW(STATUS_BAD_INPUT, "%s: is empty", name);
   TRY(proto_unpack(&m->proto, name, &onnx__model_proto__descriptor, bytes, n));
   if (!m->proto->graph) THROW(STATUS_BAD_INPUT, "%s: is not an ONNX model: it holds no graph", name);
+  TRY(side_load(m->proto->graph, name, h, &m->bytes));
+  m->hash = hash_end(&h);
   TRY(load_graph(&m->graph, &m->initializers, name, m->proto));
   for (size_t i = 0; i < m->proto->graph->n_initializer; i++)
     if (in_block(m, i)) tensor_proto_drop_data(m->proto->graph->initializer[i]);
 done:
+  hash_end(&h);
   if (st) model_free(&m);
   *out = m;
   return st;
@@ -87,58 +101,129 @@ const char *model_producer(const model *m) {
   return proto_text(m->proto->producer_name);
 }
 
-/* A copy of the graph's initializers in which those of the block have its values: the model itself stays as
- * it is, so several threads may write it. `tensors` and `list` have room for all of them. */
-static status fill_initializers(const model *m, const float *block, Onnx__TensorProto *tensors,
-                                Onnx__TensorProto **list) {
+/* Initializer i with the block's values where it has some, in *copy: the model itself stays as it is, so
+ * several threads may write it. What copy->raw_data then points to is the caller's (mem_free). */
+static status fill_initializer(const model *m, const float *block, size_t i, Onnx__TensorProto *copy) {
   status st = STATUS_OK;
   char *what = NULL;
-  const Onnx__GraphProto *g = m->proto->graph;
-  for (size_t i = 0; i < g->n_initializer; i++) {
-    list[i] = g->initializer[i];
-    if (!in_block(m, i)) continue;
-    const value *v = &m->graph->values[m->initializers[i]];
-    tensors[i] = *g->initializer[i];
-    TRY(mem_format(&what, "%s: initializer '%s'", m->path, v->name));
-    TRY(tensor_to_raw(&tensors[i], block + v->offset, shape_count(&v->constant->shape), what,
-                      &tensors[i].raw_data.data, &tensors[i].raw_data.len));
-    tensors[i].has_raw_data = true;
-    list[i] = &tensors[i];
-    mem_free(what);
-    what = NULL;
-  }
+  const value *v = &m->graph->values[m->initializers[i]];
+  *copy = *m->proto->graph->initializer[i];
+  TRY(mem_format(&what, "%s: initializer '%s'", m->path, v->name));
+  TRY(tensor_to_raw(copy, block + v->offset, shape_count(&v->constant->shape), what, &copy->raw_data.data,
+                    &copy->raw_data.len));
+  copy->has_raw_data = true;
 done:
   mem_free(what);
   return st;
 }
 
-status model_pack(const model *m, const float *block, unsigned char **bytes, size_t *n) {
+/* A copy of the model's message whose initializers may be replaced: list[i] by &tensors[i]. */
+typedef struct copy {
+  Onnx__ModelProto proto;
+  Onnx__GraphProto graph;
+  Onnx__TensorProto *tensors, **list;
+} copy;
+
+static status copy_make(copy *c, const model *m) {
   status st = STATUS_OK;
-  Onnx__ModelProto proto = *m->proto;
-  Onnx__GraphProto g = *m->proto->graph;
-  Onnx__TensorProto *tensors = NULL;
-  Onnx__TensorProto **list = NULL;
-  *bytes = NULL;
-  TRY(mem_new(&tensors, g.n_initializer, sizeof *tensors));
-  TRY(mem_new(&list, g.n_initializer, sizeof *list));
-  TRY(fill_initializers(m, block, tensors, list));
-  g.initializer = list;
-  proto.graph = &g;
-  TRY(proto_pack(&proto, bytes, n));
+  *c = (copy){.proto = *m->proto, .graph = *m->proto->graph};
+  size_t n = c->graph.n_initializer;
+  TRY(mem_new(&c->tensors, n, sizeof *c->tensors));
+  TRY(mem_new(&c->list, n, sizeof *c->list));
+  if (n) memcpy(c->list, c->graph.initializer, n * sizeof *c->list);
+  c->graph.initializer = c->list;
+  c->proto.graph = &c->graph;
 done:
-  for (size_t i = 0; tensors && i < g.n_initializer; i++) mem_free(tensors[i].raw_data.data);
-  mem_free(tensors);
-  mem_free(list);
   return st;
 }
 
-status model_write(const model *m, const float *block, const char *path) {
+static void copy_clear(copy *c) {
+  mem_free(c->tensors);
+  mem_free(c->list);
+}
+
+status model_pack(const model *m, const float *block, unsigned char **bytes, size_t *n) {
+  status st = STATUS_OK;
+  copy c;
+  *bytes = NULL;
+  TRY(copy_make(&c, m));
+  for (size_t i = 0; i < c.graph.n_initializer; i++) {
+    if (!in_block(m, i)) continue;
+    TRY(fill_initializer(m, block, i, &c.tensors[i]));
+    c.list[i] = &c.tensors[i];
+  }
+  TRY(proto_pack(&c.proto, bytes, n));
+done:
+  for (size_t i = 0; c.tensors && i < c.graph.n_initializer; i++)
+    if (in_block(m, i)) mem_free(c.tensors[i].raw_data.data);
+  copy_clear(&c);
+  return st;
+}
+
+/* Moves the data of initializer i into the file beside the model, unless it is small. */
+static status split_initializer(const model *m, const float *block, size_t i, side_file *f, copy *c) {
+  status st = STATUS_OK;
+  unsigned char *owned = NULL;
+  c->tensors[i] = *c->list[i];
+  if (in_block(m, i)) {
+    TRY(fill_initializer(m, block, i, &c->tensors[i]));
+    owned = c->tensors[i].raw_data.data;
+  }
+  if (c->tensors[i].has_raw_data)
+    TRY(side_add(f, &c->tensors[i], c->tensors[i].raw_data.data, c->tensors[i].raw_data.len));
+  c->list[i] = &c->tensors[i];
+done:
+  mem_free(owned);
+  return st;
+}
+
+static status tensor_bytes_of(const model *m, size_t i, int64_t *bytes) {
+  const Onnx__TensorProto *t = m->proto->graph->initializer[i];
+  if (in_block(m, i)) return tensor_proto_bytes(t, m->path, bytes);
+  *bytes = (int64_t)protobuf_c_message_get_packed_size(&t->base);
+  return STATUS_OK;
+}
+
+static status write_split(const model *m, const float *block, const char *path) {
+  status st = STATUS_OK;
+  copy c;
+  side_file *f = NULL;
+  unsigned char *bytes = NULL;
+  size_t n;
+  int64_t of_tensor;
+  TRY(copy_make(&c, m));
+  TRY(side_create(&f, path));
+  for (size_t i = 0; i < c.graph.n_initializer; i++) {
+    TRY(tensor_bytes_of(m, i, &of_tensor));
+    if (of_tensor >= SPLIT_BYTES || in_block(m, i)) TRY(split_initializer(m, block, i, f, &c));
+  }
+  TRY(proto_pack(&c.proto, &bytes, &n));
+  TRY(side_commit(f));
+  TRY(file_write(path, bytes, n));
+done:
+  mem_free(bytes);
+  side_free(&f);
+  copy_clear(&c);
+  return st;
+}
+
+status model_write_split(const model *m, const float *block, const char *path, int64_t inline_max) {
   status st = STATUS_OK;
   unsigned char *bytes = NULL;
   size_t n;
+  int64_t total = 0, of_tensor;
+  for (size_t i = 0; i < m->proto->graph->n_initializer; i++) {
+    TRY(tensor_bytes_of(m, i, &of_tensor));
+    total += of_tensor;
+  }
+  if (total > inline_max) return write_split(m, block, path);
   TRY(model_pack(m, block, &bytes, &n));
   TRY(file_write(path, bytes, n));
 done:
   mem_free(bytes);
   return st;
+}
+
+status model_write(const model *m, const float *block, const char *path) {
+  return model_write_split(m, block, path, INLINE_MAX);
 }

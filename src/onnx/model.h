@@ -9,23 +9,30 @@
 /* A file as it was read, so that what training does not change (names, metadata, opset) is written back as it was. */
 typedef struct model model;
 
-/* Local. Reads a file. STATUS_BAD_INPUT naming the file for anything that is not a model we can run; all operators that are not
- * known, or attributes not understood, are listed at once with their node names. Limits checked before unpacking: nesting 64,
- * lengths within the file. */
+/* Local. Reads a file, and the files in its folder or below that hold data of its tensors (external data).
+ * STATUS_BAD_INPUT naming the file for anything that is not a model we can run; all operators that are not
+ * known, or attributes not understood, are listed at once with their node names. Limits checked before
+ * unpacking: nesting 64, lengths within the file. Outputs that are strings are left out where there are others.
+ */
 status model_read(model **out, const char *path);
-/* Local. The same from memory (borrowed during the call); `name` stands in messages. */
+/* Local. The same from memory (borrowed during the call); `name` stands in messages, and is the path that
+ * external data is looked for beside. */
 status model_parse(model **out, const char *name, const void *bytes, size_t n);
 void model_free(model **m);
 
 const graph *model_graph(const model *m); /* owned by the model */
 const char *model_path(const model *m);
-uint64_t model_hash(const model *m);      /* XXH3 of the file's bytes */
-int64_t model_bytes(const model *m);      /* size of the file */
+uint64_t model_hash(const model *m);      /* XXH3 of the file's bytes, and of external data behind them */
+int64_t model_bytes(const model *m);      /* of the file and of external data */
 
-/* Local. Writes the model with parameters and statistics from block[n_block] to `path` (through a temporary file, flushed,
- * renamed). The bytes depend on nothing but the model and the block. */
+/* Local. Writes the model with parameters and statistics from block[n_block] to `path` (through a temporary
+ * file, flushed, renamed). The bytes depend on nothing but the model and the block. A model of 2 GiB and more,
+ * which no ONNX file can hold, leaves the data of its tensors in PATH.data (without a ".part" at the end of
+ * PATH); a model that stood there before is removed first. */
 status model_write(const model *m, const float *block, const char *path);
-/* Local. The same into memory: *bytes owned by the caller (mem_free). */
+/* Local. The same with PATH.data when the tensors have more than inline_max bytes. */
+status model_write_split(const model *m, const float *block, const char *path, int64_t inline_max);
+/* Local. The same into memory, in one piece: *bytes owned by the caller (mem_free). */
 status model_pack(const model *m, const float *block, unsigned char **bytes, size_t *n);
 
 /* What an ONNX file declares, for inspect: opset, producer, inputs, outputs. */

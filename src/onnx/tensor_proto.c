@@ -76,6 +76,22 @@ static status read_shape(const Onnx__TensorProto *t, const char *what, shape *ou
   return STATUS_OK;
 }
 
+static status check_type(const Onnx__TensorProto *t, const element *e, const char *what) {
+  if (e->type) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "%s has elements of type %s (%d), which are not supported", what,
+                    e->name, t->data_type);
+}
+
+status tensor_proto_bytes(const Onnx__TensorProto *t, const char *what, int64_t *bytes) {
+  const element *e = onnx_type_find(t->data_type);
+  shape s = {0};
+  int64_t count = 0;
+  status st = check_type(t, e, what);
+  if (!st) st = read_shape(t, what, &s, &count);
+  *bytes = count * (int64_t)e->bytes;
+  return st;
+}
+
 /* int32_data holds narrower types one a number; packs them as raw_data would. */
 static status narrow(const Onnx__TensorProto *t, const element *e, const char *what, unsigned char **out) {
   status st = mem_new(out, t->n_int32_data, e->bytes);
@@ -149,9 +165,7 @@ status tensor_from_proto(tensor **out, const Onnx__TensorProto *t, const char *w
   int64_t count = 0;
   size_t n = 0;
   *out = NULL;
-  if (!e->type)
-    THROW(STATUS_BAD_INPUT, "%s has elements of type %s (%d), which are not supported", what, e->name,
-          t->data_type);
+  TRY(check_type(t, e, what));
   if (t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL || t->n_external_data)
     THROW(STATUS_BAD_INPUT,
           "%s is kept in another file (external data), which is not read; save the model as one file", what);

@@ -12,9 +12,12 @@ dtype onnx_type_dtype(int onnx_type);
 /* "float16", "uint64", ... as ONNX spells them; "type 99" is "unknown". Never NULL. */
 const char *onnx_type_name(int onnx_type);
 
+/* Local. The bytes of a tensor's numbers in raw_data. STATUS_BAD_INPUT beginning with `what` as below. */
+status tensor_proto_bytes(const Onnx__TensorProto *t, const char *what, int64_t *bytes);
+
 /* Local. A tensor owned by the caller (mem_free). STATUS_BAD_INPUT beginning with `what` ("m.onnx:
- * initializer 'w'") for data kept in another file, negative or more than SHAPE_MAX_RANK dimensions, a size
- * that does not match them, a type without counterpart. */
+ * initializer 'w'") for data still kept in another file (side.h), negative or more than SHAPE_MAX_RANK
+ * dimensions, a size that does not match them, a type without counterpart. */
 status tensor_from_proto(tensor **out, const Onnx__TensorProto *t, const char *what);
 
 /* Local. values[n] in t's own element type, one of float, float16, bfloat16, double, as raw_data stores it:

@@ -62,7 +62,7 @@ static const option inspect_rows[] = {{.flag = "json",
 
 static status prepare_inspect(void *config, const mpistill_strings *arguments, const options_seen *seen) {
   (void)seen;
-  return command_argument(arguments, "a file to inspect", &((inspect_options *)config)->path);
+  return command_argument(arguments, "a file, or the folder of a run,", &((inspect_options *)config)->path);
 }
 
 static status run_inspect(comm *c, const void *config) {
@@ -71,10 +71,11 @@ static status run_inspect(comm *c, const void *config) {
 
 const command command_inspect = {
     .name = "inspect",
-    .help = "show what a dataset, soft-label file or ONNX model holds",
+    .help = "show what a dataset, soft-label file or ONNX model holds, or how far a run is",
     .arguments = "FILE",
     .examples = "mpistill inspect mnist.h5\n"
                 "mpistill inspect soft/wide.h5 --verify\n"
+                "mpistill inspect recipe.yaml\n"
                 "mpistill inspect student.onnx --json",
     .rows = inspect_rows,
     .config_bytes = sizeof(inspect_options),

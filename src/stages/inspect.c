@@ -6,6 +6,8 @@
 #include "graph/plan.h"
 #include "onnx/model.h"
 #include "ops/ops.h"
+#include "stages/recipe.h"
+#include "stages/watch.h"
 #include "store/softlabels.h"
 
 #include <errno.h>
@@ -13,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PIECE_VALUES = 1 << 20, HISTOGRAM_MAX = 1 << 20 };
 
@@ -346,12 +349,38 @@ done:
   return st;
 }
 
+static bool is_recipe(const char *path) {
+  const char *end = strrchr(file_name(path), '.');
+  return end && (!strcmp(end, ".yaml") || !strcmp(end, ".yml"));
+}
+
+static bool is_run(const char *path) {
+  struct stat s;
+  return is_recipe(path) || (!stat(path, &s) && S_ISDIR(s.st_mode));
+}
+
+/* The folder of a run, or the one that a recipe names. */
+static status run_json(json_t *out, comm *c, const char *path) {
+  status st = STATUS_OK;
+  mpistill_recipe r = {0};
+  if (is_recipe(path)) TRY(recipe_read(c, path, &(mpistill_strings){0}, &r));
+  TRY(watch_read(out, r.output ? r.output : path));
+done:
+  recipe_free(&r);
+  return st;
+}
+
 status inspect_file(json_t **out, comm *c, const char *path, bool verify) {
   status st = STATUS_OK;
   bool hdf5 = false;
   model *m = NULL;
   json_t *all = json_object();
   incomplete = false;
+  if (is_run(path)) {
+    TRY(run_json(all, c, path));
+    *out = json_incref(all);
+    goto done;
+  }
   TRY(starts_like_hdf5(path, &hdf5));
   put(all, "file", json_string(path));
   put(all, "bytes", json_integer(file_size(path)));

@@ -1,4 +1,5 @@
-/* What a file holds: datasets, soft labels, ONNX models, told apart by their contents. */
+/* What a file holds: datasets, soft labels, ONNX models, told apart by their contents. And how far a run is,
+ * by its folder or its recipe. */
 #ifndef MPISTILL_STAGES_INSPECT_H
 #define MPISTILL_STAGES_INSPECT_H
 

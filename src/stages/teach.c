@@ -9,6 +9,7 @@
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/stages.h"
+#include "stages/watch.h"
 #include "store/softlabels.h"
 
 #include <stdio.h>
@@ -48,6 +49,7 @@ typedef struct job {
   predictor *p;
   float *logits;
   progress bar;
+  watch seen;
   run_log *log;
   lock *lock;
 } job;
@@ -259,7 +261,14 @@ done:
   return st;
 }
 
-static status work(job *j) {
+static void log_progress(job *j, double n_left) {
+  double taken = (double)queue_taken(j->q), seconds = clock_seconds() - j->bar.started_s;
+  log_event(j->log, "progress",
+            json_pack("{s:o, s:o, s:o}", "blocks_done", json_number(taken), "blocks", json_number(n_left),
+                      "seconds_left", json_number((n_left - taken) * seconds / taken)));
+}
+
+static status work(job *j, double n_left) {
   status st = STATUS_OK;
   for (;;) {
     int group;
@@ -270,6 +279,7 @@ static status work(job *j) {
     if (stop_asked())
       THROW(STATUS_STOPPED, "stopped between two blocks as asked; the same command goes on from there");
     progress_update(&j->bar, (double)queue_taken(j->q));
+    if (watch_due(&j->seen)) log_progress(j, n_left);
   }
 done:
   return st;
@@ -298,7 +308,7 @@ static status teach_all(job *j) {
   double n_left;
   TRY(make_queue(j, &n_left));
   progress_start(&j->bar, "teach", "blocks", n_left, comm_rank(j->c) == 0 && !j->o->out.quiet);
-  mine = work(j);
+  mine = work(j, n_left);
   if (mine) queue_stop(j->q);
   TRY(queue_finish(j->q));
   progress_end(&j->bar);
@@ -403,6 +413,7 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   TRY(st);
   TRY(open_inputs(&j));
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
+  log_event(j.log, "start", watch_ranks(c, j.threads));
   st = teach_all(&j);
   if (st) drop_empty(&j);
   TRY(st);

@@ -12,6 +12,7 @@
 #include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/trainer.h"
+#include "stages/watch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,10 +31,11 @@ typedef struct job {
   json_t *inputs;
   run_log *log;
   progress bar;
+  watch seen;
   double rows_done, rows_before; /* by this and earlier runs; by earlier ones */
-  double train_s, saved_s;
-  char *folder; /* of checkpoints */
+  double started_s, train_s, saved_s;
   lock *lock;
+  char *folder;      /* of checkpoints */
   char *inputs_text; /* rank 0 */
 } job;
 
@@ -110,10 +112,21 @@ done:
   return st;
 }
 
+static void log_progress(job *j) {
+  double all = (double)(j->o->epochs * trainer_rows(j->t));
+  double per_s = (j->rows_done - j->rows_before) / (clock_seconds() - j->started_s);
+  log_event(j->log, "progress",
+            json_pack("{s:I, s:I, s:I, s:o, s:o}", "epoch", (json_int_t)trainer_epoch(j->t), "batch",
+                      (json_int_t)trainer_batch(j->t), "batches", (json_int_t)trainer_steps_per_epoch(j->t),
+                      "samples_per_s", json_number(per_s), "seconds_left",
+                      json_number((all - j->rows_done) / per_s)));
+}
+
 static void step_done(void *data, int64_t rows) {
   job *j = data;
   j->rows_done += (double)rows;
   progress_update(&j->bar, j->rows_done);
+  if (watch_due(&j->seen)) log_progress(j);
 }
 
 /* Polled on one rank; a stop counts more than a checkpoint, which it brings with it. */
@@ -141,11 +154,13 @@ static void log_epoch(job *j) {
 }
 
 static void log_start(job *j) {
-  log_event(j->log, "start",
-            json_pack("{s:O, s:I, s:I, s:I, s:I, s:I, s:s}", "inputs", j->inputs, "ranks",
-                      (json_int_t)comm_size(j->c), "nodes", (json_int_t)comm_nodes(j->c), "threads",
-                      (json_int_t)j->o->threads, "shards", (json_int_t)trainer_shards(j->t), "rows",
-                      (json_int_t)trainer_rows(j->t), "libraries", ops_libraries()));
+  json_t *start = watch_ranks(j->c, (int)j->o->threads);
+  json_t *work = json_pack("{s:O, s:I, s:I, s:s}", "inputs", j->inputs, "shards",
+                           (json_int_t)trainer_shards(j->t), "rows", (json_int_t)trainer_rows(j->t),
+                           "libraries", ops_libraries());
+  json_object_update_missing(start, work);
+  json_decref(work);
+  log_event(j->log, "start", start);
 }
 
 static status save(job *j) {
@@ -228,15 +243,14 @@ static status run_training(job *j) {
   if (comm_size(j->c) > trainer_shards(j->t))
     say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
         comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
-  double started = clock_seconds();
-  j->saved_s = started;
+  j->started_s = j->saved_s = clock_seconds();
   j->rows_done = j->rows_before =
       (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
   progress_start(&j->bar, o->soft_labels.n ? "distill" : "train", "samples",
                  (double)(o->epochs * trainer_rows(j->t)), show);
   status st = run_epochs(j);
   progress_end(&j->bar);
-  j->train_s = clock_seconds() - started;
+  j->train_s = clock_seconds() - j->started_s;
   return st;
 }
 
@@ -358,7 +372,6 @@ status train_student(comm *c, const mpistill_train_options *options, const model
     TRY(drop_leftover(&j));
     goto done;
   }
-
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);

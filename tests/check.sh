@@ -51,7 +51,7 @@ for source in tests/unit/*/test_*.c; do
   if [ -z "$ranks" ]; then
     group "unit/$name" 300 "$build/tests/$name"
   else
-    for n in $ranks; do group "unit/$name/$n" 300 mpi "$n" "$build/tests/$name"; done
+    for n in $ranks; do group "unit/$name/$n" 300 "${MPIRUN:-mpirun}" --oversubscribe -n "$n" "$build/tests/$name"; done
   fi
 done
 for script in tests/behaviour/*.sh; do

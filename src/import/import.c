@@ -5,9 +5,11 @@
 #include "base/mem.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const importer *const table[] = {&importer_idx, &importer_cifar, &importer_csv, &importer_npy, NULL};
 
@@ -187,7 +189,10 @@ done:
 
 status import_run(const mpistill_import_options *o) {
   status st = import_prepare(o);
-  return st ? st : file_commit(o->output);
+  if (st || !(st = file_commit(o->output))) return st;
+  char part[PATH_MAX];
+  if (snprintf(part, sizeof part, "%s.part", o->output) < (int)sizeof part) unlink(part);
+  return st;
 }
 
 status import_prepare(const mpistill_import_options *o) {

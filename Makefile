@@ -99,8 +99,14 @@ $(TOOLS): $(BUILD)/tests/%: tests/%.c $(BUILD)/libmpistill.a
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmpistill.a $(LDLIBS)
 
+# Libraries for LD_PRELOAD.
+PRELOADS := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(wildcard tests/preload/*.c))
+$(PRELOADS): $(BUILD)/tests/%.so: tests/%.c
+	$(call say,TOOL,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(WARNINGS) -O2 -g -MMD -MP -shared -fPIC -o $@ $< -ldl
+
 unit: $(UNIT)
-tools: $(TOOLS)
+tools: $(TOOLS) $(PRELOADS)
 
 packages:
 	$(Q)launch/packages.sh build

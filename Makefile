@@ -122,6 +122,9 @@ check: packages-test
 sanitize: packages-test
 	$(Q)tests/sanitize.sh
 
+torture: all tools
+	$(Q)tests/torture.sh $(if $(KILLS),kills $(KILLS),seconds $(or $(SECONDS),1200))
+
 bench: all tools
 	$(Q)tests/bench/bench.sh
 
@@ -150,6 +153,7 @@ help:
 	@printf '%-14s %s\n' all 'build/mpistill and build/libmpistill.a (the default)' \
 	  quickstart 'install what is missing, build, distil a student on the digits with 2 ranks' \
 	  check 'install what tests need, run all tests' sanitize 'the tests under AddressSanitizer, UBSan and valgrind' \
+	  torture 'SIGKILL at random instants for SECONDS=1200, or KILLS=N times' \
 	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
 	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
 	  clean 'remove $(BUILD)'
@@ -160,4 +164,4 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit tools packages packages-test quickstart check sanitize bench conformance format install info help clean
+.PHONY: all unit tools packages packages-test quickstart check sanitize torture bench conformance format install info help clean

@@ -33,4 +33,5 @@ sweep any kill distill 'digits.h5 a.onnx soft' out.onnx distill --student a.onnx
   --checkpoint-seconds 0 --output out.onnx
 sweep any kill run 'digits.h5 a.onnx b.onnx recipe.yaml' 'run/soft/a.h5 run/soft/b.h5 run/soft/test/a.h5 run/ensemble.h5 run/baseline.onnx run/student.onnx' \
   run recipe.yaml
+TORTURE_RESULTS=$work/torture.jsonl "$top/tests/torture.sh" kills "${KILLS:-20}" || failures=$((failures + 1))
 finish

@@ -136,6 +136,14 @@ typedef struct mpistill_aggregate_options {
   char *method;
   mpistill_reals weights; /* empty: equal; made to sum to 1 */
   double temperature;
+  bool calibrate;        /* each teacher's logits are divided by the temperature that fits labelled rows best */
+  mpistill_strings fit;  /* calibrate, learned: soft labels of other rows to find it from, one file a teacher */
+  double held_out;       /* ... without them: the share of the labelled rows that it is found from */
+  bool per_class;        /* learned: weights for each class */
+  double noise;          /* pate-lnmax: scale of the Laplace noise */
+  double sigma1, sigma2, threshold; /* pate-gnmax */
+  double delta;          /* pate-*: of (epsilon, delta) */
+  uint64_t seed;         /* of held-out rows and of rules that draw */
   char *dtype;
   bool trust_rows;
   char *output;

@@ -12,7 +12,8 @@ typedef enum rng_purpose { /* part of the key: never renumber */
   RNG_DROPOUT = 3,         /* stream: node and step; index: row of the dataset, element */
   RNG_AUGMENT = 4,
   RNG_SPLIT = 5,
-  RNG_NOISE = 6
+  RNG_NOISE = 6,
+  RNG_COMBINE = 7 /* stream: what is drawn (learn/combines.h); index: row of the dataset, class */
 } rng_purpose;
 
 /* Four random words. */

@@ -33,19 +33,33 @@ const command command_teach = {
 
 static status prepare_aggregate(void *config, const mpistill_strings *arguments, const options_seen *seen) {
   mpistill_aggregate_options *o = config;
-  (void)seen;
   o->inputs = *arguments;
-  return aggregate_rules(o);
+  return aggregate_rules(o, seen);
 }
 
 static status run_aggregate(comm *c, const void *config) {
   return stage_aggregate(c, config);
 }
 
+/* Keys of a recipe as options of the command line. */
+static void write_flag(FILE *out, const char *key) {
+  fputs(" --", out);
+  for (; *key; key++) fputc(*key == '_' ? '-' : *key, out);
+}
+
 static void write_methods(FILE *out) {
-  for (const combine_kind *const *k = combine_kinds(); *k; k++)
-    fprintf(out, "%s\n  %s\n  %s\n", (*k)->name, (*k)->formula,
-            (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature");
+  fputs("z_k: the logits of teacher k, p_k = softmax(z_k/T), T the temperature; w_k its weight; y the "
+        "label\n\n",
+        out);
+  for (const combine_kind *const *k = combine_kinds(); *k; k++) {
+    fprintf(out, "%s\n  %s\n  %s%s\n", (*k)->name, (*k)->formula,
+            (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature",
+            combine_on_the_fly(*k) ? "; a method of distill as well" : "");
+    if ((*k)->needs) fprintf(out, "  needs: %s\n", (*k)->needs);
+    fputs("  options:", out);
+    for (const char *const *o = (*k)->options; o && *o; o++) write_flag(out, *o);
+    fputc('\n', out);
+  }
 }
 
 const command command_aggregate = {

@@ -1,6 +1,11 @@
-/* Rules that make one set of soft labels out of several teachers': one struct a rule, a row in combine.c. */
+/* Rules that make one set of soft labels out of several teachers': one struct a rule, a row in combine.c.
+ *
+ * z_k: the logits of teacher k, p_k = softmax(z_k/T), w_k its weight; y the label. What a rule leaves without
+ * an answer (partial) is a row of NaN: files and losses know such rows. */
 #ifndef MPISTILL_LEARN_COMBINE_H
 #define MPISTILL_LEARN_COMBINE_H
+
+#include "mpistill/mpistill.h"
 
 #include "base/status.h"
 
@@ -10,25 +15,42 @@
 enum { COMBINE_MAX_TEACHERS = 4096 };
 
 typedef struct combine_batch {
-  int n_teachers;             /* K, from 1 to COMBINE_MAX_TEACHERS */
-  int64_t rows, classes;      /* C */
-  const float *const *logits; /* [K] of [rows, C] */
-  const double *weights;      /* [K], >= 0, sum 1 */
-  double temperature;         /* T */
-  const int64_t *ids;         /* [rows] their places in the dataset: what random numbers are drawn by */
+  int n_teachers;                  /* K, from 1 to COMBINE_MAX_TEACHERS */
+  int64_t rows, classes;           /* C */
+  const float *const *logits;      /* [K] of [rows, C] */
+  const double *weights;           /* [K], >= 0, sum 1 */
+  const double *log_class_weights; /* [K, C], logarithms, in place of `weights`: learned; else NULL */
+  double temperature;              /* T */
+  const int32_t *labels;           /* [rows], -1: none; for rules that need them */
+  const int64_t *ids;              /* [rows] their places in the dataset: what random numbers are drawn by */
   uint64_t seed;
+  const mpistill_aggregate_options *options; /* the noise of pate-*; else not read */
 } combine_batch;
 
 typedef struct combine_kind {
-  const char *name;    /* "probability-mean" */
-  const char *formula; /* with source, for --help-methods */
-  bool linear;         /* the result serves every temperature: the file's temperature is 0 ("any") */
+  const char *name;           /* "probability-mean" */
+  const char *formula;        /* with source, for --help-methods */
+  const char *needs;          /* in words, for --help-methods; NULL: nothing but the soft labels */
+  bool linear;                /* the result serves every temperature: the file's temperature is 0 ("any") */
+  bool needs_labels;          /* reads the labels of the rows it combines */
+  bool learned;               /* its weights are found from labelled rows first (stacking.h) */
+  bool partial;               /* may leave rows without an answer */
+  double floor;               /* the least probability it gives a class, 0: none */
+  const char *const *options; /* of mpistill_aggregate_options by their keys, NULL-ended */
   /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in
    * order, in double. */
   void (*rows)(const combine_batch *b, float *out);
+  status (*check)(const mpistill_aggregate_options *o); /* NULL: nothing to check */
+  /* The epsilon of (epsilon, o->delta)-differential privacy towards any one teacher's data, whatever the data
+   * are, of that many rows asked and answered. NULL: there is no such promise. */
+  double (*epsilon)(const mpistill_aggregate_options *o, double asked, double answered);
 } combine_kind;
 
-const combine_kind *const *combine_kinds(void);
+const combine_kind *const *combine_kinds(void); /* NULL-ended */
 const combine_kind *combine_find(const char *name);
+/* Whether the kind reads that key of mpistill_aggregate_options. */
+bool combine_reads(const combine_kind *k, const char *key);
+/* Whether rows can be combined as they are read, in any order: no labels, nothing found first, no budget. */
+bool combine_on_the_fly(const combine_kind *k);
 
 #endif

@@ -7,6 +7,8 @@
 #include "learn/metrics.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
+#include "stages/fit.h"
+#include "stages/options_rows.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
 
@@ -21,6 +23,8 @@ typedef struct job {
   const split *sp;
   sources in;
   rows *labels;
+  fit found;        /* rows 0: nothing was looked for */
+  int64_t answered; /* rows, where the rule counts them beforehand */
   softlabels_header header;
   softlabels *out;
   json_t *inputs;
@@ -35,13 +39,39 @@ typedef struct job {
   float *stored; /* [block_rows, C] the combination at the temperature of the file */
   float *raw;
   int32_t *y;
-  int64_t *best; /* [K + 1, block_rows] */
+  int64_t *ids;
+  int64_t *best; /* [K + 1, block_rows], -1: no answer */
 } job;
 
 /* About 1 MiB of floats a block, and blocks enough to share. */
 static int64_t block_rows(int64_t classes) {
   int64_t n = 262144 / classes;
   return n < 16 ? 16 : (n > 1024 ? 1024 : n);
+}
+
+static double stored_temperature(const job *j) {
+  return j->in.rule->linear ? 0 : j->o->temperature;
+}
+
+static status copy_reals(double **out, const double *values, int64_t n) {
+  status st = values ? mem_new(out, (size_t)n, sizeof **out) : STATUS_OK;
+  if (values && !st) memcpy(*out, values, (size_t)n * sizeof **out);
+  return st;
+}
+
+/* What was found, and what it reveals. */
+static status complete_header(job *j) {
+  status st = STATUS_OK;
+  softlabels_header *h = &j->header;
+  const combine_kind *rule = j->in.rule;
+  for (int i = 0; i < j->in.n; i++) h->weights[i] = j->in.weights[i];
+  TRY(copy_reals(&h->calibration, j->in.calibration, j->in.n));
+  TRY(copy_reals(&h->class_weights, j->in.class_weights, j->in.n * j->in.classes));
+  if (!rule->epsilon) goto done;
+  h->epsilon = rule->epsilon(j->o, (double)j->in.rows, (double)j->answered);
+  h->delta = j->o->delta;
+done:
+  return st;
 }
 
 static status make_header(job *j) {
@@ -58,12 +88,14 @@ static status make_header(job *j) {
   h->dims[0] = j->in.rows;
   h->dims[1] = j->in.classes;
   h->block_rows = h->batch_rows = block_rows(j->in.classes);
-  h->temperature = j->in.rule->linear ? 0 : j->o->temperature;
+  h->temperature = stored_temperature(j);
+  h->floor = j->in.rule->floor;
+  h->partial = j->in.rule->partial;
+  for (int i = 0; i < j->in.n; i++) h->partial = h->partial || softlabels_get(j->in.files[i])->partial;
   TRY(mem_new(&h->teachers, (size_t)j->in.n, sizeof *h->teachers));
   TRY(mem_new(&h->weights, (size_t)j->in.n, sizeof *h->weights));
   for (; h->n_teachers < j->in.n; h->n_teachers++) {
     TRY(mem_string(&h->teachers[h->n_teachers], softlabels_get(j->in.files[h->n_teachers])->teacher));
-    h->weights[h->n_teachers] = j->in.weights[h->n_teachers];
   }
   /* Without a dataset the classes are in the first file's order. */
   int named = j->d ? 0 : first->n_classes;
@@ -74,22 +106,53 @@ done:
   return st;
 }
 
+static status hashes_json(job *j, const mpistill_strings *paths, json_t *out) {
+  for (size_t i = 0; i < paths->n; i++) {
+    char hash[HASH_TEXT_BYTES];
+    status st = stage_hash_file(j->c, paths->items[i], hash);
+    if (st) return st;
+    json_array_append_new(out, json_string(hash));
+  }
+  return STATUS_OK;
+}
+
+/* Options beside the weights. The seed of PATE's noise stays out of the file beside the output: who knows it
+ * can take the noise away. */
+static status options_json(job *j, json_t *out) {
+  status st = STATUS_OK;
+  const mpistill_aggregate_options *o = j->o;
+  const combine_kind *rule = j->in.rule;
+  json_t *files = json_array();
+  for (const option *row = aggregate_option_rows; row->flag || row->fields; row++) {
+    const char *field = (const char *)o + row->at;
+    if (!row->key || !combine_reads(rule, row->key)) continue;
+    if (row->type == OPTION_FLAG) json_object_set_new(out, row->key, json_boolean(*(const bool *)field));
+    if (row->type == OPTION_REAL) json_object_set_new(out, row->key, json_real(*(const double *)field));
+  }
+  if (!rule->epsilon) json_object_set_new(out, "seed", json_integer((json_int_t)o->seed));
+  if (!fit_needed(o, rule)) goto done;
+  TRY(hashes_json(j, &o->fit, files));
+  json_object_set(out, "fit", files);
+  if (!o->fit.n) json_object_set_new(out, "held_out", json_real(o->held_out));
+done:
+  json_decref(files);
+  return st;
+}
+
 static status collect_inputs(job *j) {
   status st = STATUS_OK;
-  json_t *files = json_array(), *weights = json_array();
-  for (int i = 0; i < j->in.n; i++) {
-    char hash[HASH_TEXT_BYTES];
-    TRY(stage_hash_file(j->c, j->o->inputs.items[i], hash));
-    json_array_append_new(files, json_string(hash));
-    json_array_append_new(weights, json_real(j->in.weights[i]));
-  }
-  j->inputs = json_pack("{s:s, s:O, s:s, s:O, s:f, s:s}", "command", "aggregate", "soft_labels", files,
-                        "method", j->in.rule->name, "weights", weights, "temperature", j->header.temperature,
-                        "dtype", j->o->dtype);
+  json_t *files = json_array(), *weights = json_array(), *options = json_object();
+  TRY(hashes_json(j, &j->o->inputs, files));
+  for (int i = 0; i < j->in.n; i++) json_array_append_new(weights, json_real(j->in.weights[i]));
+  TRY(options_json(j, options));
+  j->inputs = json_pack("{s:s, s:O, s:s, s:O, s:f, s:O, s:s}", "command", "aggregate", "soft_labels", files,
+                        "method", j->in.rule->name, "weights", weights, "temperature", stored_temperature(j),
+                        "options", options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
 done:
   json_decref(files);
   json_decref(weights);
+  json_decref(options);
   return st;
 }
 
@@ -103,46 +166,93 @@ static status make_buffers(job *j) {
   TRY(mem_new(&j->raw, n, sizeof *j->raw));
   TRY(mem_new(&j->stored, n, sizeof *j->stored));
   TRY(mem_new(&j->y, (size_t)j->header.block_rows, sizeof *j->y));
+  TRY(mem_new(&j->ids, (size_t)j->header.block_rows, sizeof *j->ids));
   TRY(mem_new(&j->best, members * (size_t)j->header.block_rows, sizeof *j->best));
 done:
   return st;
 }
 
+/* Rows without an answer are no one's rows. */
+static void measure_member(job *j, int member, metric_sums *sums, int64_t n) {
+  for (int64_t r = 0; r < n; r++) {
+    const float *z = j->logits[member] + r * j->in.classes;
+    const bool answered = !isnan(z[0]);
+    if (answered) metric_add(sums, z, &j->y[r], 1, j->in.classes);
+    j->best[member * j->header.block_rows + r] = answered ? metric_argmax(z, j->in.classes) : -1;
+  }
+}
+
 static void measure_block(job *j, int64_t b, int64_t n) {
   int members = j->in.n + 1;
-  for (int i = 0; i < members; i++) {
-    metric_add(&j->sums[b * members + i], j->logits[i], j->y, n, j->in.classes);
-    for (int64_t r = 0; r < n; r++)
-      j->best[i * j->header.block_rows + r] = metric_argmax(j->logits[i] + r * j->in.classes, j->in.classes);
-  }
+  for (int i = 0; i < members; i++) measure_member(j, i, &j->sums[b * members + i], n);
   for (int i = 0; i < members; i++)
     for (int k = 0; k < members; k++)
-      for (int64_t r = 0; r < n; r++)
-        j->agreement[i * members + k] +=
-            j->best[i * j->header.block_rows + r] == j->best[k * j->header.block_rows + r];
+      for (int64_t r = 0; r < n; r++) {
+        int64_t first = j->best[i * j->header.block_rows + r];
+        j->agreement[i * members + k] += first >= 0 && first == j->best[k * j->header.block_rows + r];
+      }
+}
+
+static combine_batch batch_of(const job *j, int64_t rows, double temperature) {
+  return (combine_batch){.n_teachers = j->in.n,
+                         .rows = rows,
+                         .classes = j->in.classes,
+                         .logits = (const float *const *)j->logits,
+                         .weights = j->in.weights,
+                         .log_class_weights = j->in.log_class_weights,
+                         .temperature = temperature,
+                         .labels = j->y,
+                         .ids = j->ids,
+                         .seed = j->o->seed,
+                         .options = j->o};
+}
+
+/* Teachers' logits and labels of a block, and the combination at temperature 1. */
+static status combine_block(job *j, int64_t block, int64_t *n) {
+  status st = STATUS_OK;
+  int64_t from = block * j->header.block_rows;
+  *n = j->in.rows - from < j->header.block_rows ? j->in.rows - from : j->header.block_rows;
+  for (int i = 0; i < j->in.n; i++) TRY(sources_read(&j->in, i, from, *n, j->raw, j->logits[i]));
+  for (int64_t r = 0; r < *n; r++) j->ids[r] = from + r;
+  TRY(labels_read(j->labels, from, *n, j->in.classes, j->d, j->sp, j->y));
+  combine_batch b = batch_of(j, *n, 1);
+  j->in.rule->rows(&b, j->logits[j->in.n]);
+done:
+  return st;
 }
 
 static status do_block(job *j, int64_t block) {
   status st = STATUS_OK;
-  int64_t from = block * j->header.block_rows, n = j->in.rows - from;
-  if (n > j->header.block_rows) n = j->header.block_rows;
-  for (int i = 0; i < j->in.n; i++) TRY(sources_read(&j->in, i, from, n, j->raw, j->logits[i]));
-  combine_batch b = {.n_teachers = j->in.n,
-                     .rows = n,
-                     .classes = j->in.classes,
-                     .logits = (const float *const *)j->logits,
-                     .weights = j->in.weights,
-                     .temperature = 1};
-  j->in.rule->rows(&b, j->logits[j->in.n]);
-  TRY(labels_read(j->labels, from, n, j->in.classes, j->d, j->sp, j->y));
+  int64_t n;
+  TRY(combine_block(j, block, &n));
   measure_block(j, block, n);
   if (!j->out) goto done;
-  b.temperature = j->o->temperature;
+  combine_batch b = batch_of(j, n, j->o->temperature);
   if (j->in.rule->linear || b.temperature == 1)
     memcpy(j->stored, j->logits[j->in.n], (size_t)(n * j->in.classes) * sizeof(float));
   else
     j->in.rule->rows(&b, j->stored);
   TRY(softlabels_write(j->out, block, j->stored));
+done:
+  return st;
+}
+
+/* The blocks of this rank. */
+static void my_blocks(const job *j, int64_t *from, int64_t *to) {
+  int rank = comm_rank(j->c), size = comm_size(j->c);
+  *from = j->n_blocks * rank / size;
+  *to = j->n_blocks * (rank + 1) / size;
+}
+
+/* Rows that the rule answers: its promise depends on them and stands in front of the rows. */
+static status count_answers(job *j) {
+  status st = STATUS_OK;
+  int64_t from, to, n;
+  my_blocks(j, &from, &to);
+  for (int64_t b = from; b < to; b++) {
+    TRY(combine_block(j, b, &n));
+    for (int64_t r = 0; r < n; r++) j->answered += !isnan(j->logits[j->in.n][r * j->in.classes]);
+  }
 done:
   return st;
 }
@@ -185,6 +295,13 @@ static double agreement(const job *j, int i, int k) {
   return (double)j->agreement[i * (j->in.n + 1) + k] / (double)j->in.rows;
 }
 
+static json_t *class_weights_json(const job *j, int i) {
+  json_t *list = json_array();
+  for (int64_t c = 0; c < j->in.classes; c++)
+    json_array_append_new(list, json_real(j->in.class_weights[i * j->in.classes + c]));
+  return list;
+}
+
 static json_t *report_json(const job *j) {
   json_t *teachers = json_array(), *matrix = json_array();
   for (int i = 0; i <= j->in.n; i++) {
@@ -195,12 +312,22 @@ static json_t *report_json(const job *j) {
     json_t *t = metrics_json(&j->sums[i]);
     json_object_set_new(t, "name", json_string(j->header.teachers[i]));
     json_object_set_new(t, "weight", json_real(j->in.weights[i]));
+    if (j->in.calibration) json_object_set_new(t, "calibration", json_real(j->in.calibration[i]));
+    if (j->in.class_weights) json_object_set_new(t, "class_weights", class_weights_json(j, i));
     json_array_append_new(teachers, t);
   }
-  return json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method",
-                   j->in.rule->name, "temperature", j->header.temperature, "rows", (json_int_t)j->in.rows,
-                   "classes", (json_int_t)j->in.classes, "teachers", teachers, "ensemble",
-                   metrics_json(&j->sums[j->in.n]), "agreement", matrix);
+  json_t *all = json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method",
+                          j->in.rule->name, "temperature", j->header.temperature, "rows",
+                          (json_int_t)j->in.rows, "classes", (json_int_t)j->in.classes, "teachers", teachers,
+                          "ensemble", metrics_json(&j->sums[j->in.n]), "agreement", matrix);
+  if (j->found.rows) json_object_set_new(all, "fit_rows", json_integer(j->found.rows));
+  if (j->found.rows && j->in.rule->learned) json_object_set_new(all, "fit_nll", json_number(j->found.nll));
+  if (j->in.rule->epsilon) {
+    json_object_set_new(all, "answered", json_integer(j->answered));
+    json_object_set_new(all, "epsilon", json_real(j->header.epsilon));
+    json_object_set_new(all, "delta", json_real(j->header.delta));
+  }
+  return all;
 }
 
 static void print_member(const job *j, int i) {
@@ -210,6 +337,8 @@ static void print_member(const job *j, int i) {
     printf("  %6.4f", j->in.weights[i]);
   else
     printf("  %6s", "");
+  if (j->in.calibration && i < j->in.n) printf("  %11.4f", j->in.calibration[i]);
+  if (j->in.calibration && i == j->in.n) printf("  %11s", "");
   if (j->labels) printf("  %8.4f  %8.4f", metric_accuracy(&j->sums[i]), metric_nll(&j->sums[i]));
   for (int k = 0; k <= j->in.n; k++) printf("  %6.4f", agreement(j, i, k));
   putchar('\n');
@@ -226,6 +355,20 @@ static void warn_bad_teachers(const job *j) {
                   j->header.teachers[i], metric_nll(&j->sums[i]), prior);
 }
 
+static void print_found(const job *j) {
+  if (j->found.rows)
+    printf("%s found from %lld labelled rows\n",
+           j->in.rule->learned ? "weights and temperatures" : "temperatures", (long long)j->found.rows);
+  for (int i = 0; j->in.class_weights && i < j->in.n; i++) {
+    printf("weights by class of %s:", j->header.teachers[i]);
+    for (int64_t c = 0; c < j->in.classes; c++) printf(" %.4f", j->in.class_weights[i * j->in.classes + c]);
+    putchar('\n');
+  }
+  if (j->in.rule->epsilon)
+    printf("%lld of %lld rows answered; epsilon %.4g at delta %g, whatever the teachers' data are\n",
+           (long long)j->answered, (long long)j->in.rows, j->header.epsilon, j->header.delta);
+}
+
 static void report(const job *j) {
   if (comm_rank(j->c) != 0) return;
   warn_bad_teachers(j);
@@ -234,16 +377,23 @@ static void report(const job *j) {
     stage_print_json(j->c, report_json(j));
     return;
   }
-  printf("%-20s  weight%s  agreement with", "teacher", j->labels ? "  accuracy       nll" : "");
+  printf("%-20s  weight%s%s  agreement with", "teacher", j->in.calibration ? "  calibration" : "",
+         j->labels ? "  accuracy       nll" : "");
   for (int i = 0; i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
   printf(" ensemble\n");
   for (int i = 0; i <= j->in.n; i++) print_member(j, i);
+  print_found(j);
   fflush(stdout);
 }
 
 static status write_and_measure(job *j) {
   status st = STATUS_OK, mine;
   TRY(comm_agree(j->c, make_buffers(j)));
+  if (j->in.rule->epsilon) {
+    TRY(comm_agree(j->c, count_answers(j)));
+    TRY(comm_combine_counts(j->c, &j->answered, 1));
+  }
+  TRY(comm_agree(j->c, complete_header(j)));
   if (j->o->output) TRY(softlabels_create(&j->out, j->c, j->o->output, &j->header, false));
   mine = comm_agree(j->c, do_mine(j));
   st = j->out ? softlabels_complete(j->out, mine) : mine;
@@ -267,6 +417,7 @@ static void free_all(job *j) {
   mem_free(j->raw);
   mem_free(j->stored);
   mem_free(j->y);
+  mem_free(j->ids);
   mem_free(j->best);
   json_decref(j->inputs);
   log_close(&j->log);
@@ -285,18 +436,39 @@ static status open_all(job *j) {
     TRY(dataset_split(j->d, softlabels_get(j->in.files[0])->split, &j->sp));
     TRY(labels_open(&j->labels, j->d, j->sp));
   }
+  if (j->in.rule->needs_labels && !j->labels)
+    THROW(STATUS_BAD_INPUT, "method '%s' needs labels, and the rows of %s have none", j->in.rule->name,
+          softlabels_path(j->in.files[0]));
 done:
   return st;
 }
 
-status aggregate_measure(comm *c, const mpistill_aggregate_options *o, metric_sums *members) {
+/* Calibration and weights of the ensemble, where its file is given: rows that it was not made from are to be
+ * combined like those that it was. */
+static status take_found(job *j, const char *ensemble) {
+  status st = STATUS_OK;
+  softlabels *s = NULL;
+  TRY(softlabels_open(&s, j->c, ensemble));
+  TRY(comm_agree(j->c, sources_take(&j->in, softlabels_get(s))));
+done:
+  softlabels_close(&s);
+  return st;
+}
+
+status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const char *ensemble,
+                         metric_sums *members) {
   status st = STATUS_OK;
   mpistill_aggregate_options measured = *o;
   job j = {.c = c, .o = &measured};
+  const combine_kind *rule = combine_find(o->method);
+  bool repeatable = !rule->needs_labels && !rule->epsilon;
   measured.output = NULL;
+  if (!repeatable) measured.method = (char *)(uintptr_t) "probability-mean";
   TRY(open_all(&j));
+  if (ensemble && repeatable) TRY(take_found(&j, ensemble));
   TRY(write_and_measure(&j));
   memcpy(members, j.sums, (size_t)(j.in.n + 1) * sizeof *members);
+  if (!repeatable) members[j.in.n] = (metric_sums){0};
 done:
   free_all(&j);
   return st;
@@ -315,6 +487,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
     goto done;
   }
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
+  if (fit_needed(o, j.in.rule)) TRY(fit_sources(&j.in, c, o, j.d, &j.found));
   TRY(write_and_measure(&j));
   TRY(comm_agree(c, comm_rank(c) == 0 ? mark_commit(o->output, j.inputs) : STATUS_OK));
   report(&j);

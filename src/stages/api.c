@@ -60,7 +60,7 @@ done:
 int mpistill_aggregate(mpistill *m, const mpistill_aggregate_options *o) {
   status st = STATUS_OK;
   TRY(comm_agree(m->c, options_check(aggregate_option_rows, o)));
-  TRY(comm_agree(m->c, aggregate_rules(o)));
+  TRY(comm_agree(m->c, aggregate_rules(o, &nothing_seen)));
   TRY(stage_aggregate(m->c, o));
 done:
   return st;

@@ -1,6 +1,7 @@
 #include "stages/rules.h"
 
 #include "base/problems.h"
+#include "learn/combine.h"
 #include "learn/loss.h"
 #include "models/models.h"
 #include "stages/options_rows.h"
@@ -111,6 +112,11 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
                  (long long)o->epochs);
   if (o->weights.n && o->weights.n != o->soft_labels.n)
     problems_add(p, "weights: %zu given for %zu soft-label files", o->weights.n, o->soft_labels.n);
+  const combine_kind *rule = o->method ? combine_find(o->method) : NULL;
+  if (rule && o->soft_labels.n > 1 && !combine_on_the_fly(rule))
+    problems_add(
+        p, "method '%s' is one of aggregate: it needs labels, or finds weights, or counts what it tells",
+        o->method);
   if (method && o->soft_labels.n == 1)
     problems_add(p, "%s: one soft-label file leaves nothing to combine", method);
 }
@@ -156,10 +162,42 @@ static void check_weights(const mpistill_reals *weights, size_t n, const char *w
     problems_add(p, "weights: all are 0");
 }
 
-status aggregate_rules(const mpistill_aggregate_options *o) {
+/* Options that the method does not read. */
+static void check_method_options(const mpistill_aggregate_options *o, const combine_kind *rule,
+                                 const options_seen *seen, problems *p) {
+  static const char *const keys[] = {"weights", "calibrate", "per_class", "noise",
+                                     "sigma1",  "sigma2",    "threshold", "delta"};
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    for (const option *row = aggregate_option_rows; row->flag || row->fields; row++) {
+      if (!row->key || strcmp(row->key, keys[i]) || combine_reads(rule, keys[i])) continue;
+      const char *where = options_given(seen, (const char *)o + row->at);
+      if (where) problems_add(p, "%s: not an option of method '%s'", where, rule->name);
+    }
+}
+
+static void check_aggregate(const mpistill_aggregate_options *o, const options_seen *seen, size_t n,
+                            const char *what, bool has_dataset, problems *p) {
+  const combine_kind *rule = combine_find(o->method ? o->method : "probability-mean");
+  check_weights(&o->weights, n, what, p);
+  if (!rule) return;
+  check_method_options(o, rule, seen, p);
+  const bool fits = rule->learned || o->calibrate;
+  const char *given[] = {options_given(seen, &o->fit), options_given(seen, &o->held_out)};
+  for (int i = 0; i < 2; i++)
+    if (given[i] && !fits)
+      problems_add(p, "%s: nothing is found from labelled rows; see calibrate", given[i]);
+  if (given[0] && given[1]) problems_add(p, "%s: the rows of %s are used, all of them", given[1], given[0]);
+  if (o->fit.n && o->fit.n != n) problems_add(p, "fit: %zu files given for %zu %s", o->fit.n, n, what);
+  if ((rule->needs_labels || fits) && !has_dataset)
+    problems_add(p, "%s needs labels; give --dataset FILE",
+                 rule->needs_labels || rule->learned ? rule->name : "calibrate");
+  if (rule->check && rule->check(o)) problems_add(p, "%s", status_message());
+}
+
+status aggregate_rules(const mpistill_aggregate_options *o, const options_seen *seen) {
   problems p = {0};
   if (!o->inputs.n) problems_add(&p, "the soft-label files to combine are needed");
-  check_weights(&o->weights, o->inputs.n, "soft-label files", &p);
+  check_aggregate(o, seen, o->inputs.n, "soft-label files", o->dataset != NULL, &p);
   return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
 }
 
@@ -216,7 +254,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   problems p = {0};
   check_teachers(&r->teachers, &p);
   if (!r->teachers.n) check_without_teachers(r, seen, &p);
-  check_weights(&r->aggregate.weights, r->teachers.n, "teachers", &p);
+  if (r->teachers.n) check_aggregate(&r->aggregate, seen, r->teachers.n, "teachers", true, &p);
   if (!r->student.model == !r->student.create.kind) problems_add(&p, "student: give either model or create");
   check_create(&r->student.create, seen, &p);
   check_splits(r, &p);

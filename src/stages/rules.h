@@ -13,7 +13,8 @@
 status train_rules(mpistill_train_options *o, const options_seen *seen, bool has_soft);
 /* The names of teachers become names of files; each has a model. */
 status teach_rules(const mpistill_teach_options *o);
-status aggregate_rules(const mpistill_aggregate_options *o);
+/* What the method needs is there, options that it does not read are refused. */
+status aggregate_rules(const mpistill_aggregate_options *o, const options_seen *seen);
 /* Options that the kind of model does not read are refused. */
 status create_rules(const mpistill_create_options *o, const options_seen *seen);
 /* The whole recipe, with the rules above. */

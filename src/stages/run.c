@@ -159,6 +159,7 @@ static status check_all(job *j) {
     j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
   TRY(comm_agree(j->c, make_student(j)));
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
+  TRY(subject_check_student(&s, j->c, j->d));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
 done:
   subject_close(&s);
@@ -255,6 +256,7 @@ static status measure_model(job *j, row *r, const char *path, const char *input,
   subject s = {0};
   TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d,
                    j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
+  TRY(subject_order(&s, j->c, j->d));
   r->parameters = s.k.g->n_parameters;
   r->bytes = model_bytes(s.m);
   r->has_model = true;
@@ -280,7 +282,7 @@ static status measure_teachers(job *j) {
   a.dataset = j->r.dataset;
   a.out = stage_output(j);
   if (!all_live) a.weights = (mpistill_reals){0};
-  if (measured) TRY(aggregate_measure(j->c, &a, members));
+  if (measured) TRY(aggregate_measure(j->c, &a, all_live ? j->ensemble : NULL, members));
   size_t live = 0;
   for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];

@@ -132,6 +132,9 @@ void sources_close(sources *s) {
   mem_free(s->files);
   mem_free(s->place);
   mem_free(s->weights);
+  mem_free(s->calibration);
+  mem_free(s->class_weights);
+  mem_free(s->log_class_weights);
   *s = (sources){0};
 }
 
@@ -161,19 +164,46 @@ status sources_check_any_temperature(const sources *s, const char *loss) {
   return STATUS_OK;
 }
 
-static void put_in_place(const sources *s, int i, int64_t n, const float *raw, float *out) {
-  for (int64_t r = 0; r < n; r++)
+status sources_weigh_classes(sources *s) {
+  status st = mem_new(&s->log_class_weights, (size_t)(s->n * s->classes), sizeof *s->log_class_weights);
+  for (int64_t i = 0; !st && i < s->n * s->classes; i++) s->log_class_weights[i] = log(s->class_weights[i]);
+  return st;
+}
+
+status sources_take(sources *s, const softlabels_header *ensemble) {
+  status st = STATUS_OK;
+  const size_t n = (size_t)s->n, classes = (size_t)s->classes;
+  if (ensemble->n_teachers != s->n || ensemble->dims[1] != s->classes)
+    THROW(STATUS_FAILED, "the ensemble is of other teachers");
+  memcpy(s->weights, ensemble->weights, n * sizeof *s->weights);
+  if (ensemble->calibration) {
+    TRY(mem_new(&s->calibration, n, sizeof *s->calibration));
+    memcpy(s->calibration, ensemble->calibration, n * sizeof *s->calibration);
+  }
+  if (ensemble->class_weights) {
+    TRY(mem_new(&s->class_weights, n * classes, sizeof *s->class_weights));
+    memcpy(s->class_weights, ensemble->class_weights, n * classes * sizeof *s->class_weights);
+    TRY(sources_weigh_classes(s));
+  }
+done:
+  return st;
+}
+
+/* Into the dataset's order of classes where the file has another, and calibrated. */
+static void finish_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
+  for (int64_t r = 0; s->place[i] && r < n; r++)
     for (int64_t j = 0; j < s->classes; j++) out[r * s->classes + s->place[i][j]] = raw[r * s->classes + j];
+  for (int64_t j = 0; s->calibration && j < n * s->classes; j++) out[j] = (float)(out[j] / s->calibration[i]);
 }
 
 status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw, float *out) {
   status st = softlabels_read(s->files[i], from, n, s->place[i] ? raw : out);
-  if (!st && s->place[i]) put_in_place(s, i, n, raw, out);
+  if (!st) finish_rows(s, i, n, raw, out);
   return st;
 }
 
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out) {
   status st = softlabels_rows(s->files[i], ids, n, s->place[i] ? raw : out);
-  if (!st && s->place[i]) put_in_place(s, i, n, raw, out);
+  if (!st) finish_rows(s, i, n, raw, out);
   return st;
 }

@@ -10,8 +10,11 @@
 typedef struct sources {
   int n;
   softlabels **files;
-  int64_t **place; /* [n] of [classes]: the dataset's class of a file's column; NULL: in order */
-  double *weights; /* [n], sum 1 */
+  int64_t **place;       /* [n] of [classes]: the dataset's class of a file's column; NULL: in order */
+  double *weights;       /* [n], sum 1 */
+  double *calibration;   /* [n] temperatures that the logits are divided by as they are read; NULL: none */
+  double *class_weights; /* [n, classes] in place of weights; NULL: none */
+  double *log_class_weights;
   const combine_kind *rule;
   int64_t rows, classes;
 } sources;
@@ -22,6 +25,11 @@ typedef struct sources {
 status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
                     const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows);
 void sources_close(sources *s);
+
+/* Local. Calibration and weights of an ensemble that was made before from the same teachers. */
+status sources_take(sources *s, const softlabels_header *ensemble);
+/* Local. log_class_weights from class_weights. */
+status sources_weigh_classes(sources *s);
 
 /* Local. STATUS_BAD_INPUT when a file is an ensemble made for another temperature. */
 status sources_check_temperature(const sources *s, double temperature);

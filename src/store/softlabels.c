@@ -83,11 +83,15 @@ static status bad_row(const softlabels *s, int64_t row, int64_t at, double value
                     at / s->positions, value);
 }
 
-static status read_dense(const softlabels *s, const column_view *v, const int64_t *ids, int64_t n,
+static status read_dense(const softlabels *s, const column_view v[PARTS_MAX], const int64_t *ids, int64_t n,
                          float *out) {
   int64_t row_values = s->classes * s->positions;
   for (int64_t i = 0; i < n; i++, out += row_values) {
-    numbers_to_float(s->h.type, column_row(v, i), out, row_values);
+    if (s->h.partial && !*(const unsigned char *)column_row(&v[PART_ANSWERED], i)) {
+      for (int64_t j = 0; j < row_values; j++) out[j] = NAN;
+      continue;
+    }
+    numbers_to_float(s->h.type, column_row(&v[PART_LOGITS], i), out, row_values);
     int64_t bad = numbers_not_finite(out, row_values);
     if (bad >= 0) return bad_row(s, ids[i], bad, (double)out[bad]);
   }
@@ -147,7 +151,7 @@ status softlabels_rows(softlabels *s, const int64_t *ids, int64_t n, float *out)
   status st = STATUS_OK;
   column_view v[PARTS_MAX] = {0};
   for (int i = 0; i < s->n_parts; i++) TRY(column_view_rows(&s->columns[i], ids, n, &v[i]));
-  if (!s->h.top_k) TRY(read_dense(s, &v[PART_LOGITS], ids, n, out));
+  if (!s->h.top_k) TRY(read_dense(s, v, ids, n, out));
   for (int64_t i = 0; s->h.top_k && i < n; i++, out += s->classes * s->positions)
     TRY(spread_row(s, ids[i], column_row(&v[PART_INDEX], i), column_row(&v[PART_LOGIT], i),
                    column_row(&v[PART_REST], i), out));

@@ -1,13 +1,18 @@
 /* Soft-label files: one per teacher, and the same for an ensemble.
  *
  *     /                  attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
- * dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C); ensembles: method, teachers
- * (names), weights, temperature /logits            [n, C(, ...)] float16 or float32, before any temperature;
- * encoding = "dense" /topk/index        [n(, ...), K] int32, the K largest, largest first; encoding = "topk"
+ *                        dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C);
+ *                        ensembles: method, teachers (names), weights, temperature; where they have them
+ *                        calibration, floor, epsilon, delta
+ *     /logits            [n, C(, ...)] float16 or float32, before any temperature; encoding = "dense"
+ *     /answered          [n] uint8, 0: the teachers gave that row no answer, its logits say nothing
+ *                        (optional, dense only)
+ *     /topk/index        [n(, ...), K] int32, the K largest, largest first; encoding = "topk"
  *     /topk/logit        [n(, ...), K] float16 or float32
  *     /topk/rest         [n(, ...)] float32, log-sum-exp of all others; -infinity where there are none
  *                        (K = C), and only there
  *     /classes           [C] strings or int32 (optional)
+ *     /weights           [teachers, C] float64: of an ensemble with weights by class
  *     /blocks/done       [blocks] uint8, 1: the block's rows are complete
  *     /blocks/checksum   [blocks] uint64, XXH3 of the block's bytes of every array, in the order listed here
  *
@@ -40,8 +45,13 @@ typedef struct softlabels_header {
   int n_teachers;               /* ensemble: */
   char **teachers;
   double *weights;
-  double temperature; /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
-  int n_classes;      /* /classes; 0: the dataset's */
+  double *calibration;   /* [teachers] temperatures that their logits were divided by first; NULL: none */
+  double *class_weights; /* [teachers, C]; NULL: one weight a teacher */
+  double temperature;    /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
+  double floor;          /* least probability that was given a logit; 0: none */
+  double epsilon, delta; /* what the ensemble reveals of the teachers' data at most; 0: not known */
+  bool partial;          /* there is /answered */
+  int n_classes;         /* /classes; 0: the dataset's */
   char **classes;
 } softlabels_header;
 
@@ -57,7 +67,8 @@ status softlabels_create(softlabels **out, comm *c, const char *path, const soft
 const unsigned char *softlabels_done(const softlabels *s); /* [n_blocks] */
 
 /* Local. Writes one block: logits [rows_of_block, C, ...] float. Converts to the file's type, or takes the
- * top k (ties: the lower class first); marks it done. STATUS_BAD_INPUT naming teacher, row and class for NaN
+ * top k (ties: the lower class first); marks it done. h->partial: a row that begins with NaN has no
+ * answer. STATUS_BAD_INPUT naming teacher, row and class for NaN
  * or infinity, and for values too large for float16 ("--dtype float32"). */
 status softlabels_write(softlabels *s, int64_t block, const float *logits);
 
@@ -85,8 +96,8 @@ int64_t softlabels_n_blocks(const softlabels *s);
 status softlabels_match(const softlabels *s, dataset *d, const split *sp, bool trust_rows);
 
 /* Local. Rows [from, from + n) as float logits [n, C, ...]. Top-k files: the rest's mass is spread evenly
- * over the other classes (rest - log(C - K) each), exact for k = C. STATUS_BAD_INPUT naming file, row and
- * class for NaN or infinity. */
+ * over the other classes (rest - log(C - K) each), exact for k = C. Rows without an answer are NaN.
+ * STATUS_BAD_INPUT naming file, row and class for NaN or infinity. */
 status softlabels_read(softlabels *s, int64_t from, int64_t n, float *out);
 
 /* Collective. All rows in memory shared by the node (or on demand), for training; softlabels_rows then gives

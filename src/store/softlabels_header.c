@@ -17,17 +17,21 @@ typedef struct field {
   size_t at;
   bool needed;   /* in any file */
   bool ensemble; /* only in an ensemble's */
+  bool rare;     /* left out where it is 0 */
 } field;
 
 static const field fields[] = {
-    {"teacher", TEXT, offsetof(softlabels_header, teacher), false, false},
-    {"model_hash", TEXT, offsetof(softlabels_header, model_hash), false, false},
-    {"dataset_hash", TEXT, offsetof(softlabels_header, dataset_hash), false, false},
-    {"split", TEXT, offsetof(softlabels_header, split), true, false},
-    {"block_rows", INT, offsetof(softlabels_header, block_rows), false, false},
-    {"batch_rows", INT, offsetof(softlabels_header, batch_rows), false, false},
-    {"method", TEXT, offsetof(softlabels_header, method), false, true},
-    {"temperature", REAL, offsetof(softlabels_header, temperature), false, true},
+    {"teacher", TEXT, offsetof(softlabels_header, teacher), false, false, false},
+    {"model_hash", TEXT, offsetof(softlabels_header, model_hash), false, false, false},
+    {"dataset_hash", TEXT, offsetof(softlabels_header, dataset_hash), false, false, false},
+    {"split", TEXT, offsetof(softlabels_header, split), true, false, false},
+    {"block_rows", INT, offsetof(softlabels_header, block_rows), false, false, false},
+    {"batch_rows", INT, offsetof(softlabels_header, batch_rows), false, false, false},
+    {"method", TEXT, offsetof(softlabels_header, method), false, true, false},
+    {"temperature", REAL, offsetof(softlabels_header, temperature), false, true, false},
+    {"floor", REAL, offsetof(softlabels_header, floor), false, false, true},
+    {"epsilon", REAL, offsetof(softlabels_header, epsilon), false, true, true},
+    {"delta", REAL, offsetof(softlabels_header, delta), false, true, true},
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 
@@ -49,6 +53,8 @@ void softlabels_header_clear(softlabels_header *h) {
   h5_texts_free(&h->teachers, &h->n_teachers);
   h5_texts_free(&h->classes, &h->n_classes);
   mem_free(h->weights);
+  mem_free(h->calibration);
+  mem_free(h->class_weights);
   *h = (softlabels_header){0};
 }
 
@@ -100,6 +106,7 @@ status softlabels_layout(softlabels *s) {
   s->has_blocks = true;
   if (!h->top_k) {
     set_part(s, "/logits", (int)h->type, h->rank, h->dims);
+    if (h->partial) set_part(s, "/answered", ELEMENT_UINT8, 1, h->dims);
     return mem_new(&s->done, (size_t)s->n_blocks, 1);
   }
   for (int i = 2; i < h->rank; i++) top[i - 1] = h->dims[i];
@@ -122,7 +129,9 @@ static status parse_part(softlabels *s, hid_t file, const char *object, unsigned
   TRY(h5_array_open(&a, file, s->path, object));
   if (!(types & BIT(a.type)))
     THROW(STATUS_BAD_INPUT, "%s: %s is expected", a.label,
-          types == reals ? "float16, float32 or float64" : "int32 or int64");
+          types == reals     ? "float16, float32 or float64"
+          : types == indices ? "int32 or int64"
+                             : "uint8");
   set_part(s, object, a.type, a.rank, a.dims);
 done:
   h5_array_close(&a);
@@ -138,6 +147,12 @@ static status parse_dense(softlabels *s, hid_t file) {
   s->h.type = (element)p->type;
   s->h.rank = p->rank;
   memcpy(s->h.dims, p->dims, sizeof p->dims);
+  s->h.partial = h5_exists(file, "answered");
+  if (!s->h.partial) goto done;
+  TRY(parse_part(s, file, "/answered", BIT(ELEMENT_UINT8)));
+  if (s->parts[PART_ANSWERED].rank != 1 || s->parts[PART_ANSWERED].dims[0] != s->h.dims[0])
+    THROW(STATUS_BAD_INPUT, "%s: /answered is uint8 [n], one for each row of /logits; this one is not",
+          s->path);
 done:
   return st;
 }
@@ -272,7 +287,26 @@ static status parse_ensemble(softlabels *s, hid_t file) {
   if (!n_weights && s->h.n_teachers)
     TRY(mem_new(&s->h.weights, (size_t)s->h.n_teachers, sizeof *s->h.weights));
   for (int i = 0; !n_weights && i < s->h.n_teachers; i++) s->h.weights[i] = 1.0 / s->h.n_teachers;
+  TRY(h5_get_numbers(file, s->path, "calibration", &s->h.calibration, &n_weights));
+  if (n_weights && n_weights != s->h.n_teachers)
+    THROW(STATUS_BAD_INPUT, "%s: has %" PRId64 " temperatures (calibration) for %d teachers", s->path,
+          n_weights, s->h.n_teachers);
 done:
+  return st;
+}
+
+static status parse_class_weights(softlabels *s, hid_t file) {
+  status st = STATUS_OK;
+  h5_array a = {0};
+  if (!h5_exists(file, "weights") || !s->h.n_teachers) return st;
+  TRY(h5_array_open(&a, file, s->path, "/weights"));
+  if (a.type != ELEMENT_FLOAT64 || a.rank != 2 || a.dims[0] != s->h.n_teachers || a.dims[1] != s->h.dims[1])
+    THROW(STATUS_BAD_INPUT, "%s: float64 [%d, %" PRId64 "] is expected, a weight for each teacher and class",
+          a.label, s->h.n_teachers, s->h.dims[1]);
+  TRY(mem_new(&s->h.class_weights, (size_t)(a.dims[0] * a.dims[1]), sizeof *s->h.class_weights));
+  TRY(h5_array_read(&a, 0, a.dims[0], s->h.class_weights));
+done:
+  h5_array_close(&a);
   return st;
 }
 
@@ -297,6 +331,18 @@ done:
 
 /* ---- on its way ---- */
 
+/* Numbers that may be missing. */
+static status optional_wire(wire *w, double **values, int64_t n) {
+  status st = STATUS_OK;
+  int there = *values != NULL;
+  TRY(wire_int(w, &there));
+  if (!there) goto done;
+  if (w->reading) TRY(mem_new(values, (size_t)n, sizeof **values));
+  TRY(wire_bytes(w, *values, (size_t)n * sizeof **values));
+done:
+  return st;
+}
+
 static status header_wire(wire *w, softlabels_header *h) {
   status st = STATUS_OK;
   for (int i = 0; i < N_FIELDS; i++) {
@@ -312,12 +358,16 @@ static status header_wire(wire *w, softlabels_header *h) {
   if (w->reading && h->n_teachers) TRY(mem_new(&h->weights, (size_t)h->n_teachers, sizeof *h->weights));
   TRY(wire_bytes(w, h->weights, (size_t)h->n_teachers * sizeof *h->weights));
   TRY(wire_texts(w, &h->n_classes, &h->classes));
+  TRY(optional_wire(w, &h->calibration, h->n_teachers));
+  TRY(optional_wire(w, &h->class_weights, h->n_teachers * h->dims[1]));
+  TRY(wire_bytes(w, &h->partial, sizeof h->partial));
 done:
   return st;
 }
 
 static status softlabels_wire(wire *w, softlabels *s) {
-  static const char *const names[2][PARTS_MAX] = {{"/logits"}, {"/topk/index", "/topk/logit", "/topk/rest"}};
+  static const char *const names[2][PARTS_MAX] = {{"/logits", "/answered"},
+                                                  {"/topk/index", "/topk/logit", "/topk/rest"}};
   status st = STATUS_OK;
   TRY(header_wire(w, &s->h));
   TRY(wire_bytes(w, &s->classes, sizeof s->classes));
@@ -349,6 +399,7 @@ static status parse(const char *path, wire *w) {
   TRY(parse_ensemble(&s, file));
   TRY(parse_classes(&s, file));
   TRY(parse_encoding(&s, file));
+  TRY(parse_class_weights(&s, file));
   TRY(parse_blocks(&s, file));
   TRY(softlabels_wire(w, &s));
 done:
@@ -410,6 +461,17 @@ done:
 
 /* ---- writing and comparing ---- */
 
+static status write_class_weights(hid_t file, const char *path, const softlabels_header *h) {
+  status st = STATUS_OK;
+  h5_array a = {0};
+  const int64_t dims[] = {h->n_teachers, h->dims[1]};
+  TRY(h5_array_create(&a, file, path, "/weights", ELEMENT_FLOAT64, 2, dims));
+  TRY(h5_array_write(&a, 0, dims[0], h->class_weights));
+done:
+  h5_array_close(&a);
+  return st;
+}
+
 status softlabels_header_write(hid_t file, const char *path, const softlabels *s) {
   status st = STATUS_OK;
   const softlabels_header *h = &s->h;
@@ -419,7 +481,7 @@ status softlabels_header_write(hid_t file, const char *path, const softlabels *s
   if (h->top_k) TRY(h5_put_int(file, path, "n_classes", h->dims[1]));
   for (int i = 0; i < N_FIELDS; i++) {
     const field *f = &fields[i];
-    if (f->ensemble && !*h->method) continue;
+    if ((f->ensemble && !*h->method) || (f->rare && *real_of(h, f) == 0)) continue;
     if (f->kind == TEXT) TRY(h5_put_text(file, path, f->name, *text_of(h, f)));
     if (f->kind == INT && *int_of(h, f)) TRY(h5_put_int(file, path, f->name, *int_of(h, f)));
     if (f->kind == REAL) TRY(h5_put_doubles(file, path, f->name, real_of(h, f), 1));
@@ -427,7 +489,9 @@ status softlabels_header_write(hid_t file, const char *path, const softlabels *s
   if (h->n_teachers) {
     TRY(h5_put_texts(file, path, "teachers", (const char *const *)h->teachers, h->n_teachers));
     TRY(h5_put_doubles(file, path, "weights", h->weights, h->n_teachers));
+    if (h->calibration) TRY(h5_put_doubles(file, path, "calibration", h->calibration, h->n_teachers));
   }
+  if (h->class_weights) TRY(write_class_weights(file, path, h));
   if (h->n_classes) TRY(h5_write_texts(file, path, "classes", (const char *const *)h->classes, h->n_classes));
 done:
   return st;
@@ -474,6 +538,7 @@ status softlabels_header_same(const char *path, const softlabels_header *begun,
     return differs_list(path, "teachers");
   for (int i = 0; i < now->n_teachers; i++)
     if (begun->weights[i] != now->weights[i]) return differs_list(path, "weights");
+  if (begun->partial != now->partial) return differs_list(path, "rows without an answer");
   if (!same_texts(begun->classes, begun->n_classes, now->classes, now->n_classes))
     return differs_list(path, "classes");
   return STATUS_OK;

@@ -6,9 +6,9 @@
 #include "store/softlabels.h"
 #include "store/wire.h"
 
-/* The arrays that hold the logits: /logits, or those of /topk. A block's checksum runs over them in this
- * order. */
-enum { PART_LOGITS = 0, PART_INDEX = 0, PART_LOGIT = 1, PART_REST = 2, PARTS_MAX = 3 };
+/* The arrays that hold the logits: /logits and perhaps /answered, or those of /topk. A block's checksum runs
+ * over them in this order. */
+enum { PART_LOGITS = 0, PART_ANSWERED = 1, PART_INDEX = 0, PART_LOGIT = 1, PART_REST = 2, PARTS_MAX = 3 };
 typedef struct part {
   const char *object;
   int type, rank;

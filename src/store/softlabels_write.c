@@ -107,6 +107,8 @@ static status prepare(softlabels *s, comm *c, const char *path, const softlabels
   if (h->type != ELEMENT_FLOAT16 && h->type != ELEMENT_FLOAT32)
     THROW(STATUS_BAD_INPUT, "%s: logits are stored as float16 or float32, not as %s", path,
           element_name(h->type));
+  if (h->partial && h->top_k)
+    THROW(STATUS_FAILED, "%s: rows without an answer and a top-k encoding do not go together", path);
   TRY(softlabels_layout(s));
 done:
   return st;
@@ -243,7 +245,8 @@ done:
   return st;
 }
 
-static status encode(const softlabels *s, int64_t from, const float *logits, int64_t n, unsigned char *to) {
+static status encode_whole(const softlabels *s, int64_t from, const float *logits, int64_t n,
+                           unsigned char *to) {
   int64_t values = n * s->classes * s->positions, bad = numbers_not_finite(logits, values), too_large;
   if (bad >= 0)
     return bad_value(s, from, bad,
@@ -251,6 +254,24 @@ static status encode(const softlabels *s, int64_t from, const float *logits, int
                                         : "is infinite; a finite number is expected");
   return s->h.top_k ? encode_top(s, from, logits, n, to)
                     : encode_reals(s, from, logits, values, to, &too_large);
+}
+
+/* logits | answered: a row that begins with NaN becomes zeros that do not count. */
+static status encode_partial(const softlabels *s, int64_t from, const float *logits, int64_t n,
+                             unsigned char *to) {
+  size_t row_bytes = s->parts[PART_LOGITS].row_bytes;
+  unsigned char *answered = to + (size_t)n * row_bytes;
+  for (int64_t i = 0; i < n; i++, logits += s->classes * s->positions, to += row_bytes) {
+    answered[i] = !isnan(*logits);
+    status st = answered[i] ? encode_whole(s, from + i, logits, 1, to) : STATUS_OK;
+    if (st) return st;
+    if (!answered[i]) memset(to, 0, row_bytes);
+  }
+  return STATUS_OK;
+}
+
+static status encode(const softlabels *s, int64_t from, const float *logits, int64_t n, unsigned char *to) {
+  return s->h.partial ? encode_partial(s, from, logits, n, to) : encode_whole(s, from, logits, n, to);
 }
 
 status softlabels_write(softlabels *s, int64_t block, const float *logits) {

@@ -208,24 +208,151 @@ def schedules():
             put("schedule/%s/%d/factors" % (kind, case), values)
 
 
+def mixed(log_p, log_w, temperature):
+    return temperature * torch.logsumexp(log_p + log_w, 0)
+
+
+def one_hot_logits(votes, temperature):
+    return temperature * torch.log(torch.clamp(votes, min=1e-7))
+
+
+def probability_mean(z, w, y, t, noise):
+    return mixed(torch.log_softmax(z / t, 2), torch.log(w)[:, None, None], t)
+
+
+def logit_mean(z, w, y, t, noise):
+    return (w[:, None, None] * z).sum(0)
+
+
+def learned(z, w, y, t, noise):
+    """Weights by class, [K, C]."""
+    return mixed(torch.log_softmax(z / t, 2), torch.log(w)[:, None, :], t)
+
+
+def by_row(z, w, x, t):
+    v = w[:, None] * (1 - x / x.sum(0))
+    return mixed(torch.log_softmax(z / t, 2), torch.log(v / v.sum(0))[:, :, None], t)
+
+
+def entropy(z, w, y, t, noise):
+    return by_row(z, w, torch.distributions.Categorical(logits=z / t).entropy(), t)
+
+
+def confidence(z, w, y, t, noise):
+    known = y.clamp(min=0).expand(len(z), -1)
+    x = torch.exp(-torch.log_softmax(z, 2).gather(2, known[:, :, None])[:, :, 0])
+    return torch.where(y[:, None] >= 0, by_row(z, w, x, t), probability_mean(z, w, y, t, noise))
+
+
+def counts(z, w):
+    return (w[:, None, None] * F.one_hot(z.argmax(2), z.shape[2])).sum(0)
+
+
+def vote(z, w, y, t, noise):
+    return one_hot_logits(counts(z, w), t)
+
+
+def winner(z):
+    return F.one_hot(counts(z, torch.ones(len(z))).argmax(1), z.shape[2]).double()
+
+
+def first(z, w, y, t, noise):
+    return z[0]
+
+
+def lnmax(z, w, y, t, noise):
+    return one_hot_logits(winner(z), t)
+
+
+def gnmax(z, w, y, t, noise):
+    most = counts(z, torch.ones(len(z))).max(1).values
+    return torch.where(most[:, None] >= noise[3], one_hot_logits(winner(z), t), np.nan)
+
+
+def without_ties(k, rows, classes):
+    """Logits whose most frequent first class is one class in every row."""
+    z = floats(k, rows, classes, scale=5)
+    for row in range(rows):
+        z[: k // 2 + 1, row, row % classes] += 50
+    return z
+
+
 def combine():
-    def probability_mean(z, w, temperature):
-        return temperature * torch.logsumexp(torch.log_softmax(z / temperature, 2) + torch.log(w)[:, None, None], 0)
-
-    def logit_mean(z, w, temperature):
-        return (w[:, None, None] * z).sum(0)
-
-    for kind, function in (("probability-mean", probability_mean), ("logit-mean", logit_mean)):
-        for case, (k, rows, classes, temperature, scale) in enumerate([(3, 6, 10, 1, 5), (2, 3, 70, 4, 10), (1, 4, 5, 2, 5),
-                                                                      (5, 2, 129, 0.25, 200)]):
-            z = floats(k, rows, classes, scale=scale)
-            w = random.random(k)
-            w = w / w.sum()
+    small = [(3, 6, 10, 1, 5), (2, 3, 70, 4, 10), (1, 4, 5, 2, 5), (5, 2, 129, 0.25, 200)]
+    for kind, function in (("probability-mean", probability_mean), ("logit-mean", logit_mean), ("learned", learned), ("entropy", entropy),
+                           ("confidence", confidence), ("vote", vote), ("random", first), ("pate-lnmax", lnmax), ("pate-gnmax", gnmax)):
+        for case, (k, rows, classes, temperature, scale) in enumerate(small):
+            if k == 1 and kind in ("entropy", "confidence"):
+                k = 4
+            private = kind.startswith("pate")
+            z = without_ties(k, rows, classes) if private else floats(k, rows, classes, scale=scale)
+            # So little noise that the votes decide; a threshold that some rows miss.
+            noise = [1e-6, 1e-6, 1e-6, 0.5 + k // 2 + 1] if private else [0, 0, 0, 0]
+            if private:
+                z[k // 2 + 1:, ::2] = z[0, ::2]
+            y = random.integers(0, classes, rows)
+            y[1] = -1
+            w = random.random((k, classes) if kind == "learned" else k)
+            if kind == "random":
+                w[1:] = 0
+            w = w / w.sum(0)
             at = "combine/%s/%d/" % (kind, case)
-            put(at + "options", [k, rows, classes, temperature])
+            put(at + "options", [k, rows, classes, temperature, *noise])
             put(at + "logits", z)
+            put(at + "labels", y)
             put(at + "weights", w)
-            put(at + "result", function(torch.tensor(z), torch.tensor(w), temperature))
+            put(at + "result", function(torch.tensor(z), torch.tensor(w), torch.tensor(y), temperature, noise))
+    # Smallest epsilon over the orders of Renyi divergence.
+    orders = 1 + np.logspace(-6, 9, 3_000_001)
+    for case, (noise, asked, delta) in enumerate([(20, 100, 1e-5), (20, 1000, 1e-6), (0.5, 3, 1e-5), (5, 1, 0.1)]):
+        divergence = asked * np.minimum(2 / noise, 2 * orders / noise ** 2)
+        put("epsilon/pate-lnmax/%d" % case, [noise, asked, delta, np.min(divergence + np.log(1 / delta) / (orders - 1))])
+    for case, (sigma1, sigma2, asked, answered, delta) in enumerate([(150, 40, 1000, 286, 1e-5), (20, 5, 10, 10, 1e-8), (3, 2, 500, 0, 1e-3)]):
+        divergence = orders * (asked / (2 * sigma1 ** 2) + answered / sigma2 ** 2)
+        put("epsilon/pate-gnmax/%d" % case, [sigma1, sigma2, asked, answered, delta, np.min(divergence + np.log(1 / delta) / (orders - 1))])
+
+
+def stacking():
+    k, rows, classes = 4, 400, 5
+    labels = random.integers(0, classes - 1, rows)  # the last class never
+    signal = 3 * np.eye(classes)[labels]
+    z = np.stack([signal + floats(rows, classes, scale=s) for s in (1.5, 2, 3)] + [floats(rows, classes, scale=4)]).astype(np.float32)
+    z[1] *= 3  # too sure of itself
+    z = torch.tensor(z.astype(np.float64))
+    y = torch.tensor(labels)
+    put("stacking/options", [k, rows, classes])
+    put("stacking/logits", z)
+    put("stacking/labels", labels)
+    point = [0.3, 1, 2, 0.05]
+    inverse = leaf(np.array(point))
+    sum(F.cross_entropy(z[i] * inverse[i], y, reduction="sum") for i in range(k)).backward()
+    put("stacking/inverse", point)
+    put("stacking/slopes", inverse.grad)
+    log_inverse = leaf(np.zeros(k))
+    optimizer = torch.optim.LBFGS([log_inverse], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum(F.cross_entropy(z[i] * log_inverse[i].exp(), y) for i in range(k))
+        loss.backward()
+        return loss
+    optimizer.step(closure)
+    temperatures = torch.exp(-log_inverse.detach())
+    put("stacking/temperatures", temperatures)
+    p = torch.softmax(z / temperatures[:, None, None], 2)
+    own = p[:, torch.arange(rows), y].numpy()
+    w = np.full(k, 1 / k)
+    for _ in range(100_000):
+        w = w * (own / (w @ own)).mean(1)
+    put("stacking/weights", w)
+    put("stacking/nll", [-np.log(w @ own).mean()])
+    v = leaf(random.dirichlet(np.ones(k), classes).T)
+    m = (v[:, None, :] * p).sum(0)
+    nll = F.nll_loss(torch.log(m / m.sum(1, keepdim=True)), y, reduction="sum")
+    nll.backward()
+    put("stacking/class_weights", v.detach())
+    put("stacking/class_nll", [nll.item()])
+    put("stacking/pulls", -v.grad)
 
 
 def metrics():
@@ -247,4 +374,5 @@ def metrics():
     put("metrics/ece", [ece])
 
 
-{"losses": losses, "optimizers": optimizers, "schedules": schedules, "combine": combine, "metrics": metrics}[sys.argv[1]]()
+{"losses": losses, "optimizers": optimizers, "schedules": schedules, "combine": combine, "stacking": stacking,
+ "metrics": metrics}[sys.argv[1]]()

@@ -1,0 +1,308 @@
+#include "stages/fit.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/rng.h"
+#include "learn/combines.h"
+#include "learn/stacking.h"
+#include "stages/evaluate.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { LABELS_AT_ONCE = 65536, FEWEST = 50 };
+static const double MOST_VALUES = 0x1p28; /* floats of logits in memory, over all ranks */
+
+typedef struct job {
+  comm *c;
+  const mpistill_aggregate_options *o;
+  dataset *d;
+  const split *sp;
+  sources *from;   /* whose rows it is found from: those to combine, or those of o->fit */
+  bool all;        /* every labelled row of them */
+  int64_t n;       /* chosen rows */
+  int64_t *ids;    /* [n] */
+  int32_t *labels; /* [n] */
+  int first, end;  /* this rank's pieces */
+  int64_t begin;   /* its first chosen row */
+  stack_rows mine; /* its chosen rows */
+  float **values;
+  float *raw;
+  double *sums;      /* [STACK_PIECES, n_sums] */
+  double *inverse_t; /* [K] */
+} job;
+
+bool fit_needed(const mpistill_aggregate_options *o, const combine_kind *rule) {
+  return rule->learned || (o->calibrate && combine_reads(rule, "calibrate"));
+}
+
+/* ---- rows ---- */
+
+static bool is_drawn(const job *j, int64_t row, double share) {
+  uint32_t words[4];
+  rng_words(j->o->seed, RNG_COMBINE, COMBINE_DRAW_HELD_OUT, (uint64_t)row, words);
+  return words[0] * 0x1p-32 < share;
+}
+
+/* Counts the labelled rows or, with j->ids, takes down those that are drawn. */
+static status scan_labels(job *j, rows *labels, double share, int64_t *count) {
+  status st = STATUS_OK;
+  int32_t *y = NULL;
+  *count = 0;
+  TRY(mem_new(&y, LABELS_AT_ONCE, sizeof *y));
+  for (int64_t from = 0; from < j->from->rows; from += LABELS_AT_ONCE) {
+    int64_t n = j->from->rows - from < LABELS_AT_ONCE ? j->from->rows - from : LABELS_AT_ONCE;
+    TRY(labels_read(labels, from, n, j->from->classes, j->d, j->sp, y));
+    for (int64_t i = 0; i < n; i++) {
+      if (y[i] < 0 || (share < 1 && !is_drawn(j, from + i, share))) continue;
+      if (j->ids) {
+        j->ids[*count] = from + i;
+        j->labels[*count] = y[i];
+      }
+      ++*count;
+    }
+  }
+done:
+  mem_free(y);
+  return st;
+}
+
+static status choose_rows(job *j, rows *labels) {
+  status st = STATUS_OK;
+  int64_t labelled;
+  TRY(scan_labels(j, labels, 1, &labelled));
+  double most = fmax(1000, MOST_VALUES / (double)(j->from->n * j->from->classes));
+  double share = fmin(j->all ? 1 : j->o->held_out, most / fmax((double)labelled, 1));
+  TRY(scan_labels(j, labels, share, &j->n));
+  if (!j->n)
+    THROW(
+        STATUS_BAD_INPUT,
+        "%s: %lld rows of split '%s' have a label, and none was drawn to find weights or temperatures from; "
+        "give --fit files of labelled rows, or more --held-out",
+        dataset_path(j->d), (long long)labelled, j->sp->name);
+  TRY(mem_new(&j->ids, (size_t)j->n, sizeof *j->ids));
+  TRY(mem_new(&j->labels, (size_t)j->n, sizeof *j->labels));
+  TRY(scan_labels(j, labels, share, &j->n));
+done:
+  return st;
+}
+
+static int64_t piece_begin(const job *j, int piece) {
+  return j->n * piece / STACK_PIECES;
+}
+
+static status read_mine(job *j) {
+  status st = STATUS_OK;
+  const int64_t classes = j->from->classes;
+  int rank = comm_rank(j->c), size = comm_size(j->c);
+  j->first = STACK_PIECES * rank / size;
+  j->end = STACK_PIECES * (rank + 1) / size;
+  j->begin = piece_begin(j, j->first);
+  const int64_t n = piece_begin(j, j->end) - j->begin;
+  TRY(mem_new(&j->values, (size_t)j->from->n, sizeof *j->values));
+  TRY(mem_new(&j->raw, (size_t)classes, sizeof *j->raw));
+  for (int k = 0; k < j->from->n; k++) {
+    TRY(mem_new(&j->values[k], (size_t)n, (size_t)classes * sizeof(float)));
+    for (int64_t i = 0; i < n; i++) {
+      float *row = j->values[k] + i * classes;
+      TRY(sources_read(j->from, k, j->ids[j->begin + i], 1, j->raw, row));
+      if (isnan(row[0]))
+        THROW(STATUS_BAD_INPUT, "%s: gives row %lld no answer, so there is nothing to find weights from",
+              softlabels_path(j->from->files[k]), (long long)j->ids[j->begin + i]);
+    }
+  }
+  j->mine = (stack_rows){.n_teachers = j->from->n,
+                         .rows = n,
+                         .classes = classes,
+                         .values = j->values,
+                         .labels = j->labels + j->begin};
+done:
+  return st;
+}
+
+/* ---- sums over all rows ---- */
+
+typedef void (*piece_sums)(job *j, int64_t from, int64_t to, const double *point, double *sums);
+
+/* total[n] of a piece's sums at a point, over all pieces in order. */
+static status sum_up(job *j, piece_sums add, const double *point, int64_t n, double *total) {
+  memset(j->sums, 0, (size_t)(STACK_PIECES * n) * sizeof *j->sums);
+  for (int p = j->first; p < j->end; p++)
+    add(j, piece_begin(j, p) - j->begin, piece_begin(j, p + 1) - j->begin, point, j->sums + p * n);
+  status st = comm_combine(j->c, j->sums, (size_t)(STACK_PIECES * n));
+  for (int64_t i = 0; i < n; i++) {
+    total[i] = 0;
+    for (int p = 0; p < STACK_PIECES; p++) total[i] += j->sums[p * n + i];
+  }
+  return st;
+}
+
+static void add_slopes(job *j, int64_t from, int64_t to, const double *inverse_t, double *sums) {
+  stack_slopes(&j->mine, from, to, inverse_t, sums);
+}
+
+/* [K] shares, then the NLL. */
+static void add_shares(job *j, int64_t from, int64_t to, const double *weights, double *sums) {
+  sums[j->from->n] = stack_shares(&j->mine, from, to, weights, sums);
+}
+
+/* [K, C] pulls, [C] counts, then the NLL. */
+static void add_pulls(job *j, int64_t from, int64_t to, const double *weights, double *sums) {
+  double *counts = sums + j->from->n * j->from->classes;
+  counts[j->from->classes] = stack_pulls(&j->mine, from, to, weights, sums, counts);
+}
+
+/* ---- temperatures ---- */
+
+static void warn_at_limit(const job *j, int k) {
+  double t = 1 / j->inverse_t[k];
+  if (t > 1.01 / STACK_RANGE && t < 0.99 * STACK_RANGE) return;
+  say_warning(
+      comm_rank(j->c) == 0,
+      t < 1 ? "teacher '%s' makes no error on the labelled rows used: was it trained on them? Give --fit "
+              "files of rows that it was not trained on"
+            : "teacher '%s' knows nothing of the labels on the rows used: its temperature is as high as "
+              "can be",
+      softlabels_get(j->from->files[k])->teacher);
+}
+
+/* The slope rises with 1/T: halve the interval of log(1/T). */
+static status calibrate(job *j, sources *target) {
+  status st = STATUS_OK;
+  const int n = j->from->n;
+  double low[COMBINE_MAX_TEACHERS], high[COMBINE_MAX_TEACHERS], slopes[COMBINE_MAX_TEACHERS];
+  for (int k = 0; k < n; k++) {
+    high[k] = log(STACK_RANGE);
+    low[k] = -high[k];
+  }
+  for (int step = 0; step < STACK_CALIBRATION_STEPS; step++) {
+    for (int k = 0; k < n; k++) j->inverse_t[k] = exp((low[k] + high[k]) / 2);
+    TRY(sum_up(j, add_slopes, j->inverse_t, n, slopes));
+    for (int k = 0; k < n; k++) *(slopes[k] > 0 ? &high[k] : &low[k]) = (low[k] + high[k]) / 2;
+  }
+  for (int k = 0; k < n; k++) {
+    target->calibration[k] = 1 / j->inverse_t[k];
+    warn_at_limit(j, k);
+  }
+done:
+  return st;
+}
+
+/* ---- weights ---- */
+
+static status learn_weights(job *j, double *weights, double *nll) {
+  status st = STATUS_OK;
+  const int n = j->from->n;
+  double total[COMBINE_MAX_TEACHERS + 1];
+  for (int k = 0; k < n; k++) weights[k] = 1.0 / n;
+  for (int step = 0; step < STACK_STEPS; step++) {
+    TRY(sum_up(j, add_shares, weights, n + 1, total));
+    double sum = 0;
+    for (int k = 0; k < n; k++) sum += total[k];
+    for (int k = 0; k < n && sum > 0; k++) weights[k] = total[k] / sum;
+  }
+  *nll = total[n] / (double)j->n;
+done:
+  return st;
+}
+
+/* From the weights that serve all classes on. */
+static status learn_class_weights(job *j, const double *weights, double *by_class, double *nll) {
+  status st = STATUS_OK;
+  const int64_t classes = j->from->classes, values = j->from->n * classes, n = values + classes + 1;
+  double *total = NULL;
+  TRY(comm_agree(j->c, mem_new(&total, (size_t)n, sizeof *total)));
+  for (int64_t i = 0; i < values; i++) by_class[i] = weights[i / classes];
+  for (int step = 0; step < STACK_STEPS; step++) {
+    TRY(sum_up(j, add_pulls, by_class, n, total));
+    stack_step(j->from->n, classes, total, total + values, by_class);
+  }
+  *nll = total[n - 1] / (double)j->n;
+done:
+  mem_free(total);
+  return st;
+}
+
+/* ---- all of it ---- */
+
+/* Files of --fit are those of the same teachers, in the same order. */
+static status compare(const sources *s, const sources *f) {
+  if (f->n != s->n)
+    return status_set(STATUS_BAD_INPUT,
+                      "fit: %d files given for %d teachers; give one each, in the same order", f->n, s->n);
+  if (f->classes != s->classes)
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", softlabels_path(f->files[0]),
+                      (long long)f->classes, softlabels_path(s->files[0]), (long long)s->classes);
+  for (int k = 0; k < s->n; k++) {
+    const softlabels_header *a = softlabels_get(f->files[k]), *b = softlabels_get(s->files[k]);
+    if (*a->model_hash && *b->model_hash && strcmp(a->model_hash, b->model_hash))
+      return status_set(
+          STATUS_BAD_INPUT,
+          "%s: is of another teacher than %s; give --fit files in the order of those to combine",
+          softlabels_path(f->files[k]), softlabels_path(s->files[k]));
+  }
+  return STATUS_OK;
+}
+
+static status make_room(job *j, sources *target) {
+  status st = STATUS_OK;
+  const int64_t k = j->from->n, classes = j->from->classes;
+  const bool by_class = target->rule->learned && j->o->per_class;
+  const int64_t sums = by_class ? (k + 1) * classes + 1 : k + 1;
+  TRY(mem_new(&j->sums, STACK_PIECES, (size_t)sums * sizeof *j->sums));
+  TRY(mem_new(&j->inverse_t, (size_t)k, sizeof *j->inverse_t));
+  TRY(read_mine(j)); /* as the files have them */
+  TRY(mem_new(&target->calibration, (size_t)k, sizeof *target->calibration));
+  if (by_class) TRY(mem_new(&target->class_weights, (size_t)(k * classes), sizeof *target->class_weights));
+done:
+  return st;
+}
+
+static status find_all(job *j, sources *target, fit *out) {
+  status st = STATUS_OK;
+  TRY(calibrate(j, target));
+  if (!target->rule->learned) goto done;
+  stack_soften(&j->mine, j->inverse_t);
+  TRY(learn_weights(j, target->weights, &out->nll));
+  if (target->class_weights) TRY(learn_class_weights(j, target->weights, target->class_weights, &out->nll));
+  if (target->class_weights) TRY(comm_agree(j->c, sources_weigh_classes(target)));
+done:
+  return st;
+}
+
+static void free_all(job *j) {
+  for (int k = 0; j->values && k < j->from->n; k++) mem_free(j->values[k]);
+  mem_free(j->values);
+  mem_free(j->ids);
+  mem_free(j->labels);
+  mem_free(j->raw);
+  mem_free(j->sums);
+  mem_free(j->inverse_t);
+}
+
+status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d, fit *out) {
+  status st = STATUS_OK;
+  sources other = {0};
+  rows *labels = NULL;
+  job j = {.c = c, .o = o, .d = d, .from = s};
+  if (o->fit.n) {
+    TRY(sources_open(&other, c, &o->fit, NULL, &(mpistill_reals){0}, d, NULL, o->trust_rows));
+    TRY(compare(s, &other));
+    j.from = &other;
+    j.all = true;
+  }
+  TRY(dataset_split(d, softlabels_get(j.from->files[0])->split, &j.sp));
+  TRY(labels_open(&labels, d, j.sp));
+  TRY(comm_agree(c, choose_rows(&j, labels)));
+  if (j.n < FEWEST)
+    say_warning(comm_rank(c) == 0, "only %lld labelled rows to find weights and temperatures from",
+                (long long)j.n);
+  TRY(comm_agree(c, make_room(&j, s)));
+  TRY(find_all(&j, s, out));
+  out->rows = j.n;
+done:
+  free_all(&j);
+  rows_close(&labels);
+  sources_close(&other);
+  return st;
+}

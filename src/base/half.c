@@ -1,5 +1,7 @@
 #include "base/half.h"
 
+#include "base/processor.h"
+
 #include <string.h>
 
 /* Bit arithmetic, which the compiler vectorises; the same on every processor. */
@@ -39,7 +41,7 @@ static float widen(uint16_t half) {
   return out;
 }
 
-ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n) {
+FOR_EACH_PROCESSOR ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n) {
   ptrdiff_t first = -1;
   for (size_t i = n; i-- > 0;) {
     uint16_t half = narrow(from[i]);
@@ -49,6 +51,6 @@ ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n) {
   return first;
 }
 
-void half_to_float(const uint16_t *from, float *to, size_t n) {
+FOR_EACH_PROCESSOR void half_to_float(const uint16_t *restrict from, float *restrict to, size_t n) {
   for (size_t i = 0; i < n; i++) to[i] = widen(from[i]);
 }

@@ -1,18 +1,21 @@
 #include "learn/optimizer.h"
 
+#include "base/processor.h"
+
 #include <math.h>
 #include <string.h>
 
 /* Constants are formed in double and rounded once; elements are float throughout, as the parameters are. */
 
-static void sgd_plain(const mpistill_optimizer *o, double learning_rate, float scale, size_t n,
-                      float *restrict p, const float *restrict gradient) {
+FOR_EACH_PROCESSOR static void sgd_plain(const mpistill_optimizer *o, double learning_rate, float scale,
+                                         size_t n, float *restrict p, const float *restrict gradient) {
   const float rate = (float)learning_rate, decay = (float)o->weight_decay;
   for (size_t i = 0; i < n; i++) p[i] -= rate * (gradient[i] * scale + decay * p[i]);
 }
 
-static void sgd_momentum(const mpistill_optimizer *o, double learning_rate, float scale, size_t n,
-                         float *restrict p, const float *restrict gradient, float *restrict velocity) {
+FOR_EACH_PROCESSOR static void sgd_momentum(const mpistill_optimizer *o, double learning_rate, float scale,
+                                            size_t n, float *restrict p, const float *restrict gradient,
+                                            float *restrict velocity) {
   const float rate = (float)learning_rate, decay = (float)o->weight_decay, momentum = (float)o->momentum;
   for (size_t i = 0; i < n; i++) {
     velocity[i] = momentum * velocity[i] + (gradient[i] * scale + decay * p[i]);
@@ -20,8 +23,9 @@ static void sgd_momentum(const mpistill_optimizer *o, double learning_rate, floa
   }
 }
 
-static void sgd_nesterov(const mpistill_optimizer *o, double learning_rate, float scale, size_t n,
-                         float *restrict p, const float *restrict gradient, float *restrict velocity) {
+FOR_EACH_PROCESSOR static void sgd_nesterov(const mpistill_optimizer *o, double learning_rate, float scale,
+                                            size_t n, float *restrict p, const float *restrict gradient,
+                                            float *restrict velocity) {
   const float rate = (float)learning_rate, decay = (float)o->weight_decay, momentum = (float)o->momentum;
   for (size_t i = 0; i < n; i++) {
     const float g = gradient[i] * scale + decay * p[i];
@@ -50,8 +54,9 @@ typedef struct adamw_step {
   float beta1, rest1, beta2, rest2, epsilon; /* rest = 1 - beta */
 } adamw_step;
 
-static void adamw_pass(adamw_step c, size_t n, float *restrict p, const float *restrict gradient,
-                       float *restrict mean, float *restrict square) {
+FOR_EACH_PROCESSOR static void adamw_pass(adamw_step c, size_t n, float *restrict p,
+                                          const float *restrict gradient, float *restrict mean,
+                                          float *restrict square) {
   for (size_t i = 0; i < n; i++) {
     const float g = gradient[i] * c.scale;
     mean[i] = c.beta1 * mean[i] + c.rest1 * g;

@@ -1,5 +1,7 @@
 #include "learn/softmax.h"
 
+#include "base/processor.h"
+
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -33,7 +35,7 @@ static double exp_one(double x) {
   return y * power;
 }
 
-void softmax_exp(double *x, int64_t n) {
+FOR_EACH_PROCESSOR void softmax_exp(double *x, int64_t n) {
   for (int64_t j = 0; j < n; j++) x[j] = exp_one(x[j]);
 }
 
@@ -63,13 +65,14 @@ static void add_to_lanes(double *restrict lanes, const double *restrict y, int n
   for (int k = 0; j + k < n; k++) lanes[k] += y[j + k];
 }
 
-double softmax_terms(const float *z, int64_t n, double scale, float *e, double *sum) {
+FOR_EACH_PROCESSOR double softmax_terms(const float *z, int64_t n, double scale, float *e, double *sum) {
   double largest = row_max(z, n);
   double lanes[SOFTMAX_LANES] = {0}, terms[BLOCK];
   for (int64_t from = 0; from < n; from += BLOCK) {
-    int m = n - from < BLOCK ? (int)(n - from) : BLOCK;
+    int m = n - from < BLOCK ? (int)(n - from) : BLOCK, m_whole = m;
     for (int j = 0; j < m; j++) terms[j] = (z[from + j] - largest) * scale;
-    softmax_exp(terms, m);
+    while (m_whole % SOFTMAX_LANES) terms[m_whole++] = 0; /* no rest to do one by one */
+    for (int j = 0; j < m_whole; j++) terms[j] = exp_one(terms[j]);
     add_to_lanes(lanes, terms, m);
     if (e)
       for (int j = 0; j < m; j++) e[from + j] = (float)terms[j];

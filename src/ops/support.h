@@ -2,16 +2,8 @@
 #ifndef MPISTILL_OPS_SUPPORT_H
 #define MPISTILL_OPS_SUPPORT_H
 
+#include "base/processor.h"
 #include "graph/op.h"
-
-/* Before a function of loops over floats: compiled for AVX2 as well, chosen when the program is loaded. Both
- * have the same bits, as no operation is fused or reordered (-ffp-contract=off). Not with clang, whose
- * resolvers for functions of one name in two files clash. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
 
 /* Before a loop whose iterations do not depend on each other, although its arrays may be the same one (in
  * place). */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE_BYTES = 1 << 26 };
+enum { PIECE_BYTES = 1 << 26, AHEAD = 64 };
 
 status column_open(column *q, comm *c, const char *path, const char *object, int type, int rank,
                    const int64_t *dims) {
@@ -150,10 +150,13 @@ done:
 
 status column_view_rows(const column *q, const int64_t *ids, int64_t n, column_view *v) {
   *v = (column_view){.rows = q->rows, .slots = ids, .row_bytes = q->a.row_bytes};
-  for (int64_t i = 0; i < n; i++)
+  for (int64_t i = 0; i < n; i++) {
     if (ids[i] < 0 || ids[i] >= q->a.dims[0])
       return status_set(STATUS_FAILED, "%s: row %" PRId64 " was asked for; there are %" PRId64, q->a.label,
                         ids[i], q->a.dims[0]);
+    if (q->rows && i < AHEAD)
+      __builtin_prefetch(column_row(v, i)); /* shuffled rows: each would be waited for */
+  }
   return q->rows ? STATUS_OK : gather(q, ids, n, v);
 }
 

@@ -1,6 +1,7 @@
 #include "store/dataset_private.h"
 
 #include "base/mem.h"
+#include "base/processor.h"
 #include "store/column.h"
 #include "store/numbers.h"
 
@@ -44,7 +45,7 @@ bool rows_in_memory(const rows *r) {
   return r->q.rows;
 }
 
-static void scale_row(const array *a, float *x) {
+FOR_EACH_PROCESSOR static void scale_row(const array *a, float *x) {
   int64_t stretch = a->row_values / a->n_scale;
   if (a->n_scale == 1 && a->scale[0] == 1 && a->offset[0] == 0) return;
   for (int64_t c = 0; c < a->n_scale; c++)

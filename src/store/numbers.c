@@ -1,10 +1,12 @@
 #include "store/numbers.h"
 
 #include "base/half.h"
+#include "base/processor.h"
 
 #include <string.h>
 
-void numbers_to_float(element type, const void *from, float *to, int64_t n) {
+FOR_EACH_PROCESSOR void numbers_to_float(element type, const void *restrict from, float *restrict to,
+                                         int64_t n) {
   switch (type) {
   case ELEMENT_UINT8:
     for (int64_t i = 0; i < n; i++) to[i] = ((const uint8_t *)from)[i];
@@ -37,10 +39,15 @@ static bool is_finite(float x) {
   return (bits & 0x7f800000u) != 0x7f800000u;
 }
 
-int64_t numbers_not_finite(const float *x, int64_t n) {
-  int bad = 0; /* without a branch, so that the usual case runs in vectors */
+/* Without a branch, so that it runs in vectors. */
+FOR_EACH_PROCESSOR static bool all_finite(const float *x, int64_t n) {
+  int bad = 0;
   for (int64_t i = 0; i < n; i++) bad |= !is_finite(x[i]);
-  if (!bad) return -1;
+  return !bad;
+}
+
+int64_t numbers_not_finite(const float *x, int64_t n) {
+  if (all_finite(x, n)) return -1;
   int64_t i = 0;
   while (is_finite(x[i])) i++;
   return i;

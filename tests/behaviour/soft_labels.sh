@@ -22,12 +22,12 @@ END
 # own NAME RANKS SOFT-LABELS [OPTION...]: the model learns from the soft labels alone, three epochs of batches of 7 rows.
 own() {
   rm -f "$1.jsonl"
-  must "$2" distill --student same.onnx --dataset rows.h5 --soft-labels "$3" --kd-weight 1 --momentum 0 --learning-rate 0.5 \
+  must "$2" distill --student same.onnx --dataset rows.h5 --soft-labels "$3" --kd-weight 1 --momentum 0 \
     --schedule constant --epochs 3 --batch 7 --shards 3 --log "$1.jsonl" --output "$1.onnx" "${@:4}"
 }
 must 3 teach --dataset rows.h5 --teacher same.onnx --block 8 --output captured
 for ranks in 1 2 4; do
-  own "own-$ranks" "$ranks" captured/same.h5 --temperature 4
+  own "own-$ranks" "$ranks" captured/same.h5 --learning-rate 0.5 --temperature 4
   python_check "the student is its teacher, captured on 3 ranks: no loss and no step on $ranks" "own-$ranks" <<'END'
 import sys, checks, numpy as np
 lines = checks.events(sys.argv[1] + ".jsonl")

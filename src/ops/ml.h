@@ -48,7 +48,13 @@ status ml_transform_read(const step *s, ml_transform *t);
 void ml_transform_apply(ml_transform t, float *scores, int64_t n, int64_t c);
 float ml_logistic(double x);
 
-/* Local. Whether output i of a node holds probabilities of classes, by the node's operator and attributes. */
+/* Local. Whether output i of a node holds probabilities of classes by its operator and attributes alone: from
+ * post_transform LOGISTIC (of several scores they need not sum to 1), SOFTMAX or SOFTMAX_ZERO, or from a
+ * support vector machine with prob_a and prob_b. Votes of trees may be probabilities, too, by their weights.
+ */
 bool ml_gives_probabilities(const node *n, int i);
+
+/* Local. The list of classes of a classifier or ZipMap, integers or strings; NULL if it has none. */
+const attribute *ml_class_names(const node *n);
 
 #endif

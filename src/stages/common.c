@@ -80,7 +80,26 @@ done:
   return st;
 }
 
+status subject_order(subject *s, comm *c, const dataset *d) {
+  return comm_agree(c, classifier_order(&s->k, d));
+}
+
+status subject_check_student(subject *s, comm *c, const dataset *d) {
+  status st = subject_order(s, c, d);
+  if (st) return st;
+  if (s->k.probabilities)
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: gives probabilities, but not by a Softmax at its end; a student is trained by its "
+                      "logits: export it without what turns them into probabilities",
+                      s->k.path);
+  if (!s->k.order) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT,
+                    "%s: names its classes in another order than %s; a student's must be the same", s->k.path,
+                    dataset_path(d));
+}
+
 void subject_close(subject *s) {
+  classifier_clear(&s->k);
   model_free(&s->m);
   mem_free(s->block);
   *s = (subject){0};

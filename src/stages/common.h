@@ -44,6 +44,11 @@ typedef struct subject {
 } subject;
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                     const char *input_name);
+/* Collective. classifier_order, before the model's logits are compared with labels. */
+status subject_order(subject *s, comm *c, const dataset *d);
+/* Collective. STATUS_BAD_INPUT unless the model can be trained on logits in the order of the dataset's
+ * classes. */
+status subject_check_student(subject *s, comm *c, const dataset *d);
 void subject_close(subject *s);
 
 /* Collective. Rank 0 takes the lock of an output, a file or a folder (base/lock.h), before it looks at what

@@ -175,6 +175,7 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(stage_begin(c));
   TRY(dataset_open(&d, c, o->dataset));
   TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
+  TRY(subject_order(&s, c, d));
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, s.input, stage_threads(o->threads), !o->out.quiet, &sums));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   e.samples = (int64_t)sums.rows;

@@ -1,25 +1,13 @@
 #include "stages/predict.h"
 
 #include "base/mem.h"
+#include "base/options.h"
 #include "base/progress.h"
+#include "stages/logits.h"
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
-
-/* The value that goes into a final Softmax over the classes, or the output itself: its softmax is the same.
- */
-static int logits_value(const graph *g, int value) {
-  for (;;) {
-    int producer = g->values[value].producer;
-    if (producer < 0) return value;
-    const node *n = &g->nodes[producer];
-    bool identity = !strcmp(n->op->name, "Identity");
-    bool softmax = !strcmp(n->op->name, "Softmax") || !strcmp(n->op->name, "LogSoftmax");
-    int64_t axis = softmax ? node_int(n, "axis", n->opset < 13 ? 1 : -1) : 0;
-    if (!identity && !(softmax && (axis == 1 || axis == -1))) return value;
-    value = n->inputs[0];
-  }
-}
 
 static int64_t step_macs(const step *s) {
   if (!s->out[0]) return 0;
@@ -86,29 +74,108 @@ static status plan_two(const classifier *k) {
   return st;
 }
 
+/* Which output, and which value behind it. */
+static status bind_output(classifier *k, logits_place *place) {
+  status st = STATUS_OK;
+  plan *p = NULL;
+  int output = 0;
+  k->value = k->g->outputs[0];
+  if (k->g->n_outputs > 1) {
+    TRY(classifier_plan(&p, k, 1, false, NULL));
+    TRY(logits_output(k->g, p, k->path, &output));
+  }
+  k->output = k->g->outputs[output];
+  logits_find(k->g, k->output, place);
+  k->value = place->value;
+  k->names = place->names;
+done:
+  plan_free(&p);
+  return st;
+}
+
+/* Where the graph does not tell, the numbers do. */
+static status bind_kind(classifier *k, logits_kind kind, plan *p) {
+  float *block;
+  status st;
+  k->probabilities = kind == LOGITS_PROBABILITIES;
+  if (kind != LOGITS_UNKNOWN) return STATUS_OK;
+  st = mem_new(&block, (size_t)k->g->n_block, sizeof *block);
+  if (st) return st;
+  graph_initial_block(k->g, block);
+  plan_set_parameters(p, block);
+  k->probabilities = logits_sum_to_one(p);
+  mem_free(block);
+  return STATUS_OK;
+}
+
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path) {
   status st = STATUS_OK;
   plan *p = NULL;
+  logits_place place;
   char text[128];
   memset(k, 0, sizeof *k);
   k->g = model_graph(m);
   k->path = model_path(m);
   TRY(bind_input(k, a, dataset_path));
-  if (k->g->n_outputs != 1)
-    THROW(STATUS_BAD_INPUT, "%s: has %d outputs, expected one: the logits", k->path, k->g->n_outputs);
-  k->value = logits_value(k->g, k->g->outputs[0]);
+  TRY(bind_output(k, &place));
   TRY(plan_two(k));
   TRY(classifier_plan(&p, k, 1, false, NULL));
   const tensor *y = plan_tap(p, 0);
   if (y->type != DTYPE_FLOAT || y->shape.rank != 2)
     THROW(STATUS_BAD_INPUT, "%s: output '%s' is %s %s for one row, expected float [1, classes]", k->path,
-          k->g->values[k->g->outputs[0]].name, dtype_name(y->type), shape_text(&y->shape, text, sizeof text));
+          k->g->values[k->output].name, dtype_name(y->type), shape_text(&y->shape, text, sizeof text));
   k->logits = y->shape;
   k->logits.dims[0] = -1;
   k->classes = y->shape.dims[1];
   for (int i = 0; i < plan_n_steps(p); i++) k->macs += step_macs(plan_step(p, i));
+  TRY(bind_kind(k, place.kind, p));
 done:
   plan_free(&p);
+  return st;
+}
+
+void classifier_clear(classifier *k) {
+  mem_free(k->order);
+  k->order = NULL;
+}
+
+/* The dataset's class that the model calls its j-th, -1 if there is none; `text` gets that name. */
+static int64_t class_of(const classifier *k, int64_t j, const dataset *d, char *text, size_t n) {
+  const char *const *names = dataset_classes(d);
+  bool strings = k->names->type == ATTRIBUTE_STRINGS;
+  int64_t number = -1;
+  if (strings)
+    snprintf(text, n, "%s", k->names->strings[j]);
+  else
+    snprintf(text, n, "%lld", (long long)k->names->ints[j]);
+  for (int i = 0; i < dataset_n_classes(d); i++)
+    if (!strcmp(names[i], text)) return i;
+  bool numbered = !dataset_n_classes(d) && text_to_int(text, &number);
+  return numbered && number < k->classes ? number : -1;
+}
+
+status classifier_order(classifier *k, const dataset *d) {
+  status st = STATUS_OK;
+  unsigned char *seen = NULL;
+  char text[128];
+  bool same = true;
+  if (!k->names || k->names->n != k->classes) return STATUS_OK;
+  TRY(mem_new(&k->order, (size_t)k->classes, sizeof *k->order));
+  TRY(mem_new(&seen, (size_t)k->classes, 1));
+  for (int64_t j = 0; j < k->classes; j++) {
+    int64_t at = class_of(k, j, d, text, sizeof text);
+    if (at < 0 || at >= k->classes || seen[at])
+      THROW(STATUS_BAD_INPUT,
+            "%s: its class '%s' (position %lld) is %s %s; its classes must be those of the dataset in some "
+            "order, or be listed in a recipe (classes)",
+            k->path, text, (long long)j, at < 0 ? "not one of" : "twice one of", dataset_path(d));
+    seen[at] = 1;
+    k->order[j] = at;
+    same = same && at == j;
+  }
+done:
+  if (st || same) classifier_clear(k);
+  mem_free(seen);
   return st;
 }
 
@@ -123,12 +190,12 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
                                        .n_taps = 1,
                                        .input_shapes = &input});
   if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
-    st = status_set(STATUS_BAD_INPUT,
-                    "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed "
-                    "batch; export it with "
-                    "a dynamic one",
-                    k->g->values[k->g->outputs[0]].name, (long long)plan_tap(*out, 0)->shape.dims[0],
-                    (long long)rows);
+    st =
+        status_set(STATUS_BAD_INPUT,
+                   "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed "
+                   "batch; export it with "
+                   "a dynamic one",
+                   k->g->values[k->value].name, (long long)plan_tap(*out, 0)->shape.dims[0], (long long)rows);
   if (st != STATUS_BAD_INPUT) return st;
   plan_free(out);
   char *why = NULL;
@@ -201,13 +268,25 @@ void predictor_touch(predictor *p) {
   }
 }
 
+/* Rows of the model's classes to rows of the dataset's. */
+static void reorder(const classifier *k, const float *from, int64_t n, float *to) {
+  for (int64_t i = 0; i < n; i++, from += k->classes, to += k->classes)
+    for (int64_t j = 0; j < k->classes; j++) to[k->order[j]] = from[j];
+}
+
 static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_t n, float *logits) {
+  const classifier *k = p->k;
   plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
   for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
   status st = rows_floats(input, l->ids, n, plan_input(pl, 0)->data);
   if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
-  if (!st) memcpy(logits, plan_tap(pl, 0)->data, (size_t)(n * p->k->classes) * sizeof *logits);
-  return st;
+  if (st) return st;
+  if (k->order)
+    reorder(k, plan_tap(pl, 0)->data, n, logits);
+  else
+    memcpy(logits, plan_tap(pl, 0)->data, (size_t)(n * k->classes) * sizeof *logits);
+  if (k->probabilities) logits_from_probabilities(logits, n * k->classes);
+  return STATUS_OK;
 }
 
 status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,

@@ -10,17 +10,29 @@
 /* Which value of a model holds its logits, and how an array of a dataset fits its input. */
 typedef struct classifier {
   const graph *g;
-  const char *path; /* of the model, for messages; borrowed */
-  int value;        /* the output, or what goes into its final Softmax */
-  shape input;      /* of one batch: dims[0] = -1 */
-  shape logits;     /* likewise: [-1, C] */
-  int64_t classes;  /* C */
-  int64_t macs;     /* multiply-adds of one row, about: from shapes alone */
+  const char *path;       /* of the model, for messages; borrowed */
+  int output;             /* value of the output that was chosen */
+  int value;              /* that output, or what goes into its final Softmax */
+  shape input;            /* of one batch: dims[0] = -1 */
+  shape logits;           /* likewise: [-1, C] */
+  int64_t classes;        /* C */
+  int64_t macs;           /* multiply-adds of one row, about: from shapes alone */
+  bool probabilities;     /* `value` holds probabilities: their logarithms are the logits (logits.h) */
+  const attribute *names; /* of the classes as the model says them, NULL: it does not; borrowed */
+  int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */
 } classifier;
 
-/* Local. STATUS_BAD_INPUT when the model has not one float input and one float output, or when its input does
- * not take the rows of `a` (an input [N, D] takes any array of D values a row, in row-major order). */
+/* Local. STATUS_BAD_INPUT when the model has not one float input, or not one output of floats [rows, classes]
+ * (or a single output that is not), or when its input does not take the rows of `a` (an input [N, D] takes
+ * any array of D values a row, in row-major order). */
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path);
+/* Local. What owns memory in k. */
+void classifier_clear(classifier *k);
+
+/* Local. Sets k->order where the model names its classes, as scikit-learn's exports do: by the dataset's
+ * names of classes, or by their numbers where it has no names. STATUS_BAD_INPUT unless the model's classes
+ * are those of the dataset in some order. */
+status classifier_order(classifier *k, const dataset *d);
 
 /* Local. classifier_bind's plan options for a batch of `rows`: reads the logits with plan_tap(p, 0). */
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena);

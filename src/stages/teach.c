@@ -8,6 +8,7 @@
 #include "comm/queue.h"
 #include "ops/ops.h"
 #include "stages/common.h"
+#include "stages/logits.h"
 #include "stages/stages.h"
 #include "stages/watch.h"
 #include "store/softlabels.h"
@@ -18,6 +19,7 @@
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
   int64_t classes, macs, hash, batch_rows, input; /* its place in the split */
+  int64_t probabilities;                          /* 1: they become log-probabilities */
 } facts;
 
 typedef struct lesson { /* one teacher and its file */
@@ -71,9 +73,11 @@ static status check_names(const job *j) {
   return STATUS_OK;
 }
 
-static status check_class_count(const job *j, const lesson *t, const classifier *k) {
+/* Classes that are listed belong to the model's outputs in that order, whatever it says itself. */
+static status check_classes(const job *j, const lesson *t, classifier *k) {
   size_t given = t->options->classes.n;
-  if (!given) return stage_check_classes(k, j->d);
+  status st = given ? STATUS_OK : stage_check_classes(k, j->d);
+  if (!given) return st ? st : classifier_order(k, j->d);
   if ((int64_t)given == k->classes) return STATUS_OK;
   return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld",
                     t->options->name, given, k->path, (long long)k->classes);
@@ -83,17 +87,19 @@ static status check_class_count(const job *j, const lesson *t, const classifier 
 static status learn_facts(const job *j, lesson *t) {
   status st = STATUS_OK;
   model *m = NULL;
-  classifier k;
+  classifier k = {0};
   TRY(model_read(&m, t->options->model));
   TRY(stage_input(j->d, j->sp, t->options->input, m, &t->input));
   TRY(classifier_bind(&k, m, t->input, dataset_path(j->d)));
-  TRY(check_class_count(j, t, &k));
+  TRY(check_classes(j, t, &k));
   t->f = (facts){.classes = k.classes,
                  .macs = k.macs > 0 ? k.macs : 1,
                  .hash = (int64_t)model_hash(m),
                  .input = t->input - j->sp->inputs,
+                 .probabilities = k.probabilities,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
 done:
+  classifier_clear(&k);
   model_free(&m);
   return st;
 }
@@ -144,6 +150,7 @@ static status make_header(const job *j, lesson *t) {
   h->dims[0] = j->sp->n;
   h->dims[1] = t->f.classes;
   h->top_k = j->o->top_k;
+  h->floor = t->f.probabilities ? LOGITS_FLOOR : 0;
   h->batch_rows = t->f.batch_rows;
   h->block_rows = block_rows(j, &t->f);
   TRY(mem_new(&h->classes, t->options->classes.n, sizeof *h->classes));
@@ -218,6 +225,7 @@ done:
 
 static void release_teacher(job *j) {
   predictor_free(&j->p);
+  classifier_clear(&j->k);
   model_free(&j->m);
   mem_free(j->block);
   mem_free(j->logits);
@@ -235,6 +243,7 @@ static status hold_teacher(job *j, int i) {
   if ((int64_t)model_hash(j->m) != t->f.hash)
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
   TRY(classifier_bind(&j->k, j->m, t->input, dataset_path(j->d)));
+  TRY(check_classes(j, t, &j->k));
   TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
   graph_initial_block(j->k.g, j->block);
   TRY(mem_new(&j->logits, (size_t)(t->header.block_rows * t->f.classes), sizeof *j->logits));

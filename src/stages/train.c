@@ -327,6 +327,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   const mpistill_train_options *o = j->o;
   TRY(dataset_open(&j->d, j->c, o->dataset));
   TRY(subject_open(&j->s, j->c, &j->student, j->d, o->split, o->input));
+  TRY(subject_check_student(&j->s, j->c, j->d));
   if (o->soft_labels.n) {
     TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
     if (j->soft.classes != j->s.k.classes)

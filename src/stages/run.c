@@ -256,12 +256,12 @@ static status measure_model(job *j, row *r, const char *path, const char *input,
   subject s = {0};
   TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d,
                    j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
-  TRY(subject_order(&s, j->c, j->d));
   r->parameters = s.k.g->n_parameters;
   r->bytes = model_bytes(s.m);
   r->has_model = true;
   TRY(evaluate_latency(j->c, &s.k, s.block, &r->latency_s));
   if (!with_sums) goto done;
+  TRY(subject_order(&s, j->c, j->d));
   TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, s.input, stage_threads(j->r.threads), false, &r->sums));
   r->measured = r->sums.rows > 0;
 done:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # make bench: training speed against PyTorch on this machine. Settings, as variables:
-#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, resnet20, allreduce)
+#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, lenet-3x3, resnet20, allreduce)
 #   BENCH_REPEATS=N        turns of each program, one after the other (5)
 #   BENCH_RANKS=N          ranks, each bound to a core (2)
 #   BENCH_PYTHON=PYTHON    one more peer: a Python with another PyTorch and numpy

@@ -9,7 +9,8 @@ CASES = {
     "mlp": MLP,
     "mlp-kd": {**MLP, "kd": True},
     "small": {"layers": [64, 64, 10], "row": [1, 8, 8], "batch": 64, "shards": 2, "rows": 65536, "epochs": 4, "kd": True, "aim": 10.0},
-    "lenet": {"kind": "cnn", "row": [1, 28, 28], "batch": 128, "shards": 4, "rows": 4096, "epochs": 4, "aim": 2.5},
+    "lenet": {"kind": "cnn", "kernel": 5, "row": [1, 28, 28], "batch": 128, "shards": 4, "rows": 4096, "epochs": 4, "aim": 2.5},
+    "lenet-3x3": {"kind": "cnn", "kernel": 3, "row": [1, 28, 28], "batch": 128, "shards": 4, "rows": 4096, "epochs": 4, "aim": 2.5},
     "resnet20": {"kind": "resnet", "row": [3, 32, 32], "batch": 256, "shards": 8, "rows": 768, "epochs": 3, "aim": 1.5},
 }
 
@@ -23,4 +24,6 @@ def create_arguments(case):
     if "layers" in case:
         return ["mlp", "--layers", ",".join(map(str, case["layers"]))]
     shape = ["--input", "x".join(map(str, case["row"])), "--classes", str(CLASSES)]
-    return ["cnn", "--channels", "32,64", *shape] if case["kind"] == "cnn" else ["resnet", "--depth", "20", *shape]
+    if case["kind"] == "resnet":
+        return ["resnet", "--depth", "20", *shape]
+    return ["cnn", "--channels", "32,64", "--kernel", str(case["kernel"]), *shape]

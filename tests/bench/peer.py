@@ -25,11 +25,11 @@ def mlp(layers):
     return nn.Sequential(*parts[:-1])
 
 
-def cnn(row):
+def cnn(row, kernel):
     side = [row[1] // 4, row[2] // 4]
     return nn.Sequential(
-        nn.Conv2d(row[0], 32, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(row[0], 32, kernel, padding=kernel // 2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, kernel, padding=kernel // 2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(64 * side[0] * side[1], 128), nn.ReLU(inplace=True), nn.Linear(128, CLASSES))
 
 
@@ -59,7 +59,10 @@ def resnet20(row):
 
 
 def make_model(case, folder):
-    model = mlp(case["layers"]) if "layers" in case else cnn(case["row"]) if case["kind"] == "cnn" else resnet20(case["row"])
+    if "layers" in case:
+        model = mlp(case["layers"])
+    else:
+        model = cnn(case["row"], case["kernel"]) if case["kind"] == "cnn" else resnet20(case["row"])
     with np.load(f"{folder}/student.npz") as file:
         initial = [file[name] for name in file.files]
     parameters = list(model.parameters())
@@ -112,7 +115,8 @@ def main():
     if rank == 0:
         mean = total.item() / size / (case["rows"] // batch)
         print(json.dumps({"version": torch.__version__, "seconds": seconds, "loss": mean}), flush=True)
-    dist.destroy_process_group()
+    dist.barrier()
+    os._exit(0)  # threads of the library may still run
 
 
 main()

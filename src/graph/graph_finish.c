@@ -32,11 +32,11 @@ static status need(const graph *g, int v, const char *reader, mark *marks, int *
   return STATUS_OK;
 }
 
-/* Marks every node that some output depends on. */
-static status mark_needed(const graph *g, mark *marks, int *stack) {
+/* Marks every node that one of the values depends on. */
+static status mark_needed(const graph *g, const int *wanted, int n_wanted, mark *marks, int *stack) {
   status st = STATUS_OK;
   int n = 0;
-  for (int i = 0; i < g->n_outputs; i++) TRY(need(g, g->outputs[i], NULL, marks, stack, &n));
+  for (int i = 0; i < n_wanted; i++) TRY(need(g, wanted[i], NULL, marks, stack, &n));
   while (n) {
     const node *at = &g->nodes[stack[--n]];
     for (int i = 0; i < at->n_inputs; i++) TRY(need(g, at->inputs[i], at->name, marks, stack, &n));
@@ -93,21 +93,29 @@ static status reorder(graph *g, const int *order, int n_order) {
 }
 
 /* Walking in the file's order keeps that order wherever it can be executed already. */
-static status sort_nodes(graph *g) {
+status graph_order(const graph *g, const int *wanted, int n_wanted, int **order, int *n_order) {
   status st = STATUS_OK;
   mark *marks = NULL;
   visit *stack = NULL;
-  int *order = NULL, n_order = 0;
+  *n_order = 0;
+  TRY(mem_new(order, (size_t)g->n_nodes, sizeof **order));
   TRY(mem_new(&marks, (size_t)g->n_nodes, sizeof *marks));
   TRY(mem_new(&stack, (size_t)g->n_nodes, sizeof *stack));
-  TRY(mem_new(&order, (size_t)g->n_nodes, sizeof *order));
-  TRY(mark_needed(g, marks, order));
+  TRY(mark_needed(g, wanted, n_wanted, marks, *order));
   for (int i = 0; i < g->n_nodes; i++)
-    if (marks[i] == NEEDED) TRY(place(g, i, marks, stack, order, &n_order));
-  TRY(reorder(g, order, n_order));
+    if (marks[i] == NEEDED) TRY(place(g, i, marks, stack, *order, n_order));
 done:
   mem_free(marks);
   mem_free(stack);
+  return st;
+}
+
+static status sort_nodes(graph *g) {
+  status st = STATUS_OK;
+  int *order = NULL, n;
+  TRY(graph_order(g, g->outputs, g->n_outputs, &order, &n));
+  TRY(reorder(g, order, n));
+done:
   mem_free(order);
   return st;
 }

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "onnx/attributes.h"
+#include "onnx/loader.h"
 #include "onnx/tensor_proto.h"
 #include "ops/ops.h"
 
@@ -14,15 +15,6 @@
 /* An operator that meant something else in an old opset is refused by its row in ops.def; what opsets to come
  * will change is not known. */
 enum { OPSET_MIN = 1, OPSET_MAX = 21 };
-
-typedef struct loader {
-  const char *name; /* of the file */
-  const Onnx__ModelProto *proto;
-  const Onnx__GraphProto *from;
-  graph *g;
-  int *initializers; /* -1: strings, which no node that is wanted may read */
-  bool *wanted;      /* [nodes] */
-} loader;
 
 static const char *plain_domain(const char *domain) {
   return strcmp(proto_text(domain), "ai.onnx") == 0 ? "" : proto_text(domain);
@@ -55,10 +47,23 @@ static status check_file(const loader *l) {
   return STATUS_OK;
 }
 
-/* The graph does not know its file: puts the name before what it says. */
-static status name_file(const loader *l, status st) {
+status loader_name_file(const loader *l, status st) {
   if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", l->name, status_message());
   return st;
+}
+
+int loader_find(const loader *l, const char *name) {
+  for (; l; l = l->up) {
+    char *full = NULL;
+    int value = -1;
+    if (!*l->prefix)
+      value = graph_find(l->g, name);
+    else if (mem_format(&full, "%s%s", l->prefix, name) == STATUS_OK)
+      value = graph_find(l->g, full);
+    mem_free(full);
+    if (value >= 0) return value;
+  }
+  return -1;
 }
 
 static status check_name(const loader *l, const char *name) {
@@ -70,16 +75,18 @@ static status add_initializer(loader *l, size_t i) {
   status st = STATUS_OK;
   const Onnx__TensorProto *from = l->from->initializer[i];
   const char *name = proto_text(from->name);
-  char *what = NULL;
+  char *what = NULL, *full = NULL;
   tensor *t;
   l->initializers[i] = -1;
   if (from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__STRING) return STATUS_OK;
   TRY(check_name(l, name));
   TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
+  TRY(mem_format(&full, "%s%s", l->prefix, name));
   TRY(tensor_from_proto(&t, from, what));
-  TRY(name_file(l, graph_add_constant(l->g, name, true, t, &l->initializers[i])));
+  TRY(loader_name_file(l, graph_add_constant(l->g, full, !l->up, t, &l->initializers[i])));
 done:
   mem_free(what);
+  mem_free(full);
   return st;
 }
 
@@ -120,8 +127,24 @@ static status add_input(loader *l, const Onnx__ValueInfoProto *input) {
     THROW(STATUS_BAD_INPUT, "%s: input '%s' has elements of type %s (%d), which are not supported", l->name,
           name, onnx_type_name(element), element);
   TRY(read_input_shape(l, name, type->tensor_type->shape, &s));
-  TRY(name_file(l, graph_add_input(l->g, name, onnx_type_dtype(element), &s, &value)));
+  TRY(loader_name_file(l, graph_add_input(l->g, name, onnx_type_dtype(element), &s, &value)));
 done:
+  return st;
+}
+
+static status add_computed(loader *l, const Onnx__NodeProto *n) {
+  status st = STATUS_OK;
+  char *full = NULL;
+  for (size_t k = 0; k < n->n_output; k++) {
+    int value;
+    if (!*n->output[k]) continue;
+    TRY(mem_format(&full, "%s%s", l->prefix, n->output[k]));
+    TRY(loader_name_file(l, graph_add_value(l->g, full, &value)));
+    mem_free(full);
+    full = NULL;
+  }
+done:
+  mem_free(full);
   return st;
 }
 
@@ -130,13 +153,7 @@ static status add_values(loader *l) {
   TRY(mem_new(&l->initializers, l->from->n_initializer, sizeof *l->initializers));
   for (size_t i = 0; i < l->from->n_initializer; i++) TRY(add_initializer(l, i));
   for (size_t i = 0; i < l->from->n_input; i++) TRY(add_input(l, l->from->input[i]));
-  for (size_t i = 0; i < l->from->n_node; i++) {
-    const Onnx__NodeProto *n = l->from->node[i];
-    for (size_t k = 0; k < n->n_output; k++) {
-      int value;
-      if (*n->output[k]) TRY(name_file(l, graph_add_value(l->g, n->output[k], &value)));
-    }
-  }
+  for (size_t i = 0; i < l->from->n_node; i++) TRY(add_computed(l, l->from->node[i]));
 done:
   return st;
 }
@@ -256,6 +273,11 @@ static void check_node(const loader *l, size_t index, char *text, size_t bytes) 
   const op *o = find_op(l, n);
   *text = '\0';
   if (!l->wanted[index]) return;
+  if (branch_is(n)) {
+    if (n->n_input != 1 || loader_find(l, n->input[0]) < 0)
+      add_text(text, bytes, "nothing gives its condition");
+    return;
+  }
   if (!o) {
     explain_missing(l, n, text, bytes);
     return;
@@ -263,7 +285,7 @@ static void check_node(const loader *l, size_t index, char *text, size_t bytes) 
   check_counts(o, n, text, bytes);
   for (size_t i = 0; i < n->n_input; i++) {
     if (!*n->input[i] && i < (size_t)o->min_inputs) add_text(text, bytes, "input %zu is left out", i);
-    if (!*n->input[i] || graph_find(l->g, n->input[i]) >= 0) continue;
+    if (!*n->input[i] || loader_find(l, n->input[i]) >= 0) continue;
     if (is_text_initializer(l, n->input[i]))
       add_text(text, bytes, "its input '%s' holds strings, which are not supported", n->input[i]);
     else
@@ -274,11 +296,10 @@ static void check_node(const loader *l, size_t index, char *text, size_t bytes) 
       add_text(text, bytes, "attribute '%s' is not understood", proto_text(n->attribute[i]->name));
 }
 
-/* "conv1", or "Conv_3" by type and position where the file has no name. Owned by the caller. */
-static status node_title(const loader *l, size_t i, char **out) {
+status loader_title(const loader *l, size_t i, char **out) {
   const Onnx__NodeProto *n = l->from->node[i];
-  if (*proto_text(n->name)) return mem_string(out, n->name);
-  return mem_format(out, "%s_%zu", proto_text(n->op_type), i);
+  if (*proto_text(n->name)) return mem_format(out, "%s%s", l->prefix, n->name);
+  return mem_format(out, "%s%s_%zu", l->prefix, proto_text(n->op_type), i);
 }
 
 static status list_problems(const loader *l, size_t n_bad) {
@@ -290,7 +311,7 @@ static status list_problems(const loader *l, size_t n_bad) {
     char *title;
     check_node(l, i, text, sizeof text);
     if (!*text) continue;
-    TRY(node_title(l, i, &title));
+    TRY(loader_title(l, i, &title));
     const char *domain = plain_domain(n->domain);
     status_add_line("  '%s' (%s%s%s, opset %d): %s", title, domain, *domain ? "." : "",
                     proto_text(n->op_type), load_opset(l->proto, domain), text);
@@ -312,7 +333,7 @@ static status check_nodes(const loader *l) {
 }
 
 static void find_values(const loader *l, char *const *names_of, size_t n, int *out) {
-  for (size_t i = 0; i < n; i++) out[i] = *names_of[i] ? graph_find(l->g, names_of[i]) : -1;
+  for (size_t i = 0; i < n; i++) out[i] = *names_of[i] ? loader_find(l, names_of[i]) : -1;
 }
 
 static status read_attributes(const loader *l, const Onnx__NodeProto *n, const char *title, attribute **out) {
@@ -334,20 +355,32 @@ done:
 static status add_node(loader *l, size_t i) {
   status st = STATUS_OK;
   const Onnx__NodeProto *n = l->from->node[i];
+  if (branch_is(n)) return branch_add(l, i);
   char *title = NULL;
   int *ends = NULL;
   attribute *attributes = NULL;
-  TRY(node_title(l, i, &title));
+  TRY(loader_title(l, i, &title));
   TRY(mem_new(&ends, n->n_input + n->n_output, sizeof *ends));
   find_values(l, n->input, n->n_input, ends);
   find_values(l, n->output, n->n_output, ends + n->n_input);
   TRY(read_attributes(l, n, title, &attributes));
-  TRY(name_file(l, graph_add_node(l->g, title, find_op(l, n), load_opset(l->proto, n->domain), ends,
-                                  (int)n->n_input, ends + n->n_input, (int)n->n_output, attributes,
-                                  (int)n->n_attribute)));
+  TRY(loader_name_file(l, graph_add_node(l->g, title, find_op(l, n), load_opset(l->proto, n->domain), ends,
+                                         (int)n->n_input, ends + n->n_input, (int)n->n_output, attributes,
+                                         (int)n->n_attribute)));
 done:
   mem_free(ends);
   mem_free(title);
+  return st;
+}
+
+status loader_add_branch(loader *l) {
+  status st = STATUS_OK;
+  TRY(add_values(l));
+  TRY(mem_new(&l->wanted, l->from->n_node, sizeof *l->wanted));
+  for (size_t i = 0; i < l->from->n_node; i++) l->wanted[i] = true;
+  TRY(check_nodes(l));
+  for (size_t i = 0; i < l->from->n_node; i++) TRY(add_node(l, i));
+done:
   return st;
 }
 
@@ -359,12 +392,13 @@ static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
   if (value < 0)
     return status_set(STATUS_BAD_INPUT, "%s: nothing gives its output '%s'", l->name,
                       proto_text(output->name));
-  return name_file(l, graph_add_output(l->g, value));
+  return loader_name_file(l, graph_add_output(l->g, value));
 }
 
 status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto) {
   status st = STATUS_OK;
-  loader l = {.name = name, .proto = proto, .from = proto->graph};
+  int n_branches = 0;
+  loader l = {.name = name, .proto = proto, .from = proto->graph, .prefix = "", .n_branches = &n_branches};
   TRY(check_file(&l));
   TRY(graph_new(&l.g));
   TRY(add_values(&l));
@@ -374,7 +408,7 @@ status load_graph(graph **out, int **initializers, const char *name, const Onnx_
     if (l.wanted[i]) TRY(add_node(&l, i));
   for (size_t i = 0; i < l.from->n_output; i++)
     if (!is_text(l.from->output[i])) TRY(add_output(&l, l.from->output[i]));
-  TRY(name_file(&l, graph_finish(l.g)));
+  TRY(loader_name_file(&l, graph_finish(l.g)));
 done:
   mem_free(l.wanted);
   if (st) {

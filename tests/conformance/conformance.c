@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "graph/plan.h"
 #include "onnx/load.h"
+#include "onnx/loader.h"
 #include "onnx/model.h"
 #include "onnx/proto.h"
 #include "onnx/tensor_proto.h"
@@ -288,7 +289,7 @@ static const char *find_operator(const Onnx__ModelProto *m, bool *all) {
     const Onnx__NodeProto *n = m->graph->node[i];
     const char *type = proto_text(n->op_type);
     name = !name || strcmp(name, type) == 0 ? type : "(several)";
-    *all &= op_find(proto_text(n->domain), type, load_opset(m, n->domain)) != NULL;
+    *all &= branch_is(n) || op_find(proto_text(n->domain), type, load_opset(m, n->domain)) != NULL;
   }
   return name ? name : "(none)";
 }

@@ -1,8 +1,9 @@
 /* EyeLike: ones on a diagonal, k above the main one. Trilu: what lies on and above (upper) or on and below a
- * diagonal of the last two axes, else 0. */
+ * diagonal of the last two axes, else 0. Det: the determinants of the matrices of the last two axes. */
 #include "base/mem.h"
 #include "ops/support.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Known as soon as the shape is. */
@@ -66,6 +67,67 @@ static status trilu_backward(step *s) {
   if (s->din[0]) keep_part(s, s->dout[0]->data, s->din[0]->data, sizeof(float), s->accumulate[0]);
   return STATUS_OK;
 }
+
+static status det_infer(step *s) {
+  shape out = s->in[0]->shape;
+  if (out.rank < 2 || out.dims[out.rank - 1] != out.dims[out.rank - 2])
+    return step_error(s, "needs square matrices");
+  out.rank -= 2;
+  status st = input_want(s, 0, DTYPE_FLOAT);
+  if (st == STATUS_OK) step_set_output(s, 0, DTYPE_FLOAT, &out);
+  return st;
+}
+
+static status det_prepare(step *s) {
+  const shape *x = &s->in[0]->shape;
+  s->scratch_bytes = (size_t)(x->dims[x->rank - 1] * x->dims[x->rank - 1]) * sizeof(double);
+  return STATUS_OK;
+}
+
+/* Elimination with the largest element of a column as its pivot. a is destroyed. */
+static double determinant(double *a, int64_t n) {
+  double product = 1;
+  for (int64_t k = 0; k < n; k++) {
+    int64_t pivot = k;
+    for (int64_t i = k + 1; i < n; i++)
+      if (fabs(a[i * n + k]) > fabs(a[pivot * n + k])) pivot = i;
+    product *= pivot == k ? a[pivot * n + k] : -a[pivot * n + k];
+    if (product == 0) return 0;
+    for (int64_t j = k; pivot != k && j < n; j++) {
+      double kept = a[k * n + j];
+      a[k * n + j] = a[pivot * n + j];
+      a[pivot * n + j] = kept;
+    }
+    for (int64_t i = k + 1; i < n; i++) {
+      const double factor = a[i * n + k] / a[k * n + k];
+      for (int64_t j = k; j < n; j++) a[i * n + j] -= factor * a[k * n + j];
+    }
+  }
+  return product;
+}
+
+static status det_forward(step *s) {
+  const shape *x = &s->in[0]->shape;
+  const int64_t n = x->dims[x->rank - 1], count = tensor_count(s->out[0]);
+  const float *from = s->in[0]->data;
+  double *a = s->scratch;
+  for (int64_t m = 0; m < count; m++, from += n * n) {
+    for (int64_t i = 0; i < n * n; i++) a[i] = (double)from[i];
+    ((float *)s->out[0]->data)[m] = (float)determinant(a, n);
+  }
+  return STATUS_OK;
+}
+
+const op op_Det = {.name = "Det",
+                   .domain = "",
+                   .since = 11,
+                   .min_inputs = 1,
+                   .max_inputs = 1,
+                   .max_outputs = 1,
+                   .attributes = (const char *const[]){NULL},
+                   .infer = det_infer,
+                   .prepare = det_prepare,
+                   .forward = det_forward};
 
 const op op_EyeLike = {.name = "EyeLike",
                        .domain = "",

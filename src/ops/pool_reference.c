@@ -124,3 +124,32 @@ void pool_reference_average_backward(const window *w, int64_t planes, bool paddi
     }
   }
 }
+
+void pool_reference_lp(const window *w, int64_t planes, double p, const float *x, float *y) {
+  int64_t inputs = window_inputs(w), outputs = window_outputs(w);
+  for (int64_t plane = 0; plane < planes; plane++) {
+    for (int64_t output = 0; output < outputs; output++) {
+      spot at = spot_of(w, output);
+      double sum = 0;
+      EACH_TAP(&at) sum += pow(fabs((double)x[plane * inputs + input_of(w, &at, k0, k1, k2)]), p);
+      y[plane * outputs + output] = (float)pow(sum, 1 / p);
+    }
+  }
+}
+
+void pool_reference_lp_backward(const window *w, int64_t planes, double p, const float *x, const float *y,
+                                const float *dy, float *dx) {
+  int64_t inputs = window_inputs(w), outputs = window_outputs(w);
+  for (int64_t plane = 0; plane < planes; plane++) {
+    for (int64_t output = 0; output < outputs; output++) {
+      spot at = spot_of(w, output);
+      const int64_t o = plane * outputs + output;
+      EACH_TAP(&at) {
+        const int64_t i = plane * inputs + input_of(w, &at, k0, k1, k2);
+        if (y[o] > 0)
+          dx[i] +=
+              (float)((double)dy[o] * copysign(pow(fabs((double)x[i]) / (double)y[o], p - 1), (double)x[i]));
+      }
+    }
+  }
+}

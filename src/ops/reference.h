@@ -45,6 +45,11 @@ void pool_reference_average(const window *w, int64_t planes, bool padding, const
 void pool_reference_average_backward(const window *w, int64_t planes, bool padding, const float *dy,
                                      float *dx, bool accumulate);
 
+/* y = (sum of |x|^p)^(1/p) over the taps inside the input; dx += dy sign(x) (|x| / y)^(p - 1). */
+void pool_reference_lp(const window *w, int64_t planes, double p, const float *x, float *y);
+void pool_reference_lp_backward(const window *w, int64_t planes, double p, const float *x, const float *y,
+                                const float *dy, float *dx);
+
 /* x [rows, channels, extent]. Mean and population variance of every channel. */
 void norm_reference_statistics(int64_t rows, int64_t channels, int64_t extent, const float *x, float *mean,
                                float *variance);

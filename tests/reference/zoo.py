@@ -40,8 +40,7 @@ for each in ("alexnet", "vgg11", "vgg11_bn"):
 add("googlenet", lambda: V.googlenet(init_weights=False, aux_logits=False), pictures(96))
 add("inception_v3", lambda: V.inception_v3(init_weights=False, aux_logits=False), pictures(139))
 add("vit", lambda: V.VisionTransformer(64, 16, 4, 4, 96, 192, num_classes=50), pictures(64))
-add("swin_t", V.swin_t, pictures(64))
-add("swin_v2_t", V.swin_v2_t, pictures(64))
+add("swin_t", V.swin_t, pictures(64), first=11)
 
 
 class Dense(nn.Module):

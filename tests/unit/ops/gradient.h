@@ -47,8 +47,12 @@ static inline int case_opset(const gradient_case *c) {
   return c->opset ? c->opset : 17;
 }
 
+/* "Gelu" of ONNX, or "com.microsoft.Gelu" of another domain. */
 static inline const op *case_op(const gradient_case *c) {
-  const op *o = op_find("", c->op, case_opset(c));
+  const char *point = strrchr(c->op, '.');
+  char domain[64] = "";
+  if (point) snprintf(domain, sizeof domain, "%.*s", (int)(point - c->op), c->op);
+  const op *o = op_find(domain, point ? point + 1 : c->op, case_opset(c));
   if (!o) fail_msg("%s of opset %d is not in ops.def", c->op, case_opset(c));
   return o;
 }
@@ -76,14 +80,15 @@ static inline attribute attribute_of(const char *name, const char *value) {
   attribute a = {.type = ATTRIBUTE_INT};
   double numbers[64];
   assert_int_equal(mem_string(&a.name, name), STATUS_OK);
-  if (isalpha((unsigned char)*value) && strchr(value, ',')) {
+  const bool is_text = isalpha((unsigned char)*value) || strstr(value, "->");
+  if (is_text && strchr(value, ',') && strcmp(name, "equation") != 0) {
     char copy[128], *rest = NULL;
     a.type = ATTRIBUTE_STRINGS;
     snprintf(copy, sizeof copy, "%s", value);
     assert_int_equal(mem_new(&a.strings, 8, sizeof *a.strings), STATUS_OK);
     for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest))
       assert_int_equal(mem_string(&a.strings[a.n++], word), STATUS_OK);
-  } else if (isalpha((unsigned char)*value)) {
+  } else if (is_text) {
     a.type = ATTRIBUTE_STRING;
     assert_int_equal(mem_string(&a.s, value), STATUS_OK);
   } else if (strchr(value, ',') && strchr(value, '.')) {

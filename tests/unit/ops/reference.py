@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 
 def number(text):
-    if "," in text and text[0].isalpha():
+    if text[0].isalpha() or "->" in text:
         return text
     if "," in text:
         return [float(v) for v in text.split(",") if v] if "." in text else [int(v) for v in text.split(",") if v]
@@ -342,6 +342,32 @@ def recurrent(cell, gates, defaults):
     return run
 
 
+def lrn(x, a, opset):
+    size, square = a["size"], F.pad((x[0]**2).flatten(2), (0, 0, (a["size"] - 1) // 2, a["size"] // 2))
+    sums = square.unfold(1, size, 1).sum(-1).reshape(x[0].shape)
+    return x[0] / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * sums)**a.get("beta", 0.75)
+
+
+def mean_variance(x, a, opset):
+    axes = a.get("axes", [0, 2, 3])
+    return (x[0] - x[0].mean(axes, True)) / x[0].var(axes, False, True).sqrt()
+
+
+def lp_pool(x, a, opset):
+    strides, _, order, _ = window(x[0], a, a["kernel_shape"])
+    y = F.pad(x[0].abs()**a.get("p", 2), order)
+    for d, (k, step) in enumerate(zip(a["kernel_shape"], strides)):
+        y = y.unfold(d + 2, k, step)
+    return y.flatten(4).sum(-1)**(1 / a.get("p", 2))
+
+
+def nll(f):
+    def run(x, a, opset):
+        loss = f(x[0], x[1], x[2] if len(x) > 2 else None, ignore_index=a.get("ignore_index", -100), reduction=a.get("reduction", "mean"))
+        return [loss, x[0].log_softmax(1)][:a["outputs"]]
+    return run
+
+
 def flatten(x, a, opset):
     axis = a.get("axis", 1)
     rows = 1
@@ -415,6 +441,13 @@ OPERATORS = {
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
     "RNN": recurrent(rnn_cell, 1, ["Tanh"]), "GRU": recurrent(gru_cell, 3, ["Sigmoid", "Tanh"]),
     "LSTM": recurrent(lstm_cell, 4, ["Sigmoid", "Tanh", "Tanh"]),
+    "Einsum": lambda x, a, opset: torch.einsum(a["equation"], *x),
+    "Gelu": one(lambda x, a: F.gelu(x, approximate=a.get("approximate", "none"))), "LRN": lrn,
+    "com.microsoft.Gelu": one(lambda x, a: F.gelu(x)),
+    "LpNormalization": one(lambda x, a: x / x.norm(a.get("p", 2), a.get("axis", -1), True)),
+    "MeanVarianceNormalization": mean_variance, "LpPool": lp_pool,
+    "GlobalLpPool": one(lambda x, a: x.flatten(2).norm(2, -1).reshape(*x.shape[:2], 1, 1)),
+    "NegativeLogLikelihoodLoss": nll(F.nll_loss), "SoftmaxCrossEntropyLoss": nll(F.cross_entropy),
     "BatchNormalization": batch_norm, "LayerNormalization": layer_norm, "ConvTranspose": conv_transpose,
     "InstanceNormalization": lambda x, a, opset: F.instance_norm(
         x[0], None, None, x[1], x[2], eps=a.get("epsilon", 1e-5)),
@@ -457,7 +490,7 @@ def main(path):
         words = line.split()
         if words[0] == "case":
             operator, opset, attributes = words[1], int(words[2]), {"outputs": int(words[3])}
-            attributes.update((k, number(v)) for k, v in (w.split("=") for w in words[4:]))
+            attributes.update((k, number(v)) for k, v in (w.split("=", 1) for w in words[4:]))
             x, weights = [], []
         elif words[0] == "input":
             x.append(read_input(words[1:], x))

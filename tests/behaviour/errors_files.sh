@@ -15,7 +15,7 @@ evaluate() { # NAME 'WORDS' DATASET OPTIONS...: a model on a dataset
 train() {
   local name=$1 words=$2 data=$3
   shift 3
-  refuse "train_$name" "$words" train --model good.onnx --dataset "$data" --epochs 1 --output out.onnx "$@"
+  refuse "train_$name" "$words" train --model good.onnx --dataset "$data" --epochs 1 --output "train_$name.onnx" "$@"
 }
 
 # ---- datasets ----
@@ -64,6 +64,7 @@ evaluate raw 'raw.h5: /train/more: its data is in other files; copy it' raw.h5
 evaluate orphan_length 'orphan_length.h5: /test/sound.length belongs to no array' orphan_length.h5
 evaluate nan 'nan.h5: /test/x: row 7, column 11 is nan; a finite number is expected' nan.h5
 train nan 'nan.h5: /train/x: row 7, column 11 is nan; a finite number is expected' nan.h5
+settle
 mkdir soft
 remember
 refuse teach_nan 'nan.h5: /train/x: row 7, column 11 is nan' teach --dataset nan.h5 --teacher good.onnx --output soft
@@ -97,12 +98,12 @@ inputs softlabels
 aggregate() {
   local name=$1 words=$2
   shift 2
-  refuse "aggregate_$name" "$words" aggregate "$@" --output ensemble.h5 --quiet
+  refuse "aggregate_$name" "$words" aggregate "$@" --output "aggregate_$name.h5" --quiet
 }
 distill() {
   local name=$1 words=$2 file=$3
   shift 3
-  refuse "distill_$name" "$words" distill --student good.onnx --dataset good.h5 --soft-labels "$file" --epochs 1 --output out.onnx "$@"
+  refuse "distill_$name" "$words" distill --student good.onnx --dataset good.h5 --soft-labels "$file" --epochs 1 --output "distill_$name.onnx" "$@"
 }
 accept good_soft_labels aggregate soft.h5 soft2.h5 --dataset good.h5 --output accepted.h5 --quiet
 accept good_topk distill --student good.onnx --dataset good.h5 --soft-labels top.h5 --epochs 1 --output accepted.onnx --quiet
@@ -162,7 +163,7 @@ inputs imports
 import() {
   local name=$1 words=$2
   shift 2
-  refuse "import_$name" "$words" import "$@" --output out.h5 --quiet
+  refuse "import_$name" "$words" import "$@" --output "import_$name.h5" --quiet
 }
 accept import_idx import idx train=images.idx,labels.idx --output accepted_idx.h5 --quiet
 import idx_missing 'nowhere.idx: there is no such file' idx train=nowhere.idx

@@ -6,12 +6,12 @@
 . "$top/tests/lib/refuse.sh"
 inputs datasets
 inputs models
-mkdir soft
+mkdir soft soft_large
 remember
 
 evaluate() { refuse "evaluate_$1" "$2" evaluate --model "$3" --dataset good.h5; }
-train() { refuse "train_$1" "$2" train --model "$3" --dataset good.h5 --epochs 1 --output out.onnx; }
-teach() { refuse "teach_$1" "$2" teach --dataset good.h5 --teacher "a=good.onnx" --teacher "b=$3" --output soft; }
+train() { refuse "train_$1" "$2" train --model "$3" --dataset good.h5 --epochs 1 --output "train_$1.onnx"; }
+teach() { refuse "teach_$1" "$2" teach --dataset good.h5 --teacher "a=good.onnx" --teacher "b=$3" --output "soft_$1"; }
 inspect() { refuse "inspect_$1" "$2" inspect "$3"; }
 every() { evaluate "$@" && train "$@" && teach "$@" && inspect "$@"; }
 
@@ -60,7 +60,7 @@ every external "external.onnx: initializer 'w' is kept in another file (external
 evaluate short_data "short_data.onnx: initializer 'w' has the shape [64, 10]" short_data.onnx
 train no_parameter 'no_parameter.onnx: no parameter can be trained' no_parameter.onnx
 refuse teach_large_logits "huge_logits.onnx: teacher 'huge_logits': row 0, class 0|too large for float16; take --dtype float32" \
-  teach --dataset good.h5 --teacher huge_logits.onnx --output soft
+  teach --dataset good.h5 --teacher huge_logits.onnx --output soft_large
 refuse teach_nan_logits "nan_weight.onnx: teacher 'b': row 0, class 0 is NaN" teach --dataset good.h5 --teacher b=nan_weight.onnx --output soft
 refuse inspect_nan_weight "nan_weight.onnx|'w'|not finite" inspect --verify nan_weight.onnx
 refuse evaluate_classes 'classes12.onnx: gives 12 classes, but named.h5 names 10 in /classes' evaluate --model classes12.onnx --dataset named.h5
@@ -68,6 +68,7 @@ refuse teach_classes 'classes12.onnx: gives 12 classes, but named.h5 names 10 in
   teach --dataset named.h5 --teacher good.onnx --teacher classes12.onnx --output soft
 
 # A teacher's finished blocks outlive another one's failure.
+settle
 call 4 teach --dataset good.h5 --teacher a=good.onnx --teacher b=nan_weight.onnx --output soft
 check teach_other_fails test "$(cat "$said/status.0")" = 2
 check teach_other_keeps test -s soft/a.h5.part -a ! -e soft/b.h5.part -a ! -e soft/b.h5

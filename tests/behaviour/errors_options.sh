@@ -12,27 +12,27 @@ inputs softlabels
 train() { # NAME 'WORDS' OPTIONS...: added to a good command line
   local name=$1 words=$2
   shift 2
-  refuse "train_$name" "$words" train --model good.onnx --dataset good.h5 --output out.onnx "$@"
+  refuse "train_$name" "$words" train --model good.onnx --dataset good.h5 --output "out_$name.onnx" "$@"
 }
 distill() {
   local name=$1 words=$2
   shift 2
-  refuse "distill_$name" "$words" distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --output out.onnx "$@"
+  refuse "distill_$name" "$words" distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --output "out_$name.onnx" "$@"
 }
 teach() {
   local name=$1 words=$2
   shift 2
-  refuse "teach_$name" "$words" teach --dataset good.h5 --teacher good.onnx --output soft "$@"
+  refuse "teach_$name" "$words" teach --dataset good.h5 --teacher good.onnx --output "soft_$name" "$@"
 }
 aggregate() {
   local name=$1 words=$2
   shift 2
-  refuse "aggregate_$name" "$words" aggregate soft.h5 soft2.h5 --output e.h5 "$@"
+  refuse "aggregate_$name" "$words" aggregate soft.h5 soft2.h5 --output "out_$name.h5" "$@"
 }
 create() {
   local name=$1 words=$2
   shift 2
-  refuse "create_$name" "$words" create "$@" --output out.onnx
+  refuse "create_$name" "$words" create "$@" --output "out_$name.onnx"
 }
 
 # ---- commands ----
@@ -42,6 +42,7 @@ refuse no_command 'a command is needed|mpistill --help'
 refuse unknown_command "unknown command 'trian' (did you mean 'train'?)|mpistill --help" trian --model x
 refuse unknown_flag "unknown command '--hlep'|mpistill --help" --hlep
 unset RANKS
+settle
 for n in 1 4; do
   run "$n" trian --model x # mpirun's own status
   expect_error "unknown_command_under_mpirun_$n" 2 "unknown command 'trian'" "did you mean 'train'"

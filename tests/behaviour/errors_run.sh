@@ -15,9 +15,8 @@ cp good.onnx second.onnx
 recipe() {
   local name=$1 words=$2
   shift 2
-  cat >recipe.yaml
-  remember
-  refuse "recipe_$name" "recipe.yaml|$words" run recipe.yaml "$@"
+  cat >"$name.yaml"
+  refuse "recipe_$name" "$name.yaml: cannot be followed:|$words" run "$name.yaml" "$@"
 }
 start='dataset: good.h5
 output: run
@@ -129,8 +128,11 @@ refuse run_output_below_file 'good.h5: is a file, a folder is needed' run recipe
 refuse run_output_is_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5
 
 # ---- outputs ----
-mkdir folder
-remember
+settle
+for command in train distill aggregate create import; do
+  mkdir -p "folder/$command"
+  cp text.h5 "folder/$command.old"
+done
 student=(--student good.onnx --dataset good.h5 --soft-labels soft.h5 --epochs 1 --quiet)
 train() { refuse "train_$1" "$2" train --model good.onnx --dataset good.h5 --epochs 1 --quiet --output "$3"; }
 distill() { refuse "distill_$1" "$2" distill "${student[@]}" --output "$3"; }
@@ -139,24 +141,24 @@ teach() { refuse "teach_$1" "$2" teach --dataset good.h5 --teacher good.onnx --q
 create() { refuse "create_$1" "$2" create mlp --layers 64,10 --output "$3"; }
 import() { refuse "import_$1" "$2" import csv train=in.csv --label-column class --quiet --output "$3"; }
 printf 'a,class\n1,x\n2,y\n' >in.csv
+mkdir there
+cp text.h5 there/good.h5
 remember
 for command in train distill aggregate create import; do
-  $command folder_missing "nowhere/out: cannot be written: folder 'nowhere': No such file" nowhere/out
-  $command below_file "good.h5/out: cannot be written: 'good.h5' is not a folder" good.h5/out
-  $command is_folder 'folder: cannot be written: it is a folder' folder
-  $command exists 'text.h5: exists|--force' text.h5
-  $command not_writable '/proc/out: cannot be written' /proc/out
+  $command folder_missing "nowhere/$command: cannot be written: folder 'nowhere': No such file" "nowhere/$command"
+  $command below_file "good.h5/$command: cannot be written: 'good.h5' is not a folder" "good.h5/$command"
+  $command is_folder "folder/$command: cannot be written: it is a folder" "folder/$command"
+  $command exists "folder/$command.old: exists|--force" "folder/$command.old"
+  $command not_writable "/proc/$command: cannot be written" "/proc/$command"
 done
 teach folder_is_file 'text.h5: is a file, a folder is needed' text.h5
 teach below_file 'text.h5: is a file, a folder is needed' text.h5/soft
 teach not_writable '/proc/soft: cannot be made' /proc/soft
-mkdir there
-cp text.h5 there/good.h5
-remember
 teach exists 'there/good.h5: exists and is no soft-label file of this teacher|--force' there
 refuse train_log 'folder: the log cannot be opened: Is a directory' train --model good.onnx --dataset good.h5 --epochs 1 --output out.onnx --log folder
 refuse train_itself 'good.onnx: exists' train --model good.onnx --dataset good.h5 --epochs 1 --output good.onnx
 
+settle
 # Read-only, where mounting is permitted: for root permissions do not bind.
 mkdir sealed
 if mount -t tmpfs -o size=1m none sealed 2>"$said/mount"; then
@@ -165,7 +167,7 @@ if mount -t tmpfs -o size=1m none sealed 2>"$said/mount"; then
   mount -o remount,ro sealed
   remember
   for command in train distill aggregate create import; do
-    $command read_only "sealed/out: cannot be written: folder 'sealed': Read-only file system" sealed/out
+    $command read_only "sealed/$command: cannot be written: folder 'sealed': Read-only file system" "sealed/$command"
   done
   teach read_only 'sealed/soft: cannot be made: Read-only file system' sealed/soft
   refuse run_read_only 'sealed|Read-only file system' run recipe.yaml --set output=sealed/run
@@ -213,13 +215,17 @@ check run_changed_state grep -q failed run/state.json
 accept run_forced run recipe.yaml --set distill.epochs=3 --force
 
 # ---- training that goes wrong ----
-fast=(--learning-rate 1e6 --weight-decay 1e6 --epochs 3 --quiet --output fast.onnx)
-breaks train_diverges 'the loss became|in epoch 1, after 3 restarts of an epoch at half the learning rate; lower --learning-rate or set --clip-norm' \
-  train --model good.onnx --dataset good.h5 --batch 8 "${fast[@]}"
-check train_diverges_warns test "$(grep -c '^mpistill: warning: the loss became .* starts again at half the learning rate$' "$said/err.0")" = 3
+fast=(--learning-rate 1e6 --weight-decay 1e6 --epochs 3 --batch 8 --quiet)
+message='the loss became|in epoch 1, after 3 restarts of an epoch at half the learning rate; lower --learning-rate or set --clip-norm'
 cp text.h5 kept.onnx
 remember
-breaks train_diverges_keeps 'the loss became' train --model good.onnx --dataset good.h5 --batch 8 --force --learning-rate 1e6 --weight-decay 1e6 --quiet --output kept.onnx
-breaks train_nan_weight 'the loss became nan' train --model nan_weight.onnx --dataset good.h5 --epochs 1 --quiet --output out.onnx
-breaks distill_diverges 'the loss became' distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --batch 8 "${fast[@]}"
+breaks train_diverges "$message" train --model good.onnx --dataset good.h5 "${fast[@]}" --output fast.onnx
+breaks train_diverges_keeps "$message" train --model good.onnx --dataset good.h5 "${fast[@]}" --force --output kept.onnx
+breaks train_nan_weight 'the loss became nan' train --model nan_weight.onnx --dataset good.h5 --epochs 1 --quiet --output nan.onnx
+breaks distill_diverges "$message" distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 "${fast[@]}" --output fast2.onnx
+settle
+for n in 1 4; do
+  call "$n" train --model good.onnx --dataset good.h5 "${fast[@]}" --output fast.onnx
+  check "train_diverges_warns_$n" test "$(grep -c '^mpistill: warning: the loss became .* starts again at half the learning rate$' "$said/err.0")" = 3
+done
 finish

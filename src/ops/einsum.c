@@ -175,6 +175,10 @@ static status einsum_infer(step *s) {
   return st;
 }
 
+static int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
 /* Labels in a row, and how many elements they count. */
 typedef struct group {
   int n;
@@ -182,9 +186,17 @@ typedef struct group {
   int64_t count;
 } group;
 
+/* What is too large for any memory stays at COUNT_MAX. */
+static const int64_t COUNT_MAX = INT64_C(1) << 40;
+
+static int64_t times(int64_t a, int64_t b) {
+  int64_t product;
+  return __builtin_mul_overflow(a, b, &product) || product > COUNT_MAX ? COUNT_MAX : product;
+}
+
 static void put_in(group *g, int label, int64_t extent) {
   g->labels[g->n++] = label;
-  g->count *= extent;
+  g->count = times(g->count, extent);
 }
 
 /* The packed side runs through first, second and third; `dropped` is summed away. */
@@ -244,6 +256,9 @@ static status plan_stage(const step *s, const equation *e, term *a, int i, stage
                             : &drop_b;
     put_in(to, l, e->extents[l]);
   }
+  if (times(times(batch.count, rows.count), columns.count) == COUNT_MAX ||
+      times(times(batch.count, sum.count), larger(rows.count, columns.count)) == COUNT_MAX)
+    return step_error(s, "the product of inputs 0 to %d is too large", i);
   TRY(plan_side(s, e, a, &batch, &rows, &sum, &drop_a, &g->a));
   TRY(plan_side(s, e, b, &batch, &sum, &columns, &drop_b, &g->b));
   g->batch = batch.count;
@@ -262,10 +277,6 @@ static status plan_result(const step *s, const equation *e, const term *last, si
   for (int l = 0; l < LABELS; l++)
     if (last->has[l] && !e->out.has[l]) put_in(&dropped, l, e->extents[l]);
   return plan_side(s, e, last, &kept, &none, &none, &dropped, out);
-}
-
-static int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
 }
 
 /* Kept until backward: packed sides and products, one behind the other. */

@@ -214,6 +214,7 @@ typedef struct mpistill_recipe {
   mpistill_teachers teachers;
   mpistill_teach_options teach;
   mpistill_aggregate_options aggregate;
+  char *fit_split;       /* rows that the teachers label for aggregate.fit; NULL: none */
   struct {
     char *model;                    /* ONNX, or */
     mpistill_create_options create; /* create.kind is set */

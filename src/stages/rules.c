@@ -6,6 +6,7 @@
 #include "models/models.h"
 #include "stages/options_rows.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- options that belong to a kind ---- */
@@ -235,10 +236,49 @@ status create_rules(const mpistill_create_options *o, const options_seen *seen) 
 static void check_without_teachers(const mpistill_recipe *r, const options_seen *seen, problems *p) {
   const void *const fields[] = {&r->teach.split,           &r->teach.dtype,      &r->teach.top_k,
                                 &r->teach.block,           &r->aggregate.method, &r->aggregate.weights,
-                                &r->aggregate.temperature, &r->aggregate.dtype};
+                                &r->aggregate.temperature, &r->aggregate.dtype,  &r->fit_split,
+                                &r->aggregate.calibrate};
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
     const char *where = options_given(seen, fields[i]);
     if (where) problems_add(p, "%s: there are no teachers", where);
+  }
+}
+
+static void check_fit_split(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  const combine_kind *rule = r->aggregate.method ? combine_find(r->aggregate.method) : NULL;
+  const char *where = options_given(seen, &r->fit_split), *fit = options_given(seen, &r->aggregate.fit),
+             *held_out = options_given(seen, &r->aggregate.held_out);
+  if (!r->fit_split) return;
+  if (fit || held_out) problems_add(p, "%s: %s says it already", where, fit ? fit : held_out);
+  if (!r->aggregate.calibrate && !(rule && rule->learned))
+    problems_add(p, "%s: nothing is found from labelled rows; see calibrate", where);
+  if (r->distill.test_split && !strcmp(r->fit_split, r->distill.test_split))
+    problems_add(p, "%s: is distill.test_split; what is found there cannot be tested there", where);
+  for (size_t i = 0; i < r->teachers.n; i++)
+    if (!r->teachers.items[i].model)
+      problems_add(p, "%s: teacher '%s' has no model to label them; give aggregate.fit files", where,
+                   r->teachers.items[i].name);
+}
+
+/* An ensemble of a rule that is not linear is made for one temperature. */
+static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
+  double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
+  if (!r->teachers.n || !rule || rule->linear) return;
+  for (size_t i = 0; i < r->distill.losses.n; i++) {
+    const mpistill_loss *l = &r->distill.losses.items[i];
+    const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
+    if (!k || !k->needs_soft) continue;
+    double its = loss_temperature(l, 0);
+    if (made_for == 0) made_for = its;
+    if (loss_is_scheduled(l))
+      problems_add(
+          p, "loss '%s': its temperature moves, but method '%s' makes the ensemble for one; see logit-mean",
+          l->kind, rule->name);
+    else if (fabs(its - made_for) > 1e-9 * made_for)
+      problems_add(
+          p, "loss '%s': its temperature is %g, but method '%s' makes the ensemble for %g; see logit-mean",
+          l->kind, its, rule->name, made_for);
   }
 }
 
@@ -258,6 +298,8 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   if (!r->student.model == !r->student.create.kind) problems_add(&p, "student: give either model or create");
   check_create(&r->student.create, seen, &p);
   check_splits(r, &p);
+  check_fit_split(r, seen, &p);
   check_train(&r->distill, seen, r->teachers.n > 0, &p);
+  check_temperatures(r, seen, &p);
   return problems_end(&p, NULL);
 }

@@ -32,8 +32,8 @@ typedef struct job {
   comm *c;
   const mpistill_run_options *o;
   mpistill_recipe r;
-  char *soft, *soft_test, *ensemble, *student, *baseline, *checkpoints_in, *checkpoints[2], *log_path,
-      *state_path;
+  char *soft, *soft_test, *soft_fit, *ensemble, *student, *baseline, *checkpoints_in, *checkpoints[2],
+      *log_path, *state_path;
   unsigned char *student_bytes;
   size_t n_student_bytes;
   model_source student_source;
@@ -73,6 +73,7 @@ static status make_paths(job *j) {
   status st = STATUS_OK;
   TRY(file_join(&j->soft, j->r.output, "soft"));
   TRY(file_join(&j->soft_test, j->r.output, "soft/test"));
+  TRY(file_join(&j->soft_fit, j->r.output, "soft/fit"));
   TRY(file_join(&j->ensemble, j->r.output, "ensemble.h5"));
   TRY(file_join(&j->student, j->r.output, "student.onnx"));
   TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
@@ -161,6 +162,8 @@ static status check_all(job *j) {
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
   TRY(subject_check_student(&s, j->c, j->d));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
+  const split *fit;
+  if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
 done:
   subject_close(&s);
   return st;
@@ -211,8 +214,10 @@ static void free_paths(mpistill_strings *paths) {
 static status aggregate(job *j) {
   status st = STATUS_OK;
   mpistill_aggregate_options a = j->r.aggregate;
-  mpistill_strings paths = {0};
+  mpistill_strings paths = {0}, fit = {0};
   TRY(soft_paths(j, j->soft, true, &paths));
+  if (j->r.fit_split) TRY(soft_paths(j, j->soft_fit, false, &fit));
+  if (j->r.fit_split) a.fit = fit;
   a.inputs = paths;
   a.dataset = j->r.dataset;
   a.output = j->ensemble;
@@ -220,6 +225,7 @@ static status aggregate(job *j) {
   TRY(stage_aggregate(j->c, &a));
 done:
   free_paths(&paths);
+  free_paths(&fit);
   return st;
 }
 
@@ -391,6 +397,9 @@ static status dry_run(job *j) {
   for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
     if (t->model) printf("%d. teach      %s -> %s/%s.h5\n", step++, t->model, j->soft, t->name);
+    if (j->r.fit_split)
+      printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.fit_split, j->soft_fit,
+             t->name);
   }
   if (j->r.teachers.n)
     printf("%d. aggregate  %zu soft-label files -> %s\n", step++, j->r.teachers.n, j->ensemble);
@@ -409,6 +418,7 @@ static status run_stages(job *j) {
   TRY(begin(j, "teach"));
   TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
+  if (j->r.fit_split) TRY(teach(j, j->r.fit_split, j->soft_fit));
   if (j->r.teachers.n) {
     TRY(begin(j, "aggregate"));
     TRY(aggregate(j));
@@ -440,8 +450,9 @@ static void write_failure(job *j, status st) {
 }
 
 static void free_all(job *j) {
-  char *paths[] = {j->soft,           j->soft_test,      j->ensemble,       j->student,  j->baseline,
-                   j->checkpoints_in, j->checkpoints[0], j->checkpoints[1], j->log_path, j->state_path};
+  char *paths[] = {j->soft_fit,       j->soft,     j->soft_test,      j->ensemble,
+                   j->student,        j->baseline, j->checkpoints_in, j->checkpoints[0],
+                   j->checkpoints[1], j->log_path, j->state_path};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
   mem_free(j->student_bytes);
   mem_free(j->rows);

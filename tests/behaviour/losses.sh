@@ -175,4 +175,10 @@ distill:
 END
 run 1 run recipe.yaml
 expect_error 'a recipe with an option of another loss' 2 "loss 'cosine' has no gamma"
+for losses in '{kind: kd, weight: 1, temperature: 4}, {kind: jsd, weight: 1, temperature: 2}' '{kind: kd, weight: 1, temperature: 8, temperature_end: 2}'; do
+  sed -i "s/^  losses: .*/  losses: [$losses]/" recipe.yaml
+  run 1 run recipe.yaml
+  expect_error "a recipe whose ensemble cannot serve [$losses]" 2 "method 'probability-mean' makes the ensemble for" 'see logit-mean'
+done
+check 'nothing was begun' test ! -e run
 finish

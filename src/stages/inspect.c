@@ -208,13 +208,25 @@ done:
   return st;
 }
 
+static json_t *numbers_json(const double *values, int64_t n) {
+  json_t *list = json_array();
+  for (int64_t i = 0; i < n; i++) json_array_append_new(list, json_number(values[i]));
+  return list;
+}
+
 static void ensemble_json(json_t *out, const softlabels_header *h) {
-  json_t *weights = json_array();
-  for (int i = 0; i < h->n_teachers; i++) json_array_append_new(weights, json_number(h->weights[i]));
+  json_t *weights = numbers_json(h->weights, h->n_teachers), *by_class = json_array();
   put(out, "method", json_string(h->method));
   put(out, "teachers", strings_json((const char *const *)h->teachers, h->n_teachers));
   put(out, "weights", weights);
   put(out, "temperature", h->temperature > 0 ? json_number(h->temperature) : json_string("any"));
+  if (h->calibration) put(out, "calibration", numbers_json(h->calibration, h->n_teachers));
+  for (int i = 0; h->class_weights && i < h->n_teachers; i++)
+    json_array_append_new(by_class, numbers_json(h->class_weights + i * h->dims[1], h->dims[1]));
+  if (h->class_weights) put(out, "class_weights", json_incref(by_class));
+  json_decref(by_class);
+  if (h->epsilon > 0) put(out, "epsilon", json_number(h->epsilon));
+  if (h->epsilon > 0) put(out, "delta", json_number(h->delta));
 }
 
 static status softlabels_json(json_t *out, softlabels *s, bool verify) {

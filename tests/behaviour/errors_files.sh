@@ -85,7 +85,7 @@ evaluate twelve_classes 'good.onnx: gives 10 classes, but twelve.h5 names 12 in 
 train twelve_classes 'good.onnx: gives 10 classes, but twelve.h5 names 12 in /classes' twelve.h5
 refuse inspect_text 'text.h5' inspect text.h5
 refuse inspect_missing 'nowhere.h5: cannot be opened' inspect nowhere.h5
-refuse inspect_folder '.: is a folder' inspect .
+refuse inspect_folder '.: no run there' inspect .
 refuse inspect_empty 'empty.h5: is empty' inspect empty.h5
 refuse inspect_cut 'cut.h5|damaged or cut short' inspect cut.h5
 refuse inspect_other_format "other_format.h5: its attribute format is 'somebody's-dataset'" inspect other_format.h5

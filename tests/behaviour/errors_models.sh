@@ -37,8 +37,8 @@ evaluate two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onn
 train two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onnx
 teach two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onnx
 evaluate no_inputs 'no_inputs.onnx: has 0 inputs, expected one' no_inputs.onnx
-evaluate two_outputs 'two_outputs.onnx: has 2 outputs, expected one: the logits' two_outputs.onnx
-teach two_outputs 'two_outputs.onnx: has 2 outputs, expected one: the logits' two_outputs.onnx
+evaluate two_outputs 'two_outputs.onnx: has 2 outputs of floats [rows, classes], expected one' two_outputs.onnx
+teach two_outputs 'two_outputs.onnx: has 2 outputs of floats [rows, classes], expected one' two_outputs.onnx
 evaluate no_output 'no_output.onnx: has no outputs' no_output.onnx
 evaluate lost_output "lost_output.onnx: nothing gives its output 'q'" lost_output.onnx
 evaluate lost_input "lost_input.onnx|'head'|nothing gives its input 'missing'" lost_input.onnx
@@ -56,7 +56,7 @@ evaluate rank3 "rank3.onnx: output 'z'|expected float [1, classes]" rank3.onnx
 evaluate fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 train fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 teach fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
-every external "external.onnx: initializer 'w' is kept in another file (external data)|save the model as one file" external.onnx
+every external "external.onnx|external.bin|which cannot be read" external.onnx
 evaluate short_data "short_data.onnx: initializer 'w' has the shape [64, 10]" short_data.onnx
 train no_parameter 'no_parameter.onnx: no parameter can be trained' no_parameter.onnx
 refuse teach_large_logits "huge_logits.onnx: teacher 'huge_logits': row 0, class 0|too large for float16; take --dtype float32" \

@@ -79,7 +79,7 @@ refuse aggregate_no_output '--output FILE is needed' aggregate soft.h5
 refuse evaluate_nothing '--model FILE is needed|--dataset FILE is needed' evaluate
 refuse run_nothing 'a recipe (YAML) is needed' run
 refuse run_two "'b.yaml'|one" run a.yaml b.yaml
-refuse inspect_nothing 'a file to inspect is needed' inspect
+refuse inspect_nothing 'the folder of a run, is needed' inspect
 refuse inspect_two "'long.h5'" inspect good.h5 long.h5
 refuse create_nothing 'a kind of model|--help-kinds' create --output out.onnx
 refuse create_no_output '--output FILE is needed' create mlp --layers 64,10

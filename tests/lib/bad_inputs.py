@@ -2,6 +2,7 @@
 
 Usage: bad_inputs.py datasets|softlabels|models|imports
 """
+import os
 import struct
 import sys
 
@@ -287,6 +288,7 @@ def make_models():
     external = onnx.ModelProto()
     external.CopyFrom(good)
     onnx.save_model(external, "external.onnx", save_as_external_data=True, location="external.bin", size_threshold=0)
+    os.remove("external.bin")
     short = onnx.ModelProto()
     short.CopyFrom(good)
     short.graph.initializer[0].raw_data = short.graph.initializer[0].raw_data[:-4]

@@ -200,7 +200,7 @@ must 0 create resnet --depth 56 --width 32 --input 1x8x8 --classes 10 --seed 6 -
 "$python" - <<'END' || exit 1
 import checks, h5py, numpy as np
 with h5py.File("digits.h5") as f:
-    checks.write_dataset("long.h5", {"train": {"image": np.tile(f["train/image"][...], (2, 1, 1, 1))}}, scale={"image": (1 / 16, 0)})
+    checks.write_dataset("long.h5", {"train": {"image": np.tile(f["train/image"][...], (6, 1, 1, 1))}}, scale={"image": (1 / 16, 0)})
 END
 slow=(teach --dataset long.h5 --teacher slow=slow.onnx --teacher a=a.onnx --block 8)
 must 4 "${slow[@]}" --output whole

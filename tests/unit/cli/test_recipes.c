@@ -70,11 +70,11 @@ static void plain_training_needs_little(void **state) {
   recipe_free(&r);
 }
 
-static void an_ensembles_own_temperature_stays(void **state) {
+static void an_ensemble_for_another_temperature_is_refused(void **state) {
   (void)state;
   mpistill_recipe r;
-  assert_int_equal(read_text(&r, whole, "aggregate.temperature=2"), STATUS_OK);
-  assert_true(r.aggregate.temperature == 2);
+  assert_int_equal(read_text(&r, whole, "aggregate.temperature=2"), STATUS_BAD_INPUT);
+  assert_non_null(strstr(status_message(), "temperature"));
   recipe_free(&r);
 }
 
@@ -140,7 +140,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_whole_recipe_is_read),
       cmocka_unit_test(plain_training_needs_little),
-      cmocka_unit_test(an_ensembles_own_temperature_stays),
+      cmocka_unit_test(an_ensemble_for_another_temperature_is_refused),
       cmocka_unit_test(wrong_recipes_are_refused),
       cmocka_unit_test(a_missing_recipe_is_named),
   };

@@ -26,7 +26,7 @@ bound = [os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), "--bind-to", "cor
 
 
 def run(command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode:
         sys.exit(f"bench: {' '.join(command)}: status {done.returncode}\n{done.stderr[-2000:]}")
     return done.stdout

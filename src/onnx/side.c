@@ -72,8 +72,8 @@ static status open_inside(const char *model_path, const place *p, const char *wh
     THROW(STATUS_BAD_INPUT, "%s is kept in %s, which cannot be read: %s", what, joined, strerror(errno));
   if (!S_ISREG(info.st_mode)) THROW(STATUS_BAD_INPUT, "%s is kept in %s, which is not a file", what, joined);
   if (p->length > info.st_size || p->offset > info.st_size - p->length)
-    THROW(STATUS_BAD_INPUT, "%s is kept in bytes %" PRId64 " to %" PRId64 " of %s, which has %lld", what,
-          p->offset, p->offset + p->length, joined, (long long)info.st_size);
+    THROW(STATUS_BAD_INPUT, "%s is kept in %" PRId64 " bytes of %s from byte %" PRId64 " on, which has %lld",
+          what, p->length, joined, p->offset, (long long)info.st_size);
 done:
   mem_free(folder);
   mem_free(joined);

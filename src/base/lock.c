@@ -1,6 +1,7 @@
 #include "base/lock.h"
 
 #include "base/mem.h"
+#include "base/process.h"
 #include "base/progress.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ typedef enum outcome { TAKEN, HELD, NO_LOCKS, BROKEN } outcome;
 typedef struct holder {
   char host[128], boot[64], space[64]; /* space: of process numbers; containers have their own */
   long pid;
-  unsigned long long started; /* in ticks after boot; 0: no such process */
+  unsigned long long started; /* process_started */
 } holder;
 
 /* ---- processes ---- */
@@ -47,21 +48,6 @@ static void read_word(const char *path, char *text, size_t room) {
   if (f) fclose(f);
 }
 
-/* The 22nd field of /proc/PID/stat; the second one is a name in brackets, which may hold anything. */
-static unsigned long long started(long pid) {
-  char path[64], line[1024] = "";
-  unsigned long long ticks = 0;
-  snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-  FILE *f = fopen(path, "r");
-  size_t n = f ? fread(line, 1, sizeof line - 1, f) : 0;
-  if (f) fclose(f);
-  line[n] = '\0';
-  char *field = strrchr(line, ')');
-  for (int i = 2; field && i < 22; i++) field = strchr(field + 1, ' ');
-  if (field) ticks = strtoull(field, NULL, 10);
-  return ticks;
-}
-
 static holder myself(void) {
   holder h = {.pid = (long)getpid()};
   if (gethostname(h.host, sizeof h.host - 1)) snprintf(h.host, sizeof h.host, "?");
@@ -69,7 +55,7 @@ static holder myself(void) {
   ssize_t n = readlink("/proc/self/ns/pid", h.space, sizeof h.space - 1);
   h.space[n > 0 ? n : 0] = '\0';
   if (n <= 0) snprintf(h.space, sizeof h.space, "?");
-  h.started = started(h.pid);
+  h.started = process_started(h.pid);
   return h;
 }
 
@@ -79,7 +65,7 @@ static bool is_gone(const holder *h) {
   if (strcmp(h->host, me.host)) return false;
   if (strcmp(h->boot, me.boot)) return true;
   if (strcmp(h->space, me.space) || !me.started) return false;
-  return started(h->pid) != h->started;
+  return process_started(h->pid) != h->started;
 }
 
 /* ---- the file ---- */

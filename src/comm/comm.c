@@ -112,6 +112,9 @@ static status start_mpi(comm *c) {
   int running = 0, threads;
   TRY_MPI(MPI_Initialized(&running));
   if (!running) {
+    /* Open MPI's shared file pointers, which nobody here uses, would leave files beside those of a killed
+     * run. */
+    setenv("OMPI_MCA_sharedfp", "^lockedfile", 0);
     TRY_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads));
     c->finalize = true;
     if (threads < MPI_THREAD_FUNNELED) THROW(STATUS_FAILED, "this MPI cannot run in a program with threads");

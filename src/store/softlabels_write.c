@@ -153,7 +153,7 @@ static status raw_open(softlabels *s) {
   softlabels_raw *r = &s->raw;
   size_t row_bytes = 0;
   if (r->file) return st;
-  TRY(h5_open_raw(&r->file, s->part_path, comm_mpi(s->c) == MPI_COMM_NULL ? MPI_COMM_NULL : MPI_COMM_SELF));
+  TRY(h5_open_raw(&r->file, s->part_path, comm_size(s->c) == 1 ? MPI_COMM_NULL : MPI_COMM_SELF));
   for (int i = 0; i < s->n_parts; i++) {
     TRY(h5_array_open(&r->parts[i], r->file, s->part_path, s->parts[i].object));
     row_bytes += s->parts[i].row_bytes;

@@ -162,12 +162,14 @@ static status wait_for_phase(shared *s, unsigned old) {
     __builtin_ia32_pause();
 #endif
   }
+  pulse_wait(true);
   for (int i = 0, found; atomic_load_explicit(&s->gate->phase, memory_order_acquire) == old;
        i = (i + 1) % 16) {
     if (i == 0) TRY_MPI(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, s->c->node, &found, MPI_STATUS_IGNORE));
     sched_yield();
   }
 done:
+  pulse_wait(false);
   return st;
 }
 

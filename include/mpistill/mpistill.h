@@ -40,6 +40,8 @@ typedef struct mpistill_output_options {
   bool no_result; /* no results on stdout: for a stage inside a run */
   char *log;      /* file of JSON lines, NULL: none */
   bool force;     /* overwrite an existing output made from other inputs */
+  double stop_before;   /* seconds before the batch job's end; 0: never */
+  double stall_timeout; /* seconds; the program's, not looked at by the library */
 } mpistill_output_options;
 
 typedef struct mpistill_loss {

@@ -1,24 +1,91 @@
 #include "base/stop.h"
 
+#include "base/options.h"
+#include "base/process.h"
+#include "base/progress.h"
+
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t asked;
+static double deadline_s; /* by clock_seconds; 0: none */
 
 static void mark(int number) {
   (void)number;
   asked = 1;
 }
 
-void stop_listen(void) {
+/* Seconds: "3600", or "1:00:00". */
+static bool walltime(const char *text, double *seconds) {
+  int64_t s;
+  int h, m, rest;
+  char end;
+  if (text_to_int(text, &s)) {
+    *seconds = (double)s;
+    return true;
+  }
+  if (sscanf(text, "%d:%d:%d%c", &h, &m, &rest, &end) != 3) return false;
+  *seconds = 3600.0 * h + 60.0 * m + rest;
+  return true;
+}
+
+static bool has_job(long pid, const char *wanted) {
+  char path[64], *line = NULL;
+  size_t room = 0;
+  bool found = false;
+  snprintf(path, sizeof path, "/proc/%ld/environ", pid);
+  FILE *f = fopen(path, "r");
+  while (f && !found && getdelim(&line, &room, '\0', f) > 0) found = !strcmp(line, wanted);
+  if (f) fclose(f);
+  free(line);
+  return found;
+}
+
+/* How long the PBS job runs already. */
+static double job_age(const char *id) {
+  char wanted[256];
+  long oldest = (long)getpid();
+  snprintf(wanted, sizeof wanted, "PBS_JOBID=%s", id);
+  for (long p = process_parent(oldest); p > 1 && has_job(p, wanted); p = process_parent(p)) oldest = p;
+  return process_age(oldest);
+}
+
+static bool time_left(double *seconds) {
+  static const char *const ends[] = {"MPISTILL_END_TIME", "SLURM_JOB_END_TIME"};
+  int64_t end;
+  for (int i = 0; i < 2; i++) {
+    const char *text = getenv(ends[i]);
+    if (!text || !text_to_int(text, &end)) continue;
+    *seconds = (double)(end - (int64_t)time(NULL));
+    return true;
+  }
+  const char *limit = getenv("PBS_WALLTIME"), *id = getenv("PBS_JOBID");
+  if (!limit || !id || !walltime(limit, seconds)) return false;
+  double age = job_age(id);
+  *seconds -= age;
+  return age >= 0;
+}
+
+bool stop_listen(double before_s) {
   struct sigaction action;
+  double left;
   memset(&action, 0, sizeof action);
   action.sa_handler = mark;
   action.sa_flags = SA_RESTART;
   sigaction(SIGUSR1, &action, NULL);
   sigaction(SIGUSR2, &action, NULL);
+  deadline_s = 0;
+  if (before_s <= 0) return true;
+  if (!time_left(&left)) return false;
+  /* Read once: from here on the clock may jump. */
+  deadline_s = clock_seconds() + left - before_s;
+  return true;
 }
 
 bool stop_asked(void) {
-  return asked;
+  return asked || (deadline_s != 0 && clock_seconds() >= deadline_s);
 }

@@ -15,6 +15,7 @@ typedef struct command {
   const option *rows;
   size_t config_bytes; /* of the struct the rows fill; zeroed first */
   bool mpi;            /* needs the ranks; others never call MPI */
+  size_t out_at;       /* if mpi: offsetof the config's mpistill_output_options */
   /* Local. Takes the arguments (borrowed until run has returned) and checks the rules across options. */
   status (*prepare)(void *config, const mpistill_strings *arguments, const options_seen *seen);
   /* Collective if mpi. Results to stdout, on rank 0. */

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "cli/command.h"
+#include "comm/pulse.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,6 +43,15 @@ static status flush_results(void) {
                     errno ? strerror(errno) : "an error");
 }
 
+/* A rank hangs: MPI cannot be ended any more. */
+static void leave(const char *message) {
+  if (message) {
+    status_set(STATUS_STOPPED, "%s", message);
+    print_error(STATUS_STOPPED);
+  }
+  _exit(STATUS_STOPPED);
+}
+
 typedef struct call {
   const command *k;
   void *config;
@@ -68,6 +78,10 @@ static void call_free(call *a) {
   strings_free(&a->arguments);
 }
 
+static const mpistill_output_options *call_output(const call *a) {
+  return (const mpistill_output_options *)((const char *)a->config + a->k->out_at);
+}
+
 static status command_call(const command *k, int argc, char **argv, long rank) {
   status st = STATUS_OK;
   comm *c = NULL;
@@ -75,12 +89,15 @@ static status command_call(const command *k, int argc, char **argv, long rank) {
   TRY(k->mpi ? comm_start(&c) : comm_alone(&c));
   rank = comm_rank(c);
   TRY(comm_agree(c, call_prepare(&a, argc, argv)));
+  if (k->mpi) TRY(pulse_start(c, call_output(&a)->stall_timeout, leave));
+  pulse_phase("%s", k->name);
   TRY(k->run(c, a.config));
   TRY(comm_agree(c, rank == 0 ? flush_results() : STATUS_OK));
 done:
   /* Before MPI ends: a launcher that sees one rank leave with an error may end the others, and the message
    * with them. */
   if (st && rank == 0) print_error(st);
+  if (c) pulse_stop(c);
   call_free(&a);
   comm_end(&c);
   return st;

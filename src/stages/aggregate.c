@@ -481,6 +481,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   TRY(open_all(&j));
   TRY(collect_inputs(&j));
   TRY(stage_lock(c, &j.lock, o->output, &o->out));
+  if (!o->out.no_result) pulse_share(c, o->output);
   TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
   if (found == MARK_DONE && !o->out.force) {
     say(comm_rank(c) == 0 && !o->out.quiet, "%s: already done from the same inputs", o->output);

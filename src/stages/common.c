@@ -4,6 +4,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/options.h"
+#include "base/progress.h"
+#include "base/stop.h"
 #include "ops/ops.h"
 
 #include <stdio.h>
@@ -30,6 +32,14 @@ status stage_begin(comm *c) {
 done:
   mem_free(all);
   return st;
+}
+
+void stage_listen(const comm *c, const mpistill_output_options *o) {
+  bool known = stop_listen(o->stop_before);
+  say_warning(!known && comm_rank(c) == 0 && !o->no_result,
+              "--stop-before %g: nothing tells when this job ends (SLURM_JOB_END_TIME, PBS_WALLTIME, "
+              "MPISTILL_END_TIME); it has no effect",
+              o->stop_before);
 }
 
 int stage_threads(int64_t threads) {

@@ -4,6 +4,7 @@
 
 #include "base/lock.h"
 #include "comm/comm.h"
+#include "comm/pulse.h"
 #include "mpistill/mpistill.h"
 #include "onnx/model.h"
 #include "stages/predict.h"
@@ -13,6 +14,10 @@
 /* Collective, first of all in a stage that runs models. One thread a kernel; STATUS_BAD_INPUT when ranks run
  * on unlike processors or libraries: the result would then depend on which rank did what. */
 status stage_begin(comm *c);
+
+/* Local. Signals and, if the user wants it, the end of the batch job stop the stage from now on
+ * (base/stop.h); where nothing tells that end, it is said. */
+void stage_listen(const comm *c, const mpistill_output_options *o);
 
 /* Local. --threads, else OMP_NUM_THREADS, else 1: never guessed from the machine. */
 int stage_threads(int64_t threads);

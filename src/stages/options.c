@@ -48,6 +48,27 @@ const option force_rows[] = {{.flag = "force",
                               .help = "overwrite an output that was made from other inputs"},
                              {0}};
 
+const option stall_rows[] = {
+    {.flag = "stall-timeout",
+     .type = OPTION_REAL,
+     .at = offsetof(mpistill_output_options, stall_timeout),
+     .value = "SECONDS",
+     .initial = "600",
+     .min = 0,
+     .max = 1e6,
+     .help = "leave with status 75 when a rank hangs so long that no rank gets on; 0: never"},
+    {0}};
+const option stop_rows[] = {
+    {.flag = "stop-before",
+     .type = OPTION_REAL,
+     .at = offsetof(mpistill_output_options, stop_before),
+     .value = "SECONDS",
+     .min = 0,
+     .max = 1e6,
+     .help = "stop with status 75 when the batch job ends in less than that (Slurm, PBS, or "
+             "MPISTILL_END_TIME in seconds since 1970)"},
+    {0}};
+
 /* ---- teach ---- */
 
 const option teacher_fields[] = {
@@ -148,6 +169,8 @@ const option teach_option_rows[] = {
     OUT(mpistill_teach_options, json_rows),
     OUT(mpistill_teach_options, log_rows),
     OUT(mpistill_teach_options, force_rows),
+    OUT(mpistill_teach_options, stop_rows),
+    OUT(mpistill_teach_options, stall_rows),
     {0}};
 
 #undef AT
@@ -271,6 +294,7 @@ const option aggregate_option_rows[] = {
     OUT(mpistill_aggregate_options, json_rows),
     OUT(mpistill_aggregate_options, log_rows),
     OUT(mpistill_aggregate_options, force_rows),
+    OUT(mpistill_aggregate_options, stall_rows),
     {0}};
 
 #undef AT
@@ -298,6 +322,7 @@ const option evaluate_option_rows[] = {
      .help = "threads a rank [OMP_NUM_THREADS, else 1]"},
     OUT(mpistill_evaluate_options, quiet_rows),
     OUT(mpistill_evaluate_options, json_rows),
+    OUT(mpistill_evaluate_options, stall_rows),
     {0}};
 
 #undef AT
@@ -449,6 +474,8 @@ const option run_option_rows[] = {
     OUT(mpistill_run_options, quiet_rows),
     OUT(mpistill_run_options, json_rows),
     OUT(mpistill_run_options, force_rows),
+    OUT(mpistill_run_options, stop_rows),
+    OUT(mpistill_run_options, stall_rows),
     {0}};
 
 #undef AT

@@ -6,10 +6,12 @@
 
 enum { THREADS_MAX = 1024 };
 
-extern const option quiet_rows[]; /* of mpistill_output_options, as the three below */
+extern const option quiet_rows[]; /* of mpistill_output_options, as the five below */
 extern const option json_rows[];
 extern const option log_rows[];
 extern const option force_rows[];
+extern const option stall_rows[]; /* of commands that ranks work at together */
+extern const option stop_rows[];  /* of commands that can go on */
 #define OUT(options, rows)                                                                                   \
   { .type = OPTION_GROUP, .at = offsetof(options, out), .fields = rows }
 

@@ -321,6 +321,8 @@ const option training_rows[] = {
     OUT(mpistill_train_options, json_rows),
     OUT(mpistill_train_options, log_rows),
     OUT(mpistill_train_options, force_rows),
+    OUT(mpistill_train_options, stop_rows),
+    OUT(mpistill_train_options, stall_rows),
     {0}};
 
 const option soft_rows[] = {{.flag = "soft-labels",

@@ -45,14 +45,15 @@ typedef struct job {
 } job;
 
 static mpistill_output_options stage_output(const job *j) {
-  return (mpistill_output_options){
-      .quiet = j->o->out.quiet, .log = j->log_path, .force = j->o->out.force, .no_result = true};
+  return (mpistill_output_options){.quiet = j->o->out.quiet,
+                                   .log = j->log_path,
+                                   .force = j->o->out.force,
+                                   .no_result = true,
+                                   .stop_before = j->o->out.stop_before};
 }
 
-/* Rank 0's word on where the run stands, for scripts and people: running, done or failed. */
-static status write_state(const job *j, const char *state, const char *stage) {
+static status put_state(const job *j, const char *state, const char *stage) {
   status st = STATUS_OK;
-  if (comm_rank(j->c) != 0) return st;
   json_t *all = json_pack("{s:s, s:s}", "state", state, "stage", stage);
   char *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
   st = text ? file_write(j->state_path, text, strlen(text))
@@ -62,7 +63,18 @@ static status write_state(const job *j, const char *state, const char *stage) {
   return st;
 }
 
+/* Rank 0's word on where the run stands, for scripts and people: running, done, stopped or failed. */
+static status write_state(const job *j, const char *state, const char *stage) {
+  return comm_rank(j->c) == 0 ? put_state(j, state, stage) : STATUS_OK;
+}
+
+/* When another rank hangs: any rank's, on a thread of its own. */
+static void write_stall(void *data, const char *message) {
+  put_state(data, "stopped", message);
+}
+
 static status begin(job *j, const char *stage) {
+  pulse_phase("%s", stage);
   say(comm_rank(j->c) == 0 && !j->o->out.quiet, "%s", stage);
   return comm_agree(j->c, write_state(j, "running", stage));
 }
@@ -415,6 +427,8 @@ static status dry_run(job *j) {
 static status run_stages(job *j) {
   status st = STATUS_OK;
   TRY(make_folder(j));
+  pulse_share(j->c, j->log_path);
+  pulse_last(write_stall, j);
   TRY(begin(j, "teach"));
   TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
@@ -450,6 +464,7 @@ static void write_failure(job *j, status st) {
 }
 
 static void free_all(job *j) {
+  pulse_last(NULL, NULL);
   char *paths[] = {j->soft_fit,       j->soft,     j->soft_test,      j->ensemble,
                    j->student,        j->baseline, j->checkpoints_in, j->checkpoints[0],
                    j->checkpoints[1], j->log_path, j->state_path};
@@ -464,7 +479,7 @@ static void free_all(job *j) {
 status stage_run(comm *c, const mpistill_run_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o};
-  stop_listen(); /* a stage that does not look at it ends first */
+  stage_listen(c, &o->out); /* a stage that does not look at it ends first */
   TRY(stage_begin(c));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   TRY(comm_agree(c, make_paths(&j)));

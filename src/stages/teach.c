@@ -212,6 +212,7 @@ static status open_files(job *j) {
   }
   TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
   TRY(stage_lock(j->c, &j->lock, j->o->output, &j->o->out));
+  if (j->n && !j->o->out.no_result) pulse_share(j->c, j->teachers[0].path);
   for (int i = 0; i < j->n; i++) TRY(check_existing(j, &j->teachers[i]));
   for (int i = 0; i < j->n; i++) {
     lesson *t = &j->teachers[i];
@@ -262,6 +263,7 @@ static status do_block(job *j, int i, int64_t b) {
   const lesson *t = &j->teachers[i];
   int64_t from = b * t->header.block_rows, n = j->sp->n - from;
   if (n > t->header.block_rows) n = t->header.block_rows;
+  pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
   TRY(predictor_run(j->p, j->inputs[i], from, n, j->logits, answer, j));
   st = softlabels_write(t->file, b, j->logits);
@@ -409,7 +411,7 @@ static void report(const job *j) {
 status stage_teach(comm *c, const mpistill_teach_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
-  stop_listen();
+  stage_listen(c, &o->out);
   TRY(stage_begin(c));
   TRY(dataset_open(&j.d, c, o->dataset));
   TRY(dataset_split(j.d, o->split, &j.sp));

@@ -155,9 +155,9 @@ static void log_epoch(job *j) {
 
 static void log_start(job *j) {
   json_t *start = watch_ranks(j->c, (int)j->o->threads);
-  json_t *work = json_pack("{s:O, s:I, s:I, s:s}", "inputs", j->inputs, "shards",
-                           (json_int_t)trainer_shards(j->t), "rows", (json_int_t)trainer_rows(j->t),
-                           "libraries", ops_libraries());
+  json_t *work =
+      json_pack("{s:O, s:I, s:I, s:s}", "inputs", j->inputs, "shards", (json_int_t)trainer_shards(j->t),
+                "rows", (json_int_t)trainer_rows(j->t), "libraries", ops_libraries());
   json_object_update_missing(start, work);
   json_decref(work);
   log_event(j->log, "start", start);
@@ -165,6 +165,7 @@ static void log_start(job *j) {
 
 static status save(job *j) {
   double started = clock_seconds();
+  pulse_phase("checkpoint");
   status st = trainer_save(j->t, j->folder, j->inputs_text);
   j->saved_s = clock_seconds();
   log_event(j->log, "checkpoint",
@@ -221,6 +222,8 @@ static status run_epochs(job *j) {
   trainer_watch watch = {.ask = ask, .step_done = step_done, .data = j};
   unsigned events;
   while (!trainer_finished(j->t)) {
+    pulse_phase("%s, epoch %lld of %lld", o->soft_labels.n ? "distill" : "train",
+                (long long)trainer_epoch(j->t) + 1, (long long)o->epochs);
     TRY(trainer_run(j->t, &watch, &events));
     if (events & TRAINER_EPOCH) {
       progress_note(&j->bar, "epoch %lld/%lld loss %.4f", (long long)trainer_epoch(j->t),
@@ -362,11 +365,12 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   char hash[HASH_TEXT_BYTES];
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
-  stop_listen();
+  stage_listen(c, &o.out);
   TRY(stage_begin(c));
   TRY(open_all(&j, hash));
   TRY(comm_agree(c, collect_inputs(&j, hash)));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
+  if (!o.out.no_result) pulse_share(c, o.output);
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {
     say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);

@@ -1,0 +1,89 @@
+#!/bin/bash
+# Stopped early on purpose: by a signal, or before its batch job ends. Status 75 with a checkpoint, and the same command goes on to the same bytes.
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+unset SLURM_JOB_END_TIME PBS_JOBID PBS_WALLTIME MPISTILL_END_TIME
+"$python" - "$digits" <<'END' || exit 1
+import sys, checks, h5py, numpy as np
+with h5py.File(sys.argv[1]) as f:
+    x, y = f["train/image"][...], f["train/label"][...]
+checks.write_dataset("long.h5", {"train": {"image": np.tile(x, (4, 1, 1, 1)), "label": np.tile(y, 4)}}, scale={"image": (1 / 16, 0)})
+END
+must 0 create resnet --depth 20 --width 16 --input 1x8x8 --classes 10 --seed 1 --output slow.onnx
+must 0 create mlp --layers 64,32,10 --seed 2 --output fast.onnx
+cat >recipe.yaml <<'END'
+dataset: long.h5
+output: recipe
+teachers: [{name: slow, model: slow.onnx}]
+student: {create: mlp, layers: [64, 16, 10]}
+distill: {epochs: 2, batch: 64}
+END
+train=(train --model slow.onnx --dataset long.h5 --epochs 2 --batch 64)
+teach=(teach --dataset long.h5 --teacher slow.onnx --block 16)
+distill=(distill --student slow.onnx --dataset long.h5 --soft-labels whole/slow.h5 --epochs 2 --batch 64)
+must 2 "${train[@]}" --output whole.onnx
+must 2 "${teach[@]}" --output whole
+must 2 "${distill[@]}" --output whole-distill.onnx
+must 2 run recipe.yaml --set output="$work/whole-recipe"
+now() { date +%s; }
+
+# ---- signals ----
+for signal in USR1 USR2; do
+  start 2 "${train[@]}" --output "$signal.onnx"
+  while [ -e "/proc/$job/exe" ] && [ ! -e "$signal.onnx.lock" ]; do sleep 0.02; done
+  sleep 0.5
+  kill "-$signal" "$job"
+  wait "$job"
+  status=$?
+  check "SIG$signal: status 75, not $status" test $status = 75
+  check "SIG$signal: no error, but a word on how to go on" test "$(grep -c '^mpistill: error' err)$(grep -c 'goes on from there' err)" = 01
+  check "SIG$signal: a checkpoint" test -e "$signal.onnx.ckpt/0.h5" -a ! -e "$signal.onnx" -a ! -e "$signal.onnx.lock"
+  must 3 "${train[@]}" --output "$signal.onnx"
+  same "SIG$signal: goes on to the same bytes" whole.onnx "$signal.onnx"
+done
+
+# ---- before the end ----
+# ends NAME FILE WHOLE N ARGUMENTS...: with the end of its job in the environment it stops with 75, and goes on without it.
+ends() {
+  local name=$1 file=$2 whole=$3 n=$4
+  shift 4
+  run "$n" "$@"
+  check "$name: status 75, not $status" test "$status" = 75
+  check "$name: not done" test ! -e "$file"
+  unset SLURM_JOB_END_TIME MPISTILL_END_TIME
+  must 2 "$@"
+  same "$name: goes on to the same bytes" "$whole" "$file"
+}
+export SLURM_JOB_END_TIME=$(($(now) + 100))
+ends 'train, Slurm' slurm.onnx whole.onnx 2 "${train[@]}" --stop-before 100 --output slurm.onnx
+export MPISTILL_END_TIME=$(($(now) + 10)) SLURM_JOB_END_TIME=$(($(now) + 100000))
+ends distill distill.onnx whole-distill.onnx 1 "${distill[@]}" --stop-before 10 --output distill.onnx
+export MPISTILL_END_TIME=$(($(now) + 10))
+ends teach soft/slow.h5 whole/slow.h5 2 "${teach[@]}" --stop-before 10 --output soft
+export SLURM_JOB_END_TIME=$(($(now) + 10))
+ends run recipe/student.onnx whole-recipe/student.onnx 2 run recipe.yaml --stop-before 10
+export SLURM_JOB_END_TIME=$(($(now) + 1000))
+must 2 "${train[@]}" --stop-before 100 --output enough.onnx
+same 'time enough' whole.onnx enough.onnx
+unset SLURM_JOB_END_TIME
+run 2 "${train[@]}" --stop-before 100 --output unknown.onnx
+check 'no batch system: said once, no effect' test "$status$(grep -c 'warning: .*--stop-before' err)" = 01
+run 2 run recipe.yaml --stop-before 100
+check 'no batch system: said once in a run' test "$(grep -c 'warning: .*--stop-before' err)" = 1
+# The job of PBS is as old as its first process.
+export mpistill train_arguments="${train[*]} --stop-before 100 --output pbs.onnx"
+# shellcheck disable=SC2016
+PBS_JOBID=7.server PBS_WALLTIME=0:01:43 timeout 60 bash -c 'sleep 4; bash -c "$mpistill $train_arguments"; exit $?' >out 2>err </dev/null
+check 'PBS: the job began before the program' test $? = 75
+PBS_JOBID=7.server PBS_WALLTIME=200 "$mpistill" "${train[@]}" --stop-before 100 --output pbs.onnx >out 2>err </dev/null
+check 'PBS: time enough' test $? = 0
+same 'PBS: goes on to the same bytes' whole.onnx pbs.onnx
+
+# ---- clocks that jump ----
+jumping=$(realpath "$top/${BUILD:-build}/tests/preload/clock.so")
+export MPISTILL_END_TIME=$(($(now) + 3 * 24 * 3600))
+LD_PRELOAD=$jumping timeout 60 "$mpistill" "${train[@]}" --stop-before 100 --checkpoint-seconds 1 --output jumps.onnx >out 2>err </dev/null
+check 'the wall clock jumps to and fro: nothing happens' test $? = 0
+same 'the wall clock jumps: the same bytes' whole.onnx jumps.onnx
+check 'the wall clock jumps: times are not negative' test "$(grep -c -- '-[0-9:]*[0-9] *k/s\|in -' err)" = 0
+finish

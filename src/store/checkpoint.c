@@ -59,7 +59,8 @@ static status write_file(const char *path, const char *inputs, const char *libra
   TRY(put_position(file, path, at));
   TRY(h5_group(&group, file, path, "vectors"));
   for (int i = 0; i < n_vectors; i++) TRY(put_vector(group, path, &vectors[i], n));
-  TRY(h5_flush(file, path));
+  h5_close(&group);
+  TRY(h5_finish(&file, path));
 done:
   h5_close(&group);
   h5_close(&file);

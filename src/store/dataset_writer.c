@@ -118,9 +118,9 @@ static status check_rows(const dataset_writer *w) {
 status dataset_writer_complete(dataset_writer *w) {
   status st = STATUS_OK;
   TRY(check_rows(w));
-  for (int i = 0; i < w->n; i++) h5_array_close(&w->slots[i].a);
   TRY(h5_flush(w->file, w->path));
-  h5_close(&w->file);
+  for (int i = 0; i < w->n; i++) h5_array_close(&w->slots[i].a);
+  TRY(h5_finish(&w->file, w->path));
   mem_free(w->part);
   w->part = NULL;
 done:

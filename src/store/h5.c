@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -34,6 +35,18 @@ status h5_fail(status code, const char *path, const char *object, const char *wh
                     *object ? object : "", what, *text ? ": " : "", text);
   H5Eclear2(H5E_DEFAULT);
   return code;
+}
+
+status h5_fail_write(const char *path, const char *object, const char *what, int reason) {
+  static const int told[] = {ENOSPC, EDQUOT, EIO, EFBIG, ENOENT, ESTALE, EROFS};
+  char text[256];
+  h5_fail(STATUS_FAILED, path, object, what);
+  for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+    if (reason != told[i] || strstr(status_message(), strerror(reason))) continue;
+    snprintf(text, sizeof text, "%s: %s", what, strerror(reason));
+    h5_fail(STATUS_FAILED, path, object, text);
+  }
+  return STATUS_FAILED;
 }
 
 void h5_close(hid_t *id) {
@@ -89,10 +102,11 @@ status h5_create(hid_t *file, const char *path) {
   hid_t access = access_list(MPI_COMM_NULL), create = H5Pcreate(H5P_FILE_CREATE);
   if (access < 0 || create < 0 || H5Pset_obj_track_times(create, 0) < 0)
     THROW(STATUS_FAILED, "%s: HDF5 cannot make a creation list", path);
+  errno = 0;
   *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
   if (*file < 0) {
     *file = 0;
-    st = h5_fail(STATUS_BAD_INPUT, path, "", "cannot be created");
+    st = h5_fail_write(path, "", "cannot be created", errno);
   }
 done:
   h5_close(&create);
@@ -116,8 +130,17 @@ done:
 }
 
 status h5_flush(hid_t file, const char *path) {
-  return H5Fflush(file, H5F_SCOPE_LOCAL) < 0 ? h5_fail(STATUS_FAILED, path, "", "cannot be written to disk")
+  errno = 0;
+  return H5Fflush(file, H5F_SCOPE_LOCAL) < 0 ? h5_fail_write(path, "", "cannot be written to disk", errno)
                                              : STATUS_OK;
+}
+
+status h5_finish(hid_t *file, const char *path) {
+  status st = h5_flush(*file, path);
+  errno = 0;
+  if (H5Fclose(*file) < 0 && !st) st = h5_fail_write(path, "", "cannot be written to disk", errno);
+  *file = 0;
+  return st;
 }
 
 bool h5_exists(hid_t at, const char *name) {

@@ -30,13 +30,18 @@ status h5_open(hid_t *file, const char *path);
 status h5_create(hid_t *file, const char *path);
 /* An existing file, for raw writes; MPI_COMM_NULL: without MPI. */
 status h5_open_raw(hid_t *file, const char *path, MPI_Comm alone);
-/* Everything written to this file is on disk (MPI-IO) or with the system (serial). */
+/* What HDF5 still holds of arrays that grow goes to the file: closing them shows no failure. */
 status h5_flush(hid_t file, const char *path);
-/* Any id; an id that is 0 is left alone. A file that was written must be flushed first: here a failure is not
- * seen. */
+/* The end of a file that was written, after everything in it is closed: when this returns well, all of it is
+ * on disk (MPI-IO) or with the system (serial). */
+status h5_finish(hid_t *file, const char *path);
+/* Any id; an id that is 0 is left alone. Failures are not seen: not for a file that was written. */
 void h5_close(hid_t *id);
 /* "path: object: what: cause" with HDF5's innermost cause; object may be "". Returns code. */
 status h5_fail(status code, const char *path, const char *object, const char *what);
+/* The same for writing, with the system's reason where HDF5 has none: `reason` is errno, set to 0 before the
+ * call. */
+status h5_fail_write(const char *path, const char *object, const char *what, int reason);
 bool h5_exists(hid_t at, const char *name);
 /* Names of what a group holds, sorted; is_group[i]: it is a group, else a dataset. Links to other files and
  * named types: STATUS_BAD_INPUT. */

@@ -251,10 +251,11 @@ static status transfer(const h5_array *a, int64_t from, int64_t n, void *out, co
   bool ok = space >= 0 && memory >= 0 && type >= 0 &&
             H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0;
   if (ok && out) ok = H5Dread(a->set, type, memory, space, H5P_DEFAULT, out) >= 0;
+  errno = 0;
   if (ok && rows) ok = H5Dwrite(a->set, type, memory, space, H5P_DEFAULT, rows) >= 0;
-  if (!ok)
-    st = h5_fail(out ? STATUS_BAD_INPUT : STATUS_FAILED, a->label, "",
-                 out ? "rows cannot be read" : "rows cannot be written");
+  int reason = errno;
+  if (!ok && out) st = h5_fail(STATUS_BAD_INPUT, a->label, "", "rows cannot be read");
+  if (!ok && rows) st = h5_fail_write(a->label, "", "rows cannot be written", reason);
   h5_close(&type);
   h5_close(&memory);
   h5_close(&space);

@@ -65,9 +65,8 @@ static status create_file(const softlabels *s) {
     h5_array_close(&a);
   }
   TRY(create_blocks(s, file, path));
-  TRY(h5_flush(file, path));
   h5_close(&group);
-  h5_close(&file);
+  TRY(h5_finish(&file, path));
   TRY(take_space(path, s->path));
   TRY(file_commit(s->part_path));
 done:
@@ -139,10 +138,14 @@ const unsigned char *softlabels_done(const softlabels *s) {
 
 /* ---- one block ---- */
 
-static void raw_close(softlabels_raw *r) {
+static void raw_close_arrays(softlabels_raw *r) {
   for (int i = 0; i < PARTS_MAX; i++) h5_array_close(&r->parts[i]);
   h5_array_close(&r->done);
   h5_array_close(&r->checksum);
+}
+
+static void raw_close(softlabels_raw *r) {
+  raw_close_arrays(r);
   h5_close(&r->file);
   mem_free(r->bytes);
   *r = (softlabels_raw){0};
@@ -153,7 +156,9 @@ static status raw_open(softlabels *s) {
   softlabels_raw *r = &s->raw;
   size_t row_bytes = 0;
   if (r->file) return st;
-  TRY(h5_open_raw(&r->file, s->part_path, comm_size(s->c) == 1 ? MPI_COMM_NULL : MPI_COMM_SELF));
+  /* Not the serial driver, with one rank either: it marks a file that is open for writing, and a killed run
+   * would leave the mark in it. */
+  TRY(h5_open_raw(&r->file, s->part_path, comm_mpi(s->c) == MPI_COMM_NULL ? MPI_COMM_NULL : MPI_COMM_SELF));
   for (int i = 0; i < s->n_parts; i++) {
     TRY(h5_array_open(&r->parts[i], r->file, s->part_path, s->parts[i].object));
     row_bytes += s->parts[i].row_bytes;
@@ -315,7 +320,8 @@ static status check_blocks(softlabels *s, const int64_t *states) {
 status softlabels_complete(softlabels *s, status mine) {
   status st = mine;
   int64_t *states = NULL;
-  if (!st && s->raw.file) st = h5_flush(s->raw.file, s->part_path);
+  raw_close_arrays(&s->raw);
+  if (!st && s->raw.file) st = h5_finish(&s->raw.file, s->part_path);
   raw_close(&s->raw);
   if (!st) st = mem_new(&states, (size_t)s->n_blocks, sizeof *states);
   TRY(comm_agree(s->c, st));

@@ -97,6 +97,13 @@ done:
   /* Before MPI ends: a launcher that sees one rank leave with an error may end the others, and the message
    * with them. */
   if (st && rank == 0) print_error(st);
+  /* HDF5 crashes at its end, and so in MPI's, after a file that could not be written: it does not come to
+   * that. */
+  if (st == STATUS_FAILED) {
+    fflush(NULL);
+    if (c) comm_barrier(c); /* the message is out */
+    _exit(st);
+  }
   if (c) pulse_stop(c);
   call_free(&a);
   comm_end(&c);
@@ -143,15 +150,7 @@ int main(int argc, char **argv) {
   bool topic = k && asks_for(argc - 2, argv + 2, k->topic);
   bool ranks = k && k->mpi && !help && !topic;
   if (!ranks && rank > 0) return STATUS_OK;
-  if (k && !help && !topic) {
-    st = command_call(k, argc - 2, argv + 2, rank);
-    /* HDF5's exit handler crashes after a file that could not be closed on a full disk. */
-    if (st == STATUS_FAILED) {
-      fflush(NULL);
-      _exit(st);
-    }
-    return st;
-  }
+  if (k && !help && !topic) return command_call(k, argc - 2, argv + 2, rank);
   if (!k) {
     st = answer(argc, argv);
   } else {

@@ -33,11 +33,18 @@ partial() {
 }
 
 # sweep CALLS ACTION NAME "INPUTS" "FILES" ARGUMENTS...: in a folder with the INPUTS, at each such call. kill: the files that are there are whole.
-# An error: status 1 and one message, or 0 where the call can be done without. In both cases the same command then ends in the same bytes,
-# with the same files around.
+# An error: status 1 and one message, or 0 where the call can be done without; with a + all calls from there on fail. In both cases the same
+# command then ends in the same bytes, with the same files around.
 sweep() {
-  local calls=$1 action=$2 name=$3 inputs=$4 files=$5 n total step tried=0 wrong='' wanted
+  local calls=$1 action=$2 name=$3 inputs=$4 files=$5 n total step tried=0 wrong='' wanted onwards='' said=''
   shift 5
+  case $action in
+    *+) onwards=+ ;;
+  esac
+  case $action in
+    ENOSPC*) said='No space left on device' ;;
+    EIO*) said='Input/output error' ;;
+  esac
   rm -rf "$work/whole" "$work/broken"
   mkdir "$work/whole"
   cd "$work/whole" || return
@@ -51,7 +58,7 @@ sweep() {
     mkdir "$work/broken"
     cd "$work/broken" || return
     for file in $inputs; do cp -r "$work/$file" .; done
-    faulty "$calls:$n:$action" "$@"
+    faulty "$calls:$n$onwards:${action%+}" "$@"
     tried=$((tried + 1))
     wanted=$status
     case $action in
@@ -59,7 +66,10 @@ sweep() {
       *)
         case $status in
           0) ;;
-          1) [ "$(grep -c '^mpistill: error: ' err)" = 1 ] || wrong="$wrong call $n: not one message;" ;;
+          1)
+            [ "$(grep -c '^mpistill: error: ' err)" = 1 ] || wrong="$wrong call $n: not one message;"
+            grep -q "$said" err || wrong="$wrong call $n: $(grep error err);"
+            ;;
           *) wrong="$wrong call $n: status $status: $(tail -n 1 err);" ;;
         esac
         ;;

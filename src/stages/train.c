@@ -261,7 +261,10 @@ static status write_alone(job *j) {
   status st = STATUS_OK;
   char *part = NULL;
   TRY(mem_format(&part, "%s.part", j->o->output));
-  TRY(model_write(j->s.m, trainer_block(j->t), part));
+  st = model_write(j->s.m, trainer_block(j->t), part);
+  /* It could be written at the start: no longer the user's slip. */
+  if (st == STATUS_BAD_INPUT) status_set(st = STATUS_FAILED, "%s", status_message());
+  TRY(st);
   TRY(mark_commit(j->o->output, j->inputs));
   checkpoint_remove(j->folder);
 done:

@@ -95,6 +95,11 @@ static const hot_case cases[] = {
     {{"AveragePool", "kernel_shape=2,2 strides=2,2", {S(8, 16, 12, 12)}}, true},
     {{"GlobalAveragePool", "", {S(8, 16, 12, 12)}}, false},
     {{"BatchNormalization", "", {S(8, 16, 12, 12), S(16), S(16), S(16), S(16)}}, false},
+    {{"LSTM", "direction=bidirectional", {S(6, 4, 16), S(2, 64, 16), S(2, 64, 16), S(2, 128)}}, true},
+    {{"GRU", "linear_before_reset=1", {S(6, 4, 16), S(1, 48, 16), S(1, 48, 16), S(1, 96)}}, true},
+    {{"RNN", "", {S(6, 4, 16), S(1, 16, 16), S(1, 16, 16), S(1, 32)}}, true},
+    {{"Einsum", "equation=bqhd,bkhd->bhqk", {S(4, 6, 2, 8), S(4, 5, 2, 8)}}, true},
+    {{"LRN", "size=3", {S(8, 16, 12, 12)}}, false},
 };
 
 static void test_steps_allocate_nothing(void **state) {

@@ -26,7 +26,7 @@ typedef struct command {
 } command;
 
 extern const command command_import, command_inspect, command_create, command_train, command_evaluate,
-    command_teach, command_aggregate, command_distill, command_run;
+    command_teach, command_aggregate, command_distill, command_run, command_plan;
 
 /* NULL-ended, in the order of --help. */
 const command *const *command_table(void);

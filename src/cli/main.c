@@ -5,6 +5,9 @@
 #include "comm/pulse.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -143,6 +146,10 @@ static status answer(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+#ifdef __GLIBC__
+  /* Arrays that a stage frees go back to the system, for the next stage and the node's other ranks. */
+  mallopt(M_MMAP_THRESHOLD, 1 << 18);
+#endif
   long rank = launcher_rank();
   status st = STATUS_OK;
   const command *k = argc > 1 ? command_find(argv[1]) : NULL;

@@ -108,7 +108,7 @@ done:
 
 /* ---- construction ---- */
 
-static int default_shards(int64_t batch) {
+int trainer_default_shards(int64_t batch) {
   int shards = 1;
   while (shards < 64 && 2 * shards <= batch / 32) shards *= 2;
   return shards;
@@ -194,7 +194,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
   *t = (trainer){.c = c, .o = o, .k = k, .soft = soft, .n = sp->n, .rate_scale = 1, .ordered = -1};
-  t->shards = o->shards ? (int)o->shards : default_shards(o->batch);
+  t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
   if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);

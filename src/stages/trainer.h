@@ -27,6 +27,9 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
                    const split *sp, const array *input, sources *soft);
 void trainer_free(trainer **t); /* collective */
 
+/* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */
+int trainer_default_shards(int64_t batch);
+
 int trainer_n_losses(const trainer *t);
 const mpistill_loss *trainer_loss(const trainer *t, int i);
 int trainer_shards(const trainer *t);

@@ -1,0 +1,55 @@
+/* What a run costs on a number of ranks, by arithmetic from what was measured on one. Local, pure functions.
+ *
+ * Time of a training step, the slowest rank's:
+ *
+ *     compute   shards of a rank, a thread at a time, times the time of one shard
+ *     sums      adding all shards of a node, and the optimizer, over this rank's slice of the parameters
+ *     network   4 bytes times parameters times (partial sums of a node + 1), out of each node but for the
+ *               part of the vector it owns itself, over the link; and a latency for each message
+ *
+ * teach: the teachers' batches dealt evenly over ranks and threads, but no less than one block. */
+#ifndef MPISTILL_STAGES_COST_H
+#define MPISTILL_STAGES_COST_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct cluster {
+  int64_t ranks, ranks_per_node, threads;
+  double link_bytes_per_s; /* out of a node; 0: not known, taken as unlimited */
+} cluster;
+
+int64_t cluster_nodes(const cluster *k);
+int64_t cluster_node_ranks(const cluster *k); /* of the fullest node */
+
+typedef struct cost_step { /* of training, on the slowest rank */
+  double compute_s, sums_s, network_s;
+  int64_t messages; /* sent by a node */
+  double bytes;     /* sent by a node */
+} cost_step;
+
+typedef struct cost_training {
+  int64_t shards, steps;
+  int64_t n_floats, n_states; /* of the parameter block; of the optimizer, per parameter */
+  double shard_s, worker_bytes;
+  double sum_s, update_s; /* per float and thread */
+} cost_training;
+
+/* STATUS_FAILED without memory. */
+status cost_of_step(const cost_training *t, const cluster *k, cost_step *out);
+double cost_step_seconds(const cost_step *s);
+
+/* Vectors of parameters in a node's memory: leaves of the shards in work, sums that are held, parameters. */
+status cost_node_vectors(const cost_training *t, const cluster *k, int64_t *out);
+/* Bytes of a rank's own memory for sums, optimizer, and partial sums of other nodes. */
+status cost_rank_vectors(const cost_training *t, const cluster *k, double *out);
+
+/* Work over rows: n_items units of item_s each, handed out one by one. */
+double cost_of_items(double n_items, double item_s, int64_t ranks, int64_t threads);
+
+/* The part of the ranks' time in which they have a shard: 1 is no waste. */
+double cost_efficiency(int64_t shards, int64_t ranks, int64_t threads);
+
+#endif

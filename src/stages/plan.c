@@ -1,0 +1,513 @@
+#include "stages/plan.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "learn/combine.h"
+#include "learn/metrics.h"
+#include "learn/optimizer.h"
+#include "models/models.h"
+#include "stages/common.h"
+#include "stages/cost.h"
+#include "stages/measure.h"
+#include "stages/recipe.h"
+#include "stages/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Measured with Open MPI 4.1 and HDF5 1.10: what a rank holds before it does anything, what the ranks of a
+ * node share of it, how long starting takes; and what an HDF5 file has beside its numbers. */
+static const double RANK_BYTES = 10e6, NODE_BYTES = 19e6, START_S = 1.0, STAGE_S = 0.05, FILE_BYTES = 4.2e3;
+static const double LATENCY_ROWS = 106, LATENCY_S = 2; /* evaluate_latency */
+static const double LOG_BYTES = 1200, EPOCH_BYTES = 330;
+enum { AGGREGATE_ROWS = 256, MOST_RANKS = 1 << 16 };
+
+typedef struct teacher {
+  const mpistill_teacher *t;
+  measured m;
+  const array *input;
+  double held_bytes;
+  int64_t classes;
+} teacher;
+
+typedef enum stage { TEACH, AGGREGATE, BASELINE, DISTILL, EVALUATE, N_STAGES } stage;
+static const char *const stage_names[] = {"teach", "aggregate", "baseline", "distill", "evaluate"};
+
+typedef struct times {
+  double seconds[N_STAGES], total;
+  const char *bound[N_STAGES];
+  cost_step step;
+} times;
+
+typedef struct space {
+  double rank_bytes, node_bytes, shared_bytes;
+  stage rank_at, node_at; /* where most is needed */
+} space;
+
+typedef struct job {
+  comm *c;
+  const plan_request *o;
+  mpistill_recipe r;
+  dataset *d;
+  const split *train, *test, *fit; /* test, fit: NULL without one */
+  int n;
+  teacher *teachers; /* those with a model */
+  int64_t classes, student_bytes, parameters;
+  double student_held, row_s; /* row_s: of aggregate, a thread */
+  const array *input;         /* of the student */
+  measured forward, shard;
+  measured_memory memory;
+  cost_training training;
+  cluster k;
+  unsigned char *bytes;
+  size_t n_bytes;
+} job;
+
+/* ---- measuring ---- */
+
+static const split *find_split(const dataset *d, const char *name) {
+  for (int i = 0; name && i < dataset_n_splits(d); i++)
+    if (!strcmp(dataset_split_at(d, i)->name, name)) return dataset_split_at(d, i);
+  return NULL;
+}
+
+static status measure_teacher(job *j, const mpistill_teacher *t) {
+  status st = STATUS_OK;
+  subject s = {0};
+  teacher *x = &j->teachers[j->n];
+  double before = measure_resident();
+  TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+  *x = (teacher){.t = t, .input = s.input, .classes = s.k.classes, .held_bytes = measure_resident() - before};
+  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->m));
+  j->n++;
+done:
+  subject_close(&s);
+  return st;
+}
+
+static int64_t batch_rows(const job *j) {
+  return j->r.distill.batch < j->train->n ? j->r.distill.batch : j->train->n;
+}
+
+static status open_student(job *j, subject *s) {
+  status st = STATUS_OK;
+  model_source from = {.path = j->r.student.model};
+  if (!from.path) {
+    TRY(model_create_bytes(&j->r.student.create, &j->bytes, &j->n_bytes));
+    from = (model_source){.path = "student", .bytes = j->bytes, .n = j->n_bytes};
+  }
+  TRY(subject_open(s, j->c, &from, j->d, j->r.distill.split, j->r.distill.input));
+done:
+  return st;
+}
+
+static status measure_student(job *j) {
+  status st = STATUS_OK;
+  subject s = {0};
+  const mpistill_train_options *o = &j->r.distill;
+  double before = measure_resident();
+  TRY(open_student(j, &s));
+  j->student_held = measure_resident() - before;
+  j->input = s.input;
+  j->classes = s.k.classes;
+  j->student_bytes = model_bytes(s.m);
+  j->parameters = s.k.g->n_parameters;
+  int64_t shards = o->shards ? o->shards : trainer_default_shards(o->batch);
+  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &j->forward));
+  TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &j->shard));
+  TRY(measure_memory(&s, j->d, &o->optimizer, &j->memory));
+  j->training = (cost_training){.shards = shards,
+                                .steps = o->epochs * ((j->train->n + o->batch - 1) / o->batch),
+                                .n_floats = s.k.g->n_block,
+                                .n_states = optimizer_find(o->optimizer.kind)->n_states,
+                                .shard_s = j->shard.batch_s,
+                                .worker_bytes = j->shard.worker_bytes,
+                                .sum_s = j->memory.sum_s,
+                                .update_s = j->memory.update_s};
+done:
+  subject_close(&s);
+  return st;
+}
+
+/* The rule on made-up logits, and the metrics of each teacher. */
+static status measure_aggregate(job *j) {
+  status st = STATUS_OK;
+  size_t k = j->r.teachers.n, n = (size_t)(AGGREGATE_ROWS * j->classes);
+  float *data = NULL;
+  const float **logits = NULL;
+  int32_t *labels = NULL;
+  int64_t *ids = NULL;
+  double *weights = NULL;
+  metric_sums sums = {0};
+  TRY(mem_new(&data, 2, n * sizeof *data));
+  TRY(mem_new(&logits, k, sizeof *logits));
+  TRY(mem_new(&weights, k, sizeof *weights));
+  TRY(mem_new(&labels, AGGREGATE_ROWS, sizeof *labels));
+  TRY(mem_new(&ids, AGGREGATE_ROWS, sizeof *ids));
+  for (size_t i = 0; i < n; i++) data[i] = (float)(i % 17) - 8;
+  for (size_t i = 0; i < k; i++) {
+    logits[i] = data;
+    weights[i] = 1 / (double)k;
+  }
+  combine_batch b = {.n_teachers = (int)k, .rows = AGGREGATE_ROWS, .classes = j->classes, .logits = logits};
+  b.weights = weights;
+  b.temperature = j->r.aggregate.temperature;
+  b.labels = labels;
+  b.ids = ids;
+  b.options = &j->r.aggregate;
+  double at = clock_seconds();
+  for (int i = 0; i < 2; i++) combine_find(j->r.aggregate.method)->rows(&b, data + n);
+  for (size_t i = 0; i <= k; i++) metric_add(&sums, data, labels, AGGREGATE_ROWS, j->classes);
+  j->row_s = (clock_seconds() - at) / AGGREGATE_ROWS;
+done:
+  mem_free(data);
+  mem_free(logits);
+  mem_free(weights);
+  mem_free(labels);
+  mem_free(ids);
+  return st;
+}
+
+static status measure_all(job *j) {
+  status st = STATUS_OK;
+  const mpistill_recipe *r = &j->r;
+  TRY(dataset_open(&j->d, j->c, r->dataset));
+  TRY(dataset_split(j->d, r->distill.split, &j->train));
+  if (!j->train->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", r->dataset, r->distill.split);
+  j->test = find_split(j->d, r->distill.test_split);
+  if (r->fit_split) TRY(dataset_split(j->d, r->fit_split, &j->fit));
+  TRY(mem_new(&j->teachers, r->teachers.n, sizeof *j->teachers));
+  TRY(measure_student(j));
+  for (size_t i = 0; i < r->teachers.n; i++)
+    if (r->teachers.items[i].model) TRY(measure_teacher(j, &r->teachers.items[i]));
+  if (r->teachers.n) TRY(measure_aggregate(j));
+done:
+  return st;
+}
+
+/* ---- time ---- */
+
+static double test_rows(const job *j) {
+  return j->test ? (double)j->test->n : 0;
+}
+
+static double all_rows(const job *j) {
+  return (double)j->train->n + test_rows(j) + (j->fit ? (double)j->fit->n : 0);
+}
+
+/* Distinct arrays that the teachers read. */
+static double teach_values(const job *j) {
+  double values = 0;
+  for (int i = 0; i < j->n; i++) {
+    bool seen = false;
+    for (int k = 0; k < i; k++) seen = seen || j->teachers[k].input == j->teachers[i].input;
+    if (!seen) values += (double)j->teachers[i].input->row_values;
+  }
+  return values;
+}
+
+static void time_teach(const job *j, const cluster *k, times *t) {
+  double work = 0, batches = 0, read = teach_values(j) * all_rows(j) * j->memory.read_s;
+  for (int i = 0; i < j->n; i++) {
+    batches += all_rows(j) / (double)j->teachers[i].m.rows;
+    work += all_rows(j) / (double)j->teachers[i].m.rows * j->teachers[i].m.batch_s;
+  }
+  if (j->n) work = cost_of_items(batches, work / batches, k->ranks, k->threads);
+  t->seconds[TEACH] = j->n ? work + read + STAGE_S : 0;
+  t->bound[TEACH] = read > work ? "disk" : "compute";
+}
+
+static status time_training(const job *j, const cluster *k, times *t) {
+  status st = STATUS_OK;
+  double epochs = (double)j->r.distill.epochs,
+         read = (double)j->input->row_values * (double)j->train->n * j->memory.read_s;
+  TRY(cost_of_step(&j->training, k, &t->step));
+  /* The last batch of an epoch may be smaller; sums and messages are not. */
+  double compute = epochs * (double)j->train->n / (double)batch_rows(j) * t->step.compute_s;
+  double sums = (double)j->training.steps * t->step.sums_s,
+         network = (double)j->training.steps * t->step.network_s;
+  t->seconds[DISTILL] = compute + sums + network + read + STAGE_S;
+  t->bound[DISTILL] = "compute";
+  if (sums > compute) t->bound[DISTILL] = "memory";
+  if (network > compute && network > sums) t->bound[DISTILL] = "network";
+  if (read > compute && read > sums && read > network) t->bound[DISTILL] = "disk";
+  t->seconds[BASELINE] = j->r.baseline ? t->seconds[DISTILL] : 0;
+  t->bound[BASELINE] = t->bound[DISTILL];
+done:
+  return st;
+}
+
+static double latency(double row_s) {
+  return row_s * LATENCY_ROWS < LATENCY_S ? row_s * LATENCY_ROWS : LATENCY_S;
+}
+
+static status time_all(const job *j, const cluster *k, times *t) {
+  status st = STATUS_OK;
+  *t = (times){.total = START_S};
+  time_teach(j, k, t);
+  if (j->r.teachers.n) {
+    double rows = (double)j->train->n / (double)k->ranks;
+    t->seconds[AGGREGATE] = rows * j->row_s + STAGE_S;
+  }
+  t->bound[AGGREGATE] = t->bound[EVALUATE] = "compute";
+  TRY(time_training(j, k, t));
+  double rows = j->test ? test_rows(j) : (double)j->train->n, models = 1 + j->r.baseline;
+  t->seconds[EVALUATE] =
+      models * (cost_of_items(rows / (double)j->forward.rows, j->forward.batch_s, k->ranks, k->threads) +
+                latency(j->forward.row_s));
+  for (int i = 0; i < j->n; i++) t->seconds[EVALUATE] += latency(j->teachers[i].m.row_s);
+  for (int i = 0; i < N_STAGES; i++) t->total += t->seconds[i];
+done:
+  return st;
+}
+
+/* The least number of ranks that twice as many would not make a tenth faster. */
+static status enough_ranks(const job *j, int64_t *out) {
+  status st = STATUS_OK;
+  cluster k = j->k;
+  times now, twice;
+  for (k.ranks = 1; k.ranks < MOST_RANKS; k.ranks *= 2) {
+    cluster more = k;
+    more.ranks *= 2;
+    TRY(time_all(j, &k, &now));
+    TRY(time_all(j, &more, &twice));
+    if (twice.total > 0.9 * now.total) break;
+  }
+  *out = k.ranks;
+done:
+  return st;
+}
+
+/* ---- memory ---- */
+
+static double array_bytes(const array *a, double rows) {
+  return rows * (double)a->row_values * (double)element_bytes(a->type);
+}
+
+static size_t soft_element(const char *dtype) {
+  return element_bytes(strcmp(dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32);
+}
+
+static void most(space *s, stage at, double rank, double node, double shared) {
+  if (rank > s->rank_bytes) {
+    s->rank_bytes = rank;
+    s->rank_at = at;
+  }
+  if (node > s->node_bytes) {
+    s->node_bytes = node;
+    s->shared_bytes = shared;
+    s->node_at = at;
+  }
+}
+
+static void space_teach(const job *j, space *s) {
+  double rank = 0, shared = 0, ranks = (double)cluster_node_ranks(&j->k);
+  for (int i = 0; i < j->n; i++) {
+    const teacher *t = &j->teachers[i];
+    double mine = t->held_bytes + t->m.worker_bytes * (double)j->k.threads +
+                  (double)(t->m.rows * t->classes) * sizeof(float);
+    if (mine > rank) rank = mine;
+    bool seen = false;
+    for (int k = 0; k < i; k++) seen = seen || j->teachers[k].input == t->input;
+    if (!seen) shared += array_bytes(t->input, (double)j->train->n);
+  }
+  if (j->n) most(s, TEACH, RANK_BYTES + rank, NODE_BYTES + ranks * (RANK_BYTES + rank) + shared, shared);
+}
+
+static status space_training(const job *j, space *s) {
+  status st = STATUS_OK;
+  int64_t vectors;
+  double own, n = (double)j->train->n, ranks = (double)cluster_node_ranks(&j->k);
+  double vector = (double)j->training.n_floats * sizeof(float);
+  TRY(cost_node_vectors(&j->training, &j->k, &vectors));
+  TRY(cost_rank_vectors(&j->training, &j->k, &own));
+  double shared = (double)vectors * vector + array_bytes(j->input, n);
+  if (j->r.teachers.n) shared += n * (double)j->classes * (double)soft_element(j->r.aggregate.dtype);
+  /* Its place in the order and its label for each row. */
+  double rank = RANK_BYTES + j->student_held + j->shard.worker_bytes * (double)j->k.threads + own +
+                n * (sizeof(int64_t) + sizeof(int32_t));
+  double first = 2 * (double)(1 + j->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
+  most(s, DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared, shared);
+done:
+  return st;
+}
+
+/* ---- disk ---- */
+
+static json_t *file_json(const char *name, double bytes) {
+  return json_pack("{s:s, s:I}", "file", name, "bytes", (json_int_t)llround(bytes));
+}
+
+static double soft_bytes(const job *j, double rows, double classes) {
+  double k = (double)j->r.teach.top_k, element = (double)soft_element(j->r.teach.dtype);
+  return FILE_BYTES + rows * (k > 0 ? k * (element + sizeof(int32_t)) + sizeof(float) : classes * element);
+}
+
+static status disk_json(const job *j, json_t *files, double *total) {
+  status st = STATUS_OK;
+  char *name = NULL;
+  const split *splits[] = {j->train, j->test, j->fit};
+  static const char *const folders[] = {"soft", "soft/test", "soft/fit"};
+  for (int k = 0; k < 3; k++)
+    for (int i = 0; splits[k] && i < j->n; i++) {
+      TRY(mem_format(&name, "%s/%s.h5", folders[k], j->teachers[i].t->name));
+      json_array_append_new(
+          files, file_json(name, soft_bytes(j, (double)splits[k]->n, (double)j->teachers[i].classes)));
+      mem_free(name);
+      name = NULL;
+    }
+  if (j->r.teachers.n)
+    json_array_append_new(
+        files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->classes) *
+                                                         (double)soft_element(j->r.aggregate.dtype)));
+  if (j->r.baseline) json_array_append_new(files, file_json("baseline.onnx", (double)j->student_bytes));
+  json_array_append_new(files, file_json("student.onnx", (double)j->student_bytes));
+  json_array_append_new(
+      files,
+      file_json("run.jsonl", (1 + j->r.baseline) * (LOG_BYTES + (double)j->r.distill.epochs * EPOCH_BYTES)));
+  /* Two files in turn, each with parameters and states as they are and as they were at the epoch's start. */
+  double vectors = 2 * (double)(1 + j->training.n_states);
+  json_array_append_new(files,
+                        file_json("checkpoint/ (while it trains)",
+                                  2 * (FILE_BYTES + vectors * (double)j->training.n_floats * sizeof(float))));
+  *total = 0;
+  for (size_t i = 0; i < json_array_size(files); i++)
+    *total += json_number_value(json_object_get(json_array_get(files, i), "bytes"));
+done:
+  mem_free(name);
+  return st;
+}
+
+/* ---- all of it ---- */
+
+static json_t *stages_json(const times *t) {
+  json_t *list = json_array();
+  for (int i = 0; i < N_STAGES; i++)
+    if (t->seconds[i] > 0)
+      json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "stage", stage_names[i], "seconds",
+                                            json_number(t->seconds[i]), "bound", t->bound[i]));
+  return list;
+}
+
+static json_t *step_json(const job *j, const cost_step *s) {
+  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I}", "steps", (json_int_t)j->training.steps, "seconds",
+                   json_number(cost_step_seconds(s)), "compute", json_number(s->compute_s), "sums",
+                   json_number(s->sums_s), "network", json_number(s->network_s), "messages",
+                   (json_int_t)s->messages, "bytes", (json_int_t)llround(s->bytes));
+}
+
+static json_t *counts_json(const job *j) {
+  json_t *list = json_array();
+  for (int64_t r = 1; r * j->k.threads <= j->training.shards; r++)
+    if (j->training.shards % (r * j->k.threads) == 0) json_array_append_new(list, json_integer(r));
+  return list;
+}
+
+static void warn(json_t *list, char *text) {
+  if (text) json_array_append_new(list, json_string(text));
+  mem_free(text);
+}
+
+static json_t *warnings_json(const job *j, const space *s) {
+  json_t *list = json_array();
+  char *text = NULL;
+  double room = j->o->memory_gib * 1024 * 1024 * 1024, fixed = s->shared_bytes + NODE_BYTES;
+  if (j->k.ranks > j->training.shards &&
+      !mem_format(&text,
+                  "%lld of %lld ranks have no shard to train; distill.shards %lld would use them (and change "
+                  "the student)",
+                  (long long)(j->k.ranks - j->training.shards), (long long)j->k.ranks, (long long)j->k.ranks))
+    warn(list, text);
+  if (room > 0 && s->node_bytes > room &&
+      !mem_format(&text, "a node has %.3g GiB, and %.3g are needed; at most %.0f ranks fit on one",
+                  j->o->memory_gib, s->node_bytes / room * j->o->memory_gib,
+                  room > fixed ? floor((room - fixed) / s->rank_bytes) : 0))
+    warn(list, text);
+  double data = array_bytes(j->input, (double)j->train->n);
+  if (room > 0 && data > room / 2 &&
+      !mem_format(&text, "the dataset (%.3g GiB) takes more than half of a node: it is read row by row",
+                  data / room * j->o->memory_gib))
+    warn(list, text);
+  if (j->r.fit_split &&
+      !mem_format(&text, "the time to find the aggregate's weights on '%s' is not counted", j->r.fit_split))
+    warn(list, text);
+  return list;
+}
+
+static status describe(const job *j, json_t *out) {
+  status st = STATUS_OK;
+  times t;
+  space s = {0};
+  double disk = 0;
+  int64_t enough;
+  json_t *files = json_array();
+  TRY(time_all(j, &j->k, &t));
+  TRY(enough_ranks(j, &enough));
+  space_teach(j, &s);
+  TRY(space_training(j, &s));
+  TRY(disk_json(j, files, &disk));
+  json_t *all = json_pack(
+      "{s:I, s:I, s:I, s:o, s:o, s:o, s:{s:I, s:s, s:I, s:I, s:s}, s:o, s:I, s:{s:I, s:o, s:o}, s:I}",
+      "ranks", (json_int_t)j->k.ranks, "nodes", (json_int_t)cluster_nodes(&j->k), "threads",
+      (json_int_t)j->k.threads, "seconds", json_number(t.total), "stages", stages_json(&t), "step",
+      step_json(j, &t.step), "memory", "rank", (json_int_t)llround(s.rank_bytes), "rank_at",
+      stage_names[s.rank_at], "node", (json_int_t)llround(s.node_bytes), "shared",
+      (json_int_t)llround(s.shared_bytes), "node_at", stage_names[s.node_at], "files", json_incref(files),
+      "disk", (json_int_t)llround(disk), "shards", "count", (json_int_t)j->training.shards,
+      "ranks_without_waste", counts_json(j), "efficiency",
+      json_number(cost_efficiency(j->training.shards, j->k.ranks, j->k.threads)), "enough_ranks",
+      (json_int_t)enough);
+  if (!all) THROW(STATUS_FAILED, "out of memory: the plan could not be written");
+  json_object_set_new(out, "recipe", json_string(j->o->recipe));
+  json_object_update(out, all);
+  json_object_set_new(out, "link_gbits", j->o->link_gbits > 0 ? json_real(j->o->link_gbits) : json_null());
+  json_object_set_new(out, "warnings", warnings_json(j, &s));
+  json_decref(all);
+done:
+  json_decref(files);
+  return st;
+}
+
+status stage_plan(comm *c, const plan_request *o) {
+  json_t *all = NULL;
+  status st = forecast_make(&all, c, o);
+  if (st) return st;
+  if (o->json) {
+    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
+    putchar('\n');
+  } else if (o->slurm) {
+    forecast_print_sbatch(all, o);
+  } else {
+    forecast_print(all);
+  }
+  json_decref(all);
+  return STATUS_OK;
+}
+
+status forecast_make(json_t **out, comm *c, const plan_request *o) {
+  status st = STATUS_OK;
+  job j = {.c = c, .o = o};
+  *out = json_object();
+  TRY(stage_begin(c));
+  TRY(recipe_read(c, o->recipe, &o->set, &j.r));
+  j.k = (cluster){.ranks = o->ranks,
+                  .ranks_per_node = o->ranks_per_node ? o->ranks_per_node : o->ranks,
+                  .threads = stage_threads(j.r.threads),
+                  .link_bytes_per_s = o->link_gbits * 1e9 / 8};
+  TRY(measure_all(&j));
+  TRY(describe(&j, *out));
+done:
+  mem_free(j.teachers);
+  mem_free(j.bytes);
+  dataset_close(&j.d);
+  recipe_free(&j.r);
+  if (st) {
+    json_decref(*out);
+    *out = NULL;
+  }
+  return st;
+}

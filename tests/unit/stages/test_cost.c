@@ -1,0 +1,93 @@
+/* What is foreseen for a number of ranks and nodes, against how the reducer then lays it out. */
+/* ranks: 1 2 4 */
+#include "comm/world.h"
+
+#include "comm/layout.h"
+#include "stages/cost.h"
+
+enum { FLOATS = 5000 };
+
+typedef struct reality { /* one layout of these ranks */
+  comm *c;
+  cluster k;
+  layout *l;
+  cost_training t;
+} reality;
+
+static reality reality_new(const ways *w, int shards, int threads) {
+  reality r = {.c = world_in(w), .t = {.shards = shards, .n_floats = FLOATS}};
+  r.k = (cluster){.ranks = comm_size(world), .ranks_per_node = atoi(w->ranks_per_node), .threads = threads};
+  if (!r.k.ranks_per_node) r.k.ranks_per_node = r.k.ranks;
+  assert_int_equal(layout_new(&r.l, r.c, shards, FLOATS, threads), STATUS_OK);
+  return r;
+}
+
+static void reality_free(reality *r) {
+  layout_free(&r->l);
+  comm_end(&r->c);
+}
+
+static const ways *const tried[] = {&layouts[0], &layouts[2], &layouts[3]}; /* those with windows */
+enum { N_TRIED = sizeof tried / sizeof *tried };
+
+static void test_memory(void **state) {
+  (void)state;
+  static const int shards[] = {1, 2, 3, 7, 8, 48, 64};
+  for (size_t i = 0; i < sizeof shards / sizeof *shards; i++)
+    for (int threads = 1; threads <= 16; threads *= 4)
+      for (int w = 0; w < N_TRIED; w++) {
+        reality r = reality_new(tried[w], shards[i], threads);
+        int64_t vectors;
+        assert_int_equal(cost_node_vectors(&r.t, &r.k, &vectors), STATUS_OK);
+        assert_int_equal(vectors, r.l->teams[0].n_vectors + 1); /* and the parameters */
+        reality_free(&r);
+      }
+}
+
+/* What the first node sends: its partial sums of the slices that others own, and its own slices to them. */
+static void test_messages(void **state) {
+  (void)state;
+  static const int shards[] = {4, 8, 48, 64};
+  for (size_t i = 0; i < sizeof shards / sizeof *shards; i++)
+    for (int w = 0; w < N_TRIED; w++) {
+      reality r = reality_new(tried[w], shards[i], 1);
+      cost_step step;
+      int64_t messages = 0;
+      assert_int_equal(cost_of_step(&r.t, &r.k, &step), STATUS_OK);
+      assert_int_equal(cluster_nodes(&r.k), r.l->n_teams);
+      for (int m = 0; r.l->n_teams > 1 && m < r.l->size; m++)
+        messages += r.l->members[m].team == 0 ? r.l->n_teams - 1 : r.l->teams[0].n_left;
+      assert_int_equal(step.messages, messages);
+      reality_free(&r);
+    }
+}
+
+static void test_efficiency(void **state) {
+  (void)state;
+  assert_true(cost_efficiency(8, 1, 1) == 1 && cost_efficiency(8, 8, 1) == 1 &&
+              cost_efficiency(8, 2, 4) == 1);
+  assert_true(cost_efficiency(8, 3, 1) > 0.88 && cost_efficiency(8, 3, 1) < 0.89);
+  assert_true(cost_efficiency(8, 16, 1) == 0.5);
+}
+
+static void test_more_ranks_compute_less(void **state) {
+  (void)state;
+  cost_training t = {.shards = 64, .n_floats = 1000000, .shard_s = 1e-3, .sum_s = 1e-9, .update_s = 1e-9};
+  cluster k = {.ranks = 1, .ranks_per_node = 8, .threads = 1, .link_bytes_per_s = 1e9};
+  cost_step before, now;
+  assert_int_equal(cost_of_step(&t, &k, &before), STATUS_OK);
+  assert_true(before.compute_s > 0.0639 && before.compute_s < 0.0641);
+  assert_true(before.network_s == 0 && before.messages == 0);
+  for (k.ranks = 2; k.ranks <= 64; k.ranks *= 2) {
+    assert_int_equal(cost_of_step(&t, &k, &now), STATUS_OK);
+    assert_true(now.compute_s < before.compute_s);
+    assert_true((now.network_s > 0) == (k.ranks > 8));
+    before = now;
+  }
+  assert_true(before.bytes == 4e6 * 7 / 8 * 2); /* of 8 nodes */
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory), cmocka_unit_test(test_messages),
+                                          cmocka_unit_test(test_efficiency),
+                                          cmocka_unit_test(test_more_ranks_compute_less)};
+RUN_WORLD(tests)

@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "cli/command.h"
 #include "comm/pulse.h"
+#include "store/h5.h"
 
 #include <errno.h>
 #ifdef __GLIBC__
@@ -55,6 +56,14 @@ static void leave(const char *message) {
   _exit(STATUS_STOPPED);
 }
 
+/* HDF5 would crash at the end of MPI on a rank where a file could not be written: all leave without it. */
+static void leave_unwritten(comm *c) {
+  int64_t ranks = h5_has_unwritten();
+  if (comm_combine_counts(c, &ranks, 1) || !ranks) return;
+  fflush(NULL);
+  _exit(STATUS_FAILED);
+}
+
 typedef struct call {
   const command *k;
   void *config;
@@ -100,13 +109,7 @@ done:
   /* Before MPI ends: a launcher that sees one rank leave with an error may end the others, and the message
    * with them. */
   if (st && rank == 0) print_error(st);
-  /* HDF5 crashes at its end, and so in MPI's, after a file that could not be written: it does not come to
-   * that. */
-  if (st == STATUS_FAILED) {
-    fflush(NULL);
-    if (c) comm_barrier(c); /* the message is out */
-    _exit(st);
-  }
+  if (st == STATUS_FAILED && c) leave_unwritten(c);
   if (c) pulse_stop(c);
   call_free(&a);
   comm_end(&c);

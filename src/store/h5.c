@@ -25,6 +25,12 @@ static void plain_cause(const char *cause, char text[CAUSE_BYTES]) {
     if (*c == '\n') *c = ' ';
 }
 
+static bool unwritten;
+
+bool h5_has_unwritten(void) {
+  return unwritten;
+}
+
 status h5_fail(status code, const char *path, const char *object, const char *what) {
   const char *cause = "";
   char text[CAUSE_BYTES];
@@ -34,6 +40,7 @@ status h5_fail(status code, const char *path, const char *object, const char *wh
   code = status_set(full ? STATUS_FAILED : code, "%s:%s%s %s%s%s", path, *object ? " " : "",
                     *object ? object : "", what, *text ? ": " : "", text);
   H5Eclear2(H5E_DEFAULT);
+  unwritten = unwritten || code == STATUS_FAILED;
   return code;
 }
 

@@ -42,6 +42,8 @@ status h5_fail(status code, const char *path, const char *object, const char *wh
 /* The same for writing, with the system's reason where HDF5 has none: `reason` is errno, set to 0 before the
  * call. */
 status h5_fail_write(const char *path, const char *object, const char *what, int reason);
+/* A file could not be written. HDF5 keeps it open, tries again when MPI ends, and crashes. */
+bool h5_has_unwritten(void);
 bool h5_exists(hid_t at, const char *name);
 /* Names of what a group holds, sorted; is_group[i]: it is a group, else a dataset. Links to other files and
  * named types: STATUS_BAD_INPUT. */

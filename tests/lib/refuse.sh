@@ -20,13 +20,15 @@ said=$work/said
 mkdir "$work/in" "$work/cases" "$said"
 cd "$work/in" || exit 1
 
-# One rank's part of a call. mpirun hears of no failure: it would end the other ranks, and the test is how they end by themselves.
+# One rank's part of a call. mpirun hears of no failure, and of no end before the last one's: it would end the other ranks, and the test is
+# how they end by themselves.
 cat >"$work/one_rank" <<EOF
 #!/bin/bash
 said=\$1 rank=\${OMPI_COMM_WORLD_RANK:-0}
 shift
 "$mpistill" "\$@" >"\$said/out.\$rank" 2>"\$said/err.\$rank" </dev/null
 echo \$? >"\$said/status.\$rank"
+for ((i = 0; i < 200 && \$(ls "\$said" | grep -c '^status') < \${OMPI_COMM_WORLD_SIZE:-1}; i++)); do sleep 0.05; done
 EOF
 chmod +x "$work/one_rank"
 

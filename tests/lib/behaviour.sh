@@ -4,7 +4,7 @@
 set -u
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$top/tests/lib/mpi.sh"
-mpistill=$(realpath "${MPISTILL:-$top/${BUILD:-build}/mpistill}")
+mpistill=$(realpath "${MPISTILL:-$(cd "$top" && realpath "${BUILD:-build}")/mpistill}")
 digits=$top/datasets/digits.h5
 python=/usr/bin/python3
 work=$(mktemp -d "${TMPDIR:-/tmp}/mpistill-test.XXXXXX")

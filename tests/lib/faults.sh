@@ -2,7 +2,7 @@
 # For tests of faults, after behaviour.sh: something happens at the N-th call that changes a file, for every N, and the same command is
 # given again. tests/preload/faults.c does it; MPISTILL_EVERY=1 tries every call, not a sample of them.
 : "${work:?}" "${mpistill:?}" "${top:?}"
-preload=$(realpath "$top/${BUILD:-build}/tests/preload/faults.so")
+preload=$(cd "$top" && realpath "${BUILD:-build}/tests/preload/faults.so")
 
 # faulty CALLS:N:ACTION ARGUMENTS...: one process, with the fault.
 faulty() {

@@ -112,6 +112,7 @@ typedef struct mpistill_teacher {
   char *soft_labels;     /* a file made elsewhere */
   char *input;           /* input array of the dataset */
   mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output; empty: all in order */
+  mpistill_strings taps; /* tensors of the model that are stored beside its logits */
 } mpistill_teacher;
 
 typedef struct mpistill_teachers {
@@ -126,6 +127,7 @@ typedef struct mpistill_teach_options {
   char *dtype;           /* "float16", "float32" */
   int64_t top_k;         /* 0: all */
   int64_t block;         /* rows a block; 0: from the model's cost */
+  mpistill_strings taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
   int64_t threads;
   char *output;          /* folder: OUTPUT/<teacher>.h5 */
   bool restart;

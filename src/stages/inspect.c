@@ -192,6 +192,23 @@ static int64_t blocks_done(const softlabels *s) {
   return n;
 }
 
+static status verify_features(softlabels *s) {
+  status st = STATUS_OK;
+  const softlabels_header *h = softlabels_get(s);
+  float *values = NULL;
+  for (int i = 0; i < h->n_features; i++) {
+    int64_t n = 1;
+    for (int d = 1; d < h->features[i].rank; d++) n *= h->features[i].dims[d];
+    TRY(mem_new(&values, (size_t)n, sizeof *values));
+    for (int64_t row = 0; row < h->dims[0]; row++) TRY(softlabels_feature_rows(s, i, &row, 1, values));
+    mem_free(values);
+    values = NULL;
+  }
+done:
+  mem_free(values);
+  return st;
+}
+
 static status verify_softlabels(softlabels *s) {
   status st = STATUS_OK;
   const softlabels_header *h = softlabels_get(s);
@@ -203,6 +220,7 @@ static status verify_softlabels(softlabels *s) {
   TRY(mem_new(&values, (size_t)(piece * row_values), sizeof *values));
   for (int64_t from = 0; from < n; from += piece)
     TRY(softlabels_read(s, from, n - from < piece ? n - from : piece, values));
+  TRY(verify_features(s));
 done:
   mem_free(values);
   return st;
@@ -229,6 +247,17 @@ static void ensemble_json(json_t *out, const softlabels_header *h) {
   if (h->epsilon > 0) put(out, "delta", json_number(h->delta));
 }
 
+static json_t *features_json(const softlabels_header *h) {
+  json_t *features = json_object();
+  for (int i = 0; i < h->n_features; i++) {
+    json_t *one = json_object();
+    put(one, "type", json_string(element_name(h->features[i].type)));
+    put(one, "shape", dims_json(h->features[i].rank, h->features[i].dims));
+    put(features, h->features[i].name, one);
+  }
+  return features;
+}
+
 static status softlabels_json(json_t *out, softlabels *s, bool verify) {
   const softlabels_header *h = softlabels_get(s);
   put(out, "kind", json_string("soft-labels"));
@@ -242,6 +271,7 @@ static status softlabels_json(json_t *out, softlabels *s, bool verify) {
   if (h->top_k) put(out, "top_k", json_integer(h->top_k));
   if (*h->method) ensemble_json(out, h);
   put(out, "classes", strings_json((const char *const *)h->classes, h->n_classes));
+  if (h->n_features) put(out, "features", features_json(h));
   put(out, "blocks", json_integer(softlabels_n_blocks(s)));
   put(out, "blocks_done", json_integer(blocks_done(s)));
   put(out, "block_rows", json_integer(h->block_rows));
@@ -279,6 +309,34 @@ static json_t *outputs_json(const graph *g) {
   }
   plan_free(&p);
   return outputs;
+}
+
+/* What a tap can name: computed floats [rows, ...], in the order they are computed. Null where the shapes
+ * depend on how the model is used. */
+static json_t *tensors_json(const graph *g) {
+  json_t *tensors = json_object();
+  plan *p = NULL;
+  int *taps = NULL, n = 0;
+  if (mem_new(&taps, (size_t)g->n_values, sizeof *taps)) incomplete = true;
+  for (int i = 0; taps && i < g->n_nodes; i++)
+    for (int j = 0; j < g->nodes[i].n_outputs; j++)
+      if (g->nodes[i].outputs[j] >= 0 && g->values[g->nodes[i].outputs[j]].n_uses)
+        taps[n++] = g->nodes[i].outputs[j];
+  if (!taps || plan_new(&p, g, &(plan_options){.rows = 2, .taps = taps, .n_taps = n})) {
+    json_decref(tensors);
+    tensors = json_null();
+    status_clear();
+    n = 0;
+  }
+  for (int i = 0; i < n; i++) {
+    shape s = plan_tap(p, i)->shape;
+    if (plan_tap(p, i)->type != DTYPE_FLOAT || s.rank < 2 || s.dims[0] != 2) continue;
+    s.dims[0] = -1;
+    put(tensors, g->values[taps[i]].name, value_json(DTYPE_FLOAT, &s));
+  }
+  plan_free(&p);
+  mem_free(taps);
+  return tensors;
 }
 
 static json_t *operators_json(const graph *g) {
@@ -327,6 +385,7 @@ static status model_json(json_t *out, const model *m, bool verify) {
   }
   put(out, "outputs", outputs_json(g));
   put(out, "operators", operators_json(g));
+  put(out, "tensors", tensors_json(g));
   return verify ? verify_model(m) : STATUS_OK;
 }
 

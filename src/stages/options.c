@@ -90,6 +90,10 @@ const option teacher_fields[] = {
      .type = OPTION_STRINGS,
      .at = offsetof(mpistill_teacher, classes),
      .help = "the dataset's classes in the order of its outputs [all in order]"},
+    {.key = "taps",
+     .type = OPTION_STRINGS,
+     .at = offsetof(mpistill_teacher, taps),
+     .help = "inner tensors to store beside its logits; those that distill.features names need not be listed"},
     {0}};
 
 /* "NAME=FILE", or "FILE": the name is the file's without folder and ".onnx". */
@@ -152,6 +156,12 @@ const option teach_option_rows[] = {
      .max = 1e9,
      .value = "ROWS",
      .help = "rows a unit of work [by the model's cost]"},
+    {.flag = "tap",
+     .type = OPTION_STRINGS,
+     .at = AT(taps),
+     .value = "[TEACHER=]TENSOR",
+     .help = "store an inner tensor beside the logits, of one teacher or of all; repeat it for several; "
+             "'mpistill inspect MODEL' lists them"},
     {.flag = "threads",
      .type = OPTION_INT,
      .at = AT(threads),

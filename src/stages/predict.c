@@ -134,6 +134,59 @@ done:
   return st;
 }
 
+typedef struct names_of { /* a graph's values, for nearest_name */
+  const graph *g;
+} names_of;
+
+static const char *computed_name(const void *table, int i) {
+  const graph *g = ((const names_of *)table)->g;
+  return i < g->n_values ? g->values[i].name : NULL;
+}
+
+static status find_inner(const classifier *k, const char *name, int *v) {
+  *v = graph_find(k->g, name);
+  if (*v >= 0 && k->g->values[*v].producer >= 0) return STATUS_OK;
+  const char *nearest = nearest_name(name, computed_name, &(names_of){k->g});
+  return status_set(STATUS_BAD_INPUT, "%s: has no inner tensor '%s'%s%s%s; 'mpistill inspect' lists them",
+                    k->path, name, nearest ? "; did you mean '" : "", nearest ? nearest : "",
+                    nearest ? "'" : "");
+}
+
+/* What the tensor is for two rows: one row could be a batch of one by chance. */
+static status check_inner(const classifier *k, shape *s) {
+  status st = STATUS_OK;
+  plan *p = NULL;
+  char text[128];
+  const char *name = k->g->values[k->inner[k->n_inner - 1]].name;
+  TRY(classifier_plan(&p, k, 2, false, NULL));
+  const tensor *t = plan_tap(p, k->n_inner);
+  if (t->type != DTYPE_FLOAT || t->shape.rank < 2 || t->shape.dims[0] != 2 || shape_count(&t->shape) < 1)
+    THROW(STATUS_BAD_INPUT, "%s: tensor '%s' is %s %s for two rows, expected float [2, ...]", k->path, name,
+          dtype_name(t->type), shape_text(&t->shape, text, sizeof text));
+  *s = t->shape;
+  s->dims[0] = -1;
+done:
+  plan_free(&p);
+  return st;
+}
+
+status classifier_tap(classifier *k, const char *name, int *place, shape *s) {
+  int v;
+  status st = find_inner(k, name, &v);
+  if (st) return st;
+  for (*place = 0; *place < k->n_inner && k->inner[*place] != v;) ++*place;
+  if (*place == CLASSIFIER_MAX_INNER)
+    return status_set(STATUS_BAD_INPUT, "%s: more than %d tensors are asked for", k->path,
+                      CLASSIFIER_MAX_INNER);
+  classifier with = *k;
+  with.inner[0] = v;
+  with.n_inner = 1;
+  st = check_inner(&with, s);
+  if (st || *place < k->n_inner) return st;
+  k->inner[k->n_inner++] = v;
+  return STATUS_OK;
+}
+
 void classifier_clear(classifier *k) {
   mem_free(k->order);
   k->order = NULL;
@@ -181,13 +234,15 @@ done:
 
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
   shape input = k->input;
+  int taps[1 + CLASSIFIER_MAX_INNER] = {k->value};
   input.dims[0] = rows;
+  for (int i = 0; i < k->n_inner; i++) taps[1 + i] = k->inner[i];
   status st = plan_new(out, k->g,
                        &(plan_options){.rows = rows,
                                        .training = training,
                                        .arena = arena,
-                                       .taps = &k->value,
-                                       .n_taps = 1,
+                                       .taps = taps,
+                                       .n_taps = 1 + k->n_inner,
                                        .input_shapes = &input});
   if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
     st =
@@ -274,8 +329,23 @@ static void reorder(const classifier *k, const float *from, int64_t n, float *to
     for (int64_t j = 0; j < k->classes; j++) to[k->order[j]] = from[j];
 }
 
-static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_t n, float *logits) {
+typedef struct destination { /* of rows first.. of a call */
+  int64_t first;
+  float *logits;
+  float *const *inner;
+} destination;
+
+static void copy_inner(const classifier *k, const plan *pl, int64_t n, const destination *to) {
+  for (int i = 0; to->inner && i < k->n_inner; i++) {
+    const tensor *t = plan_tap(pl, 1 + i);
+    const int64_t values = shape_count(&t->shape), row_values = values / n;
+    memcpy(to->inner[i] + to->first * row_values, t->data, (size_t)values * sizeof(float));
+  }
+}
+
+static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_t n, const destination *to) {
   const classifier *k = p->k;
+  float *logits = to->logits + to->first * k->classes;
   plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
   for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
   status st = rows_floats(input, l->ids, n, plan_input(pl, 0)->data);
@@ -286,19 +356,25 @@ static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_
   else
     memcpy(logits, plan_tap(pl, 0)->data, (size_t)(n * k->classes) * sizeof *logits);
   if (k->probabilities) logits_from_probabilities(logits, n * k->classes);
+  copy_inner(k, pl, n, to);
   return STATUS_OK;
 }
 
 status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
                      status (*idle)(void *), void *idle_data) {
+  return predictor_run_inner(p, input, from, n, logits, NULL, idle, idle_data);
+}
+
+status predictor_run_inner(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+                           float *const *inner, status (*idle)(void *), void *idle_data) {
   status st = STATUS_OK;
   char *message = NULL;
   int64_t n_batches = (n + p->batch_rows - 1) / p->batch_rows;
 #pragma omp parallel for num_threads(p->threads) schedule(static, 1)
   for (int64_t b = 0; b < n_batches; b++) {
     int64_t first = b * p->batch_rows, count = n - first < p->batch_rows ? n - first : p->batch_rows;
-    status mine = run_batch(p, &p->lanes[omp_get_thread_num()], input, from + first, count,
-                            logits + first * p->k->classes);
+    const destination to = {first, logits, inner};
+    status mine = run_batch(p, &p->lanes[omp_get_thread_num()], input, from + first, count, &to);
     if (!mine && idle && omp_get_thread_num() == 0) mine = idle(idle_data);
     if (mine) {
 #pragma omp critical

@@ -7,6 +7,8 @@
 #include "onnx/model.h"
 #include "store/dataset.h"
 
+enum { CLASSIFIER_MAX_INNER = 64 };
+
 /* Which value of a model holds its logits, and how an array of a dataset fits its input. */
 typedef struct classifier {
   const graph *g;
@@ -20,12 +22,19 @@ typedef struct classifier {
   bool probabilities;     /* `value` holds probabilities: their logarithms are the logits (logits.h) */
   const attribute *names; /* of the classes as the model says them, NULL: it does not; borrowed */
   int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */
+  int n_inner;            /* further values that plans keep readable: plan_tap(p, 1 + i) */
+  int inner[CLASSIFIER_MAX_INNER];
 } classifier;
 
 /* Local. STATUS_BAD_INPUT when the model has not one float input, or not one output of floats [rows, classes]
  * (or a single output that is not), or when its input does not take the rows of `a` (an input [N, D] takes
  * any array of D values a row, in row-major order). */
 status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path);
+/* Local. Adds an inner tensor of floats [rows, ...] by its name to k->inner; *place is its index there (an
+ * older one for a name that was added before), *s its shape, dims[0] = -1. STATUS_BAD_INPUT when the model
+ * has no such tensor, with the nearest name. */
+status classifier_tap(classifier *k, const char *name, int *place, shape *s);
+
 /* Local. What owns memory in k. */
 void classifier_clear(classifier *k);
 
@@ -51,6 +60,9 @@ void predictor_touch(predictor *p);
  * if any, is called by the calling thread between batches (to answer other ranks). */
 status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
                      status (*idle)(void *), void *idle_data);
+/* The same with inner[k->n_inner] of [n, ...]: the classifier's inner tensors. */
+status predictor_run_inner(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+                           float *const *inner, status (*idle)(void *), void *idle_data);
 
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */
 int64_t predict_batch_rows(const classifier *k, int64_t n_rows);

@@ -14,16 +14,20 @@
 #include "store/softlabels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
   int64_t classes, macs, hash, batch_rows, input; /* its place in the split */
   int64_t probabilities;                          /* 1: they become log-probabilities */
+  int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
 } facts;
 
 typedef struct lesson { /* one teacher and its file */
   const mpistill_teacher *options;
+  int n_taps;
+  const char *taps[SOFTLABELS_MAX_FEATURES]; /* in the order of the file */
   const array *input;
   facts f;
   char *path;
@@ -49,7 +53,7 @@ typedef struct job {
   float *block;
   classifier k;
   predictor *p;
-  float *logits;
+  float *logits, *features[SOFTLABELS_MAX_FEATURES];
   progress bar;
   watch seen;
   run_log *log;
@@ -83,6 +87,70 @@ static status check_classes(const job *j, const lesson *t, classifier *k) {
                     t->options->name, given, k->path, (long long)k->classes);
 }
 
+/* ---- taps ---- */
+
+static int by_name(const void *a, const void *b) {
+  return softlabels_feature_order(*(const char *const *)a, *(const char *const *)b);
+}
+
+static status add_tap(lesson *t, const char *name) {
+  for (int i = 0; i < t->n_taps; i++)
+    if (!strcmp(t->taps[i], name)) return STATUS_OK;
+  if (t->n_taps == SOFTLABELS_MAX_FEATURES)
+    return status_set(STATUS_BAD_INPUT, "teacher '%s': more than %d taps", t->options->name,
+                      SOFTLABELS_MAX_FEATURES);
+  t->taps[t->n_taps++] = name;
+  return STATUS_OK;
+}
+
+/* The teacher that "TEACHER=TENSOR" names, NULL when there is none of that name: '=' may stand in a tensor's.
+ */
+static lesson *tapped_teacher(const job *j, const char *text) {
+  const char *equals = strchr(text, '=');
+  for (int i = 0; equals && i < j->n; i++) {
+    const char *name = j->teachers[i].options->name;
+    size_t n = (size_t)(equals - text);
+    if (strlen(name) == n && !strncmp(name, text, n)) return &j->teachers[i];
+  }
+  return NULL;
+}
+
+static status choose_taps(job *j) {
+  status st = STATUS_OK;
+  for (size_t k = 0; k < j->o->taps.n; k++) {
+    const char *text = j->o->taps.items[k];
+    lesson *one = tapped_teacher(j, text);
+    if (one) TRY(add_tap(one, strchr(text, '=') + 1));
+    for (int i = 0; !one && i < j->n; i++) TRY(add_tap(&j->teachers[i], text));
+  }
+  for (int i = 0; i < j->n; i++) {
+    lesson *t = &j->teachers[i];
+    for (size_t k = 0; k < t->options->taps.n; k++) TRY(add_tap(t, t->options->taps.items[k]));
+    if (t->n_taps) qsort(t->taps, (size_t)t->n_taps, sizeof *t->taps, by_name);
+    for (int k = 1; k < t->n_taps; k++)
+      if (!softlabels_feature_order(t->taps[k - 1], t->taps[k]))
+        THROW(STATUS_BAD_INPUT, "teacher '%s': tensors '%s' and '%s' would have one name in the file",
+              t->options->name, t->taps[k - 1], t->taps[k]);
+  }
+done:
+  return st;
+}
+
+/* f: what the taps are goes there; NULL where it is known. */
+static status bind_taps(const lesson *t, classifier *k, facts *f) {
+  status st = STATUS_OK;
+  for (int i = 0; i < t->n_taps; i++) {
+    int place;
+    shape s;
+    TRY(classifier_tap(k, t->taps[i], &place, &s));
+    if (!f) continue;
+    f->tap_rank[i] = s.rank;
+    memcpy(f->tap_dims[i], s.dims, sizeof f->tap_dims[i]);
+  }
+done:
+  return st;
+}
+
 /* Reads one teacher only to learn its facts. */
 static status learn_facts(const job *j, lesson *t) {
   status st = STATUS_OK;
@@ -98,6 +166,7 @@ static status learn_facts(const job *j, lesson *t) {
                  .input = t->input - j->sp->inputs,
                  .probabilities = k.probabilities,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
+  TRY(bind_taps(t, &k, &t->f));
 done:
   classifier_clear(&k);
   model_free(&m);
@@ -125,14 +194,43 @@ done:
 
 /* ---- files ---- */
 
-/* Enough work in a block to make handing it out cheap, enough blocks to share; the same on every machine. */
-static int64_t block_rows(const job *j, const facts *f) {
-  int64_t batches = 1;
+/* Floats of a row in memory. */
+static int64_t row_values(const lesson *t) {
+  int64_t n = t->f.classes;
+  for (int i = 0; i < t->n_taps; i++) {
+    int64_t values = 1;
+    for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
+    n += values;
+  }
+  return n;
+}
+
+/* Enough work in a block to make handing it out cheap, enough blocks to share, not too much memory; the same
+ * on every machine. */
+static int64_t block_rows(const job *j, const lesson *t) {
+  const facts *f = &t->f;
+  int64_t batches = 1, values = row_values(t);
   if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
   while (batches < 64 && batches * f->batch_rows * f->macs < 2000000000 &&
-         batches * f->batch_rows * 16 <= j->sp->n)
+         batches * f->batch_rows * 16 <= j->sp->n &&
+         (!t->n_taps || 2 * batches * f->batch_rows * values <= 1 << 24))
     batches *= 2;
   return batches * f->batch_rows;
+}
+
+static status make_features(const job *j, const lesson *t, softlabels_header *h) {
+  status st = STATUS_OK;
+  TRY(mem_new(&h->features, (size_t)t->n_taps, sizeof *h->features));
+  for (; h->n_features < t->n_taps; h->n_features++) {
+    softlabels_feature *f = &h->features[h->n_features];
+    f->type = h->type;
+    f->rank = (int)t->f.tap_rank[h->n_features];
+    memcpy(f->dims, t->f.tap_dims[h->n_features], sizeof f->dims);
+    f->dims[0] = j->sp->n;
+    TRY(mem_string(&f->name, t->taps[h->n_features]));
+  }
+done:
+  return st;
 }
 
 static status make_header(const job *j, lesson *t) {
@@ -152,7 +250,8 @@ static status make_header(const job *j, lesson *t) {
   h->top_k = j->o->top_k;
   h->floor = t->f.probabilities ? LOGITS_FLOOR : 0;
   h->batch_rows = t->f.batch_rows;
-  h->block_rows = block_rows(j, &t->f);
+  h->block_rows = block_rows(j, t);
+  if (t->n_taps) TRY(make_features(j, t, h));
   TRY(mem_new(&h->classes, t->options->classes.n, sizeof *h->classes));
   for (; h->n_classes < (int)t->options->classes.n; h->n_classes++)
     TRY(mem_string(&h->classes[h->n_classes], t->options->classes.items[h->n_classes]));
@@ -175,6 +274,9 @@ static const char *difference(const softlabels_header *a, const softlabels_heade
   if (a->n_classes != b->n_classes) return "class list";
   for (int i = 0; i < a->n_classes; i++)
     if (strcmp(a->classes[i], b->classes[i])) return "class list";
+  if (a->n_features != b->n_features) return "list of taps";
+  for (int i = 0; i < a->n_features; i++)
+    if (softlabels_feature_order(a->features[i].name, b->features[i].name)) return "list of taps";
   return NULL;
 }
 
@@ -230,6 +332,10 @@ static void release_teacher(job *j) {
   model_free(&j->m);
   mem_free(j->block);
   mem_free(j->logits);
+  for (int i = 0; i < SOFTLABELS_MAX_FEATURES; i++) {
+    mem_free(j->features[i]);
+    j->features[i] = NULL;
+  }
   j->block = NULL;
   j->logits = NULL;
   j->held = -1;
@@ -245,9 +351,15 @@ static status hold_teacher(job *j, int i) {
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
   TRY(classifier_bind(&j->k, j->m, t->input, dataset_path(j->d)));
   TRY(check_classes(j, t, &j->k));
+  TRY(bind_taps(t, &j->k, NULL));
   TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
   graph_initial_block(j->k.g, j->block);
   TRY(mem_new(&j->logits, (size_t)(t->header.block_rows * t->f.classes), sizeof *j->logits));
+  for (int i = 0; i < t->n_taps; i++) {
+    int64_t values = t->header.block_rows;
+    for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
+    TRY(mem_new(&j->features[i], (size_t)values, sizeof(float)));
+  }
   TRY(predictor_new(&j->p, &j->k, j->block, t->f.batch_rows, j->sp->n, j->threads));
   j->held = i;
 done:
@@ -265,8 +377,8 @@ static status do_block(job *j, int i, int64_t b) {
   if (n > t->header.block_rows) n = t->header.block_rows;
   pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
-  TRY(predictor_run(j->p, j->inputs[i], from, n, j->logits, answer, j));
-  st = softlabels_write(t->file, b, j->logits);
+  TRY(predictor_run_inner(j->p, j->inputs[i], from, n, j->logits, j->features, answer, j));
+  st = softlabels_write_all(t->file, b, j->logits, (const float *const *)j->features);
   if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", t->options->model, status_message());
 done:
   return st;
@@ -356,6 +468,7 @@ static status choose_teachers(job *j) {
   for (size_t i = 0; i < j->o->teachers.n; i++)
     if (j->o->teachers.items[i].model) j->teachers[j->n++].options = &j->o->teachers.items[i];
   TRY(check_names(j));
+  TRY(choose_taps(j));
 done:
   return st;
 }

@@ -83,8 +83,8 @@ static status bad_row(const softlabels *s, int64_t row, int64_t at, double value
                     at / s->positions, value);
 }
 
-static status read_dense(const softlabels *s, const column_view v[PARTS_MAX], const int64_t *ids, int64_t n,
-                         float *out) {
+static status read_dense(const softlabels *s, const column_view v[LOGIT_PARTS_MAX], const int64_t *ids,
+                         int64_t n, float *out) {
   int64_t row_values = s->classes * s->positions;
   for (int64_t i = 0; i < n; i++, out += row_values) {
     if (s->h.partial && !*(const unsigned char *)column_row(&v[PART_ANSWERED], i)) {
@@ -149,14 +149,14 @@ static status spread_row(const softlabels *s, int64_t row, const void *index, co
 
 status softlabels_rows(softlabels *s, const int64_t *ids, int64_t n, float *out) {
   status st = STATUS_OK;
-  column_view v[PARTS_MAX] = {0};
-  for (int i = 0; i < s->n_parts; i++) TRY(column_view_rows(&s->columns[i], ids, n, &v[i]));
+  column_view v[LOGIT_PARTS_MAX] = {0};
+  for (int i = 0; i < s->n_logit_parts; i++) TRY(column_view_rows(&s->columns[i], ids, n, &v[i]));
   if (!s->h.top_k) TRY(read_dense(s, v, ids, n, out));
   for (int64_t i = 0; s->h.top_k && i < n; i++, out += s->classes * s->positions)
     TRY(spread_row(s, ids[i], column_row(&v[PART_INDEX], i), column_row(&v[PART_LOGIT], i),
                    column_row(&v[PART_REST], i), out));
 done:
-  for (int i = 0; i < PARTS_MAX; i++) column_unview(&v[i]);
+  for (int i = 0; i < LOGIT_PARTS_MAX; i++) column_unview(&v[i]);
   return st;
 }
 
@@ -171,7 +171,7 @@ status softlabels_read(softlabels *s, int64_t from, int64_t n, float *out) {
 
 status softlabels_load(softlabels *s, size_t memory_limit) {
   size_t left = memory_limit;
-  for (int i = 0; i < s->n_parts; i++) {
+  for (int i = 0; i < s->n_logit_parts; i++) {
     size_t bytes = column_bytes(&s->columns[i]);
     status st = column_load(&s->columns[i], left);
     if (st) return st;

@@ -11,10 +11,13 @@
  *     /topk/logit        [n(, ...), K] float16 or float32
  *     /topk/rest         [n(, ...)] float32, log-sum-exp of all others; -infinity where there are none
  *                        (K = C), and only there
+ *     /features/<tensor> [n, ...] float16 or float32 (optional): inner tensors of the teacher; a '/' in the
+ *                        tensor's name is written '|'
  *     /classes           [C] strings or int32 (optional)
  *     /weights           [teachers, C] float64: of an ensemble with weights by class
  *     /blocks/done       [blocks] uint8, 1: the block's rows are complete
- *     /blocks/checksum   [blocks] uint64, XXH3 of the block's bytes of every array, in the order listed here
+ *     /blocks/checksum   [blocks] uint64, XXH3 of the block's bytes of every array, in the order listed here,
+ *                        features by name
  *
  * Files are made whole first (metadata, early allocation, no fill, flush) under NAME.part; then any rank
  * writes any block with raw writes only; the last step reads all blocks back, flushes and renames. Whatever
@@ -29,6 +32,17 @@
 #define MPISTILL_STORE_SOFTLABELS_H
 
 #include "store/dataset.h"
+
+enum { SOFTLABELS_MAX_FEATURES = 32 };
+
+/* An inner tensor of the teacher, as a file has it. */
+typedef struct softlabels_feature {
+  char *name;                   /* of the tensor */
+  char *object;                 /* "/features/<name>", set by this layer; NULL where a header is made */
+  element type;                 /* of our own files: that of the logits */
+  int rank;                     /* at least 2 */
+  int64_t dims[ARRAY_MAX_RANK]; /* [n, ...] */
+} softlabels_feature;
 
 typedef struct softlabels_header {
   char *teacher;      /* name; "ensemble" for one */
@@ -53,6 +67,8 @@ typedef struct softlabels_header {
   bool partial;          /* there is /answered */
   int n_classes;         /* /classes; 0: the dataset's */
   char **classes;
+  int n_features; /* in the order of softlabels_feature_order, each once */
+  softlabels_feature *features;
 } softlabels_header;
 
 void softlabels_header_clear(softlabels_header *h);
@@ -71,6 +87,9 @@ const unsigned char *softlabels_done(const softlabels *s); /* [n_blocks] */
  * answer. STATUS_BAD_INPUT naming teacher, row and class for NaN
  * or infinity, and for values too large for float16 ("--dtype float32"). */
 status softlabels_write(softlabels *s, int64_t block, const float *logits);
+/* The same for a file with features: features[n_features] of [rows_of_block, ...] float, in the header's
+ * order. */
+status softlabels_write_all(softlabels *s, int64_t block, const float *logits, const float *const *features);
 
 /* Collective. Flushes to disk, reads all blocks back and renames PATH.part to PATH; every rank says with
  * `mine` whether it succeeded. On failure PATH.part stays. */
@@ -100,10 +119,18 @@ status softlabels_match(const softlabels *s, dataset *d, const split *sp, bool t
  * STATUS_BAD_INPUT naming file, row and class for NaN or infinity. */
 status softlabels_read(softlabels *s, int64_t from, int64_t n, float *out);
 
-/* Collective. All rows in memory shared by the node (or on demand), for training; softlabels_rows then gives
- * any rows, from any thread. */
+/* Collective. All logits in memory shared by the node (or on demand), for training; softlabels_rows then
+ * gives any rows, from any thread. */
 status softlabels_load(softlabels *s, size_t memory_limit);
 status softlabels_rows(softlabels *s, const int64_t *ids, int64_t n, float *out);
+
+/* Local. Less than, equal to or greater than 0: the order of the features in a header by their names. */
+int softlabels_feature_order(const char *a, const char *b);
+/* Local. The place of a tensor among the features, -1: the file has none of that name. */
+int softlabels_feature_find(const softlabels *s, const char *name);
+/* As softlabels_load and softlabels_rows, of one feature: out[n, ...]. */
+status softlabels_feature_load(softlabels *s, int feature, size_t memory_limit); /* collective */
+status softlabels_feature_rows(softlabels *s, int feature, const int64_t *ids, int64_t n, float *out);
 
 /* Collective. Reads everything and checks the checksums: STATUS_BAD_INPUT naming the blocks that do not
  * match. */

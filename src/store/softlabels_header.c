@@ -55,6 +55,7 @@ void softlabels_header_clear(softlabels_header *h) {
   mem_free(h->weights);
   mem_free(h->calibration);
   mem_free(h->class_weights);
+  softlabels_features_clear(h);
   *h = (softlabels_header){0};
 }
 
@@ -67,7 +68,7 @@ static int64_t product(const int64_t *dims, int from, int rank) {
   return n;
 }
 
-static void set_part(softlabels *s, const char *object, int type, int rank, const int64_t *dims) {
+void softlabels_part_add(softlabels *s, const char *object, int type, int rank, const int64_t *dims) {
   part *p = &s->parts[s->n_parts++];
   *p = (part){.object = object, .type = type, .rank = rank};
   memcpy(p->dims, dims, (size_t)rank * sizeof *dims);
@@ -88,9 +89,19 @@ static status set_blocks(softlabels *s) {
   return STATUS_OK;
 }
 
+static void add_top_parts(softlabels *s) {
+  const softlabels_header *h = &s->h;
+  int64_t top[ARRAY_MAX_RANK] = {h->dims[0]};
+  for (int i = 2; i < h->rank; i++) top[i - 1] = h->dims[i];
+  top[h->rank - 1] = h->top_k;
+  softlabels_part_add(s, "/topk/index", ELEMENT_INT32, h->rank, top);
+  softlabels_part_add(s, "/topk/logit", (int)h->type, h->rank, top);
+  softlabels_part_add(s, "/topk/rest", ELEMENT_FLOAT32, h->rank - 1, top);
+}
+
 status softlabels_layout(softlabels *s) {
   softlabels_header *h = &s->h;
-  int64_t values = 8, top[ARRAY_MAX_RANK] = {h->dims[0]};
+  int64_t values = 8;
   if (h->rank < 2 || h->rank > ARRAY_MAX_RANK)
     return status_set(STATUS_BAD_INPUT, "%s: logits with %d dimensions; 2 to %d are possible", s->path,
                       h->rank, ARRAY_MAX_RANK);
@@ -105,18 +116,14 @@ status softlabels_layout(softlabels *s) {
   if (st) return st;
   s->has_blocks = true;
   if (!h->top_k) {
-    set_part(s, "/logits", (int)h->type, h->rank, h->dims);
-    if (h->partial) set_part(s, "/answered", ELEMENT_UINT8, 1, h->dims);
-    return mem_new(&s->done, (size_t)s->n_blocks, 1);
+    softlabels_part_add(s, "/logits", (int)h->type, h->rank, h->dims);
+    if (h->partial) softlabels_part_add(s, "/answered", ELEMENT_UINT8, 1, h->dims);
+  } else {
+    add_top_parts(s);
   }
-  for (int i = 2; i < h->rank; i++) top[i - 1] = h->dims[i];
-  top[h->rank - 1] = h->top_k;
-  set_part(s, "/topk/index", ELEMENT_INT32, h->rank, top);
-  set_part(s, "/topk/logit", (int)h->type, h->rank, top);
-  set_part(s, "/topk/rest", ELEMENT_FLOAT32, h->rank - 1, top);
-  return mem_new(&s->done, (size_t)s->n_blocks, 1);
+  st = softlabels_features_layout(s);
+  return st ? st : mem_new(&s->done, (size_t)s->n_blocks, 1);
 }
-
 /* ---- reading, in the child process of wire_fetch ---- */
 
 #define BIT(e) (1u << (e))
@@ -132,7 +139,7 @@ static status parse_part(softlabels *s, hid_t file, const char *object, unsigned
           types == reals     ? "float16, float32 or float64"
           : types == indices ? "int32 or int64"
                              : "uint8");
-  set_part(s, object, a.type, a.rank, a.dims);
+  softlabels_part_add(s, object, a.type, a.rank, a.dims);
 done:
   h5_array_close(&a);
   return st;
@@ -361,20 +368,23 @@ static status header_wire(wire *w, softlabels_header *h) {
   TRY(optional_wire(w, &h->calibration, h->n_teachers));
   TRY(optional_wire(w, &h->class_weights, h->n_teachers * h->dims[1]));
   TRY(wire_bytes(w, &h->partial, sizeof h->partial));
+  TRY(softlabels_features_wire(w, h));
 done:
   return st;
 }
 
 static status softlabels_wire(wire *w, softlabels *s) {
-  static const char *const names[2][PARTS_MAX] = {{"/logits", "/answered"},
-                                                  {"/topk/index", "/topk/logit", "/topk/rest"}};
+  static const char *const names[2][LOGIT_PARTS_MAX] = {{"/logits", "/answered"},
+                                                        {"/topk/index", "/topk/logit", "/topk/rest"}};
   status st = STATUS_OK;
   TRY(header_wire(w, &s->h));
   TRY(wire_bytes(w, &s->classes, sizeof s->classes));
   TRY(wire_bytes(w, &s->positions, sizeof s->positions));
   TRY(wire_int(w, &s->n_parts));
   TRY(wire_bytes(w, s->parts, sizeof s->parts));
-  for (int i = 0; i < s->n_parts && i < PARTS_MAX; i++) s->parts[i].object = names[s->h.top_k > 0][i];
+  TRY(wire_int(w, &s->n_logit_parts));
+  for (int i = 0; i < s->n_logit_parts; i++) s->parts[i].object = names[s->h.top_k > 0][i];
+  for (int i = 0; i < s->h.n_features; i++) s->parts[s->n_logit_parts + i].object = s->h.features[i].object;
   TRY(wire_bytes(w, &s->has_blocks, sizeof s->has_blocks));
   TRY(wire_int(w, &s->n_blocks));
   if (!s->has_blocks) goto done;
@@ -400,6 +410,8 @@ static status parse(const char *path, wire *w) {
   TRY(parse_classes(&s, file));
   TRY(parse_encoding(&s, file));
   TRY(parse_class_weights(&s, file));
+  TRY(softlabels_features_parse(&s, file));
+  TRY(softlabels_features_layout(&s));
   TRY(parse_blocks(&s, file));
   TRY(softlabels_wire(w, &s));
 done:
@@ -541,5 +553,5 @@ status softlabels_header_same(const char *path, const softlabels_header *begun,
   if (begun->partial != now->partial) return differs_list(path, "rows without an answer");
   if (!same_texts(begun->classes, begun->n_classes, now->classes, now->n_classes))
     return differs_list(path, "classes");
-  return STATUS_OK;
+  return softlabels_features_same(path, begun, now);
 }

@@ -6,11 +6,19 @@
 #include "store/softlabels.h"
 #include "store/wire.h"
 
-/* The arrays that hold the logits: /logits and perhaps /answered, or those of /topk. A block's checksum runs
- * over them in this order. */
-enum { PART_LOGITS = 0, PART_ANSWERED = 1, PART_INDEX = 0, PART_LOGIT = 1, PART_REST = 2, PARTS_MAX = 3 };
+/* The arrays that hold the logits: /logits and perhaps /answered, or those of /topk; then those of /features.
+ * A block's checksum runs over them in this order. */
+enum {
+  PART_LOGITS = 0,
+  PART_ANSWERED = 1,
+  PART_INDEX = 0,
+  PART_LOGIT = 1,
+  PART_REST = 2,
+  LOGIT_PARTS_MAX = 3,
+  PARTS_MAX = LOGIT_PARTS_MAX + SOFTLABELS_MAX_FEATURES
+};
 typedef struct part {
-  const char *object;
+  const char *object; /* borrowed: of the program's text, or of a feature in the header */
   int type, rank;
   int64_t dims[ARRAY_MAX_RANK];
   size_t row_bytes;
@@ -27,7 +35,7 @@ struct softlabels {
   char *path, *part_path;
   softlabels_header h;
   int64_t classes, positions; /* C, and the product of the dimensions behind it */
-  int n_parts;
+  int n_parts, n_logit_parts;
   part parts[PARTS_MAX];
   int n_blocks;
   bool has_blocks;
@@ -43,6 +51,15 @@ status softlabels_fetch(softlabels *s, comm *c,
                         const char *path); /* collective; what the headers show into s */
 status softlabels_layout(softlabels *s);   /* parts and blocks from s->h */
 status softlabels_header_copy(softlabels_header *to, const softlabels_header *from);
+
+/* softlabels_features.c */
+void softlabels_features_clear(softlabels_header *h);
+status softlabels_features_parse(softlabels *s, hid_t file); /* /features of a file into s->h */
+status softlabels_features_wire(wire *w, softlabels_header *h);
+status softlabels_features_layout(softlabels *s); /* checks them, adds their parts */
+status softlabels_features_same(const char *path, const softlabels_header *begun,
+                                const softlabels_header *now);
+void softlabels_part_add(softlabels *s, const char *object, int type, int rank, const int64_t *dims);
 status softlabels_header_write(hid_t file, const char *path, const softlabels *s);
 status softlabels_header_same(const char *path, const softlabels_header *begun, const softlabels_header *now);
 

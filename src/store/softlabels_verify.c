@@ -93,6 +93,19 @@ void softlabels_list(const softlabels *s, const int64_t *states, int64_t state, 
   }
 }
 
+static status check_finite_feature(softlabels *s, int feature) {
+  status st = STATUS_OK;
+  float *values = NULL;
+  const part *p = &s->parts[s->n_logit_parts + feature];
+  int64_t n = s->h.dims[0], end = n * (comm_rank(s->c) + 1) / comm_size(s->c);
+  TRY(mem_new(&values, p->row_bytes, sizeof *values));
+  for (int64_t row = n * comm_rank(s->c) / comm_size(s->c); row < end; row++)
+    TRY(softlabels_feature_rows(s, feature, &row, 1, values));
+done:
+  mem_free(values);
+  return st;
+}
+
 /* Without /blocks: this rank's share of the rows is finite. */
 static status check_finite(softlabels *s) {
   status st = STATUS_OK;
@@ -102,6 +115,7 @@ static status check_finite(softlabels *s) {
   int64_t row = n * comm_rank(s->c) / comm_size(s->c), end = n * (comm_rank(s->c) + 1) / comm_size(s->c);
   TRY(mem_new(&values, (size_t)step, (size_t)row_values * sizeof *values));
   for (; row < end; row += step) TRY(softlabels_read(s, row, end - row < step ? end - row : step, values));
+  for (int i = 0; i < s->h.n_features; i++) TRY(check_finite_feature(s, i));
 done:
   mem_free(values);
   return st;

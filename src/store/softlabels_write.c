@@ -52,12 +52,13 @@ done:
 static status create_file(const softlabels *s) {
   status st = STATUS_OK;
   char *path = NULL;
-  hid_t file = 0, group = 0;
+  hid_t file = 0, group = 0, features = 0;
   TRY(file_check_writable(s->path));
   TRY(mem_format(&path, "%s.part", s->part_path));
   TRY(h5_create(&file, path));
   TRY(softlabels_header_write(file, path, s));
   if (s->h.top_k) TRY(h5_group(&group, file, path, "topk"));
+  if (s->h.n_features) TRY(h5_group(&features, file, path, "features"));
   for (int i = 0; i < s->n_parts; i++) {
     h5_array a = {0};
     TRY(h5_array_create(&a, file, path, s->parts[i].object, s->parts[i].type, s->parts[i].rank,
@@ -66,11 +67,13 @@ static status create_file(const softlabels *s) {
   }
   TRY(create_blocks(s, file, path));
   h5_close(&group);
+  h5_close(&features);
   TRY(h5_finish(&file, path));
   TRY(take_space(path, s->path));
   TRY(file_commit(s->part_path));
 done:
   h5_close(&group);
+  h5_close(&features);
   h5_close(&file);
   if (st && path) unlink(path);
   mem_free(path);
@@ -106,8 +109,8 @@ static status prepare(softlabels *s, comm *c, const char *path, const softlabels
   if (h->type != ELEMENT_FLOAT16 && h->type != ELEMENT_FLOAT32)
     THROW(STATUS_BAD_INPUT, "%s: logits are stored as float16 or float32, not as %s", path,
           element_name(h->type));
-  if (h->partial && h->top_k)
-    THROW(STATUS_FAILED, "%s: rows without an answer and a top-k encoding do not go together", path);
+  if (h->partial && (h->top_k || h->n_features))
+    THROW(STATUS_FAILED, "%s: rows without an answer go with neither a top-k encoding nor features", path);
   TRY(softlabels_layout(s));
 done:
   return st;
@@ -279,15 +282,45 @@ static status encode(const softlabels *s, int64_t from, const float *logits, int
   return s->h.partial ? encode_partial(s, from, logits, n, to) : encode_whole(s, from, logits, n, to);
 }
 
+/* Behind the logits of a block, one feature after the other. */
+static status encode_features(const softlabels *s, int64_t from, const float *const *features, int64_t n,
+                              unsigned char *to) {
+  for (int i = 0; i < s->h.n_features; i++) {
+    const part *p = &s->parts[s->n_logit_parts + i];
+    const int64_t row_values = (int64_t)(p->row_bytes / h5_type_bytes(p->type)), values = n * row_values;
+    int64_t bad = numbers_not_finite(features[i], values);
+    const bool finite = bad < 0;
+    if (p->type == ELEMENT_FLOAT32)
+      memcpy(to, features[i], (size_t)values * sizeof(float));
+    else if (finite)
+      bad = half_from_float(features[i], (uint16_t *)to, (size_t)values);
+    if (bad >= 0)
+      return status_set(STATUS_BAD_INPUT, "teacher '%s': row %" PRId64 ", tensor '%s': %g %s", s->h.teacher,
+                        from + bad / row_values, s->h.features[i].name, (double)features[i][bad],
+                        finite ? "is too large for float16; take --dtype float32" : "is not finite");
+    to += (size_t)n * p->row_bytes;
+  }
+  return STATUS_OK;
+}
+
 status softlabels_write(softlabels *s, int64_t block, const float *logits) {
+  return softlabels_write_all(s, block, logits, NULL);
+}
+
+status softlabels_write_all(softlabels *s, int64_t block, const float *logits, const float *const *features) {
   status st = STATUS_OK;
   if (block < 0 || block >= s->n_blocks)
     return status_set(STATUS_FAILED, "%s: there is no block %" PRId64, s->part_path, block);
+  if (s->h.n_features && !features)
+    return status_set(STATUS_FAILED, "%s: has features, and none are given", s->part_path);
   int64_t from = block * s->h.block_rows, n = softlabels_block_rows(s, block);
   TRY(raw_open(s));
   softlabels_raw *r = &s->raw;
   TRY(encode(s, from, logits, n, r->bytes));
   unsigned char *at = r->bytes, yes = 1;
+  for (int i = 0; i < s->n_logit_parts; i++) at += (size_t)n * s->parts[i].row_bytes;
+  TRY(encode_features(s, from, features, n, at));
+  at = r->bytes;
   for (int i = 0; i < s->n_parts; i++) {
     TRY(h5_array_write(&r->parts[i], from, n, at));
     at += (size_t)n * s->parts[i].row_bytes;

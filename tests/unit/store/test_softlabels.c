@@ -291,6 +291,120 @@ static void a_million_halves(void **state) {
   mem_free(x);
 }
 
+/* ---- features ---- */
+
+enum { WIDTH = 6 };
+static float features[2][N * WIDTH];
+
+static softlabels_header featured(softlabels_feature *list, int64_t top_k) {
+  softlabels_header h = header(ELEMENT_FLOAT32, top_k);
+  for (int i = 0; i < 2; i++)
+    list[i] = (softlabels_feature){.name = i ? "/block/0/out" : "$first",
+                                   .type = ELEMENT_FLOAT32,
+                                   .rank = i ? 3 : 2,
+                                   .dims = {N, i ? 2 : WIDTH, i ? 3 : 0}};
+  h.n_features = 2;
+  h.features = list;
+  for (int i = 0; i < 2 * N * WIDTH; i++) features[i / (N * WIDTH)][i % (N * WIDTH)] = (float)(i * i % 1013);
+  return h;
+}
+
+static void write_features(softlabels *s, comm *c, int from, int to) {
+  for (int b = from; b < to; b++) {
+    const float *const of_block[] = {features[0] + b * BLOCK * WIDTH, features[1] + b * BLOCK * WIDTH};
+    if (b % comm_size(c) == comm_rank(c) && !softlabels_done(s)[b])
+      OK(softlabels_write_all(s, b, logits + b * BLOCK * ROW, of_block));
+  }
+}
+
+static void check_features(const char *name) {
+  static const int64_t ids[] = {5, 102, 5, 0};
+  float found[4 * WIDTH];
+  softlabels *s;
+  OK(softlabels_open(&s, world, in_folder(name)));
+  assert_int_equal(softlabels_get(s)->n_features, 2);
+  assert_int_equal(softlabels_feature_find(s, "/block/0/out"), 1);
+  assert_int_equal(softlabels_feature_find(s, "none"), -1);
+  assert_string_equal(softlabels_get(s)->features[1].name, "/block/0/out");
+  assert_int_equal(softlabels_get(s)->features[1].dims[2], 3);
+  for (int i = 0; i < 2; i++) {
+    OK(softlabels_feature_load(s, i, 0));
+    OK(softlabels_feature_rows(s, i, ids, 4, found));
+    for (int r = 0; r < 4; r++)
+      assert_memory_equal(found + r * WIDTH, features[i] + ids[r] * WIDTH, WIDTH * sizeof *found);
+  }
+  OK(softlabels_verify(s));
+  softlabels_close(&s);
+}
+
+/* Interrupted by `stop` blocks from the end, if any. */
+static void write_featured(const char *name, comm *c, const softlabels_header *h, int stop) {
+  softlabels *s;
+  if (!comm_rank(c)) unlink(in_folder(name));
+  OK(softlabels_create(&s, c, in_folder(name), h, false));
+  write_features(s, c, 0, BLOCKS - stop);
+  if (stop) {
+    softlabels_close(&s);
+    OK(comm_barrier(c));
+    OK(softlabels_create(&s, c, in_folder(name), h, true));
+    assert_int_equal(softlabels_done(s)[0], 1);
+    write_features(s, c, 0, BLOCKS);
+  }
+  OK(softlabels_finish(s, STATUS_OK));
+  softlabels_close(&s);
+}
+
+static void features_beside_the_logits(void **state) {
+  (void)state;
+  softlabels_feature list[2];
+  fill_logits();
+  for (int64_t top_k = 0; top_k <= 3; top_k += 3) {
+    softlabels_header h = featured(list, top_k);
+    comm *alone;
+    write_featured("features.h5", world, &h, 4);
+    check_features("features.h5");
+    OK(comm_barrier(world));
+    if (!comm_rank(world)) {
+      OK(comm_alone(&alone));
+      write_featured("alone-features.h5", alone, &h, 0);
+      comm_end(&alone);
+    }
+    OK(comm_barrier(world));
+    assert_true(same_bytes("features.h5", "alone-features.h5"));
+  }
+}
+
+static void other_features_do_not_go_on(void **state) {
+  (void)state;
+  softlabels_feature list[2];
+  softlabels_header h = featured(list, 0);
+  softlabels *s;
+  OK(softlabels_create(&s, world, in_folder("other.h5"), &h, false));
+  softlabels_close(&s);
+  list[0].dims[1]++;
+  OK(comm_barrier(world));
+  assert_message(softlabels_create(&s, world, in_folder("other.h5"), &h, true), STATUS_BAD_INPUT,
+                 "was begun with other features");
+}
+
+static void features_are_finite(void **state) {
+  (void)state;
+  softlabels_feature list[2];
+  softlabels_header h = featured(list, 0);
+  softlabels *s;
+  h.type = list[0].type = list[1].type = ELEMENT_FLOAT16;
+  OK(softlabels_create(&s, world, in_folder("half.h5"), &h, false));
+  const float *const given[] = {features[0], features[1]};
+  features[1][7] = 70000;
+  assert_message(softlabels_write_all(s, 0, logits, given), STATUS_BAD_INPUT,
+                 "teacher 'wide': row 1, tensor '/block/0/out': 70000 is too large for float16");
+  features[1][7] = NAN;
+  assert_message(softlabels_write_all(s, 0, logits, given), STATUS_BAD_INPUT, "is not finite");
+  assert_message(softlabels_write(s, 0, logits), STATUS_FAILED, "has features");
+  OK(comm_barrier(world));
+  softlabels_discard(&s);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(all_encodings),
     cmocka_unit_test(what_is_read_was_written),
@@ -301,6 +415,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(damaged_later),
     cmocka_unit_test(logits_that_cannot_be_stored),
     cmocka_unit_test(a_million_halves),
+    cmocka_unit_test(features_beside_the_logits),
+    cmocka_unit_test(other_features_do_not_go_on),
+    cmocka_unit_test(features_are_finite),
 };
 
 RUN_STORE(tests)

@@ -39,6 +39,8 @@ case $place in
   *) echo "mpirun.sh: --place is core, numa or node, not '$place'" >&2; exit 2 ;;
 esac
 export OMP_NUM_THREADS=$threads
+# A host that is lost is noticed within half a minute.
+export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
 
 # The ranks there is room for on the hosts of a file; for one rank a core, what the file says counts.
 room() {

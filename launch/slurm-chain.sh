@@ -39,6 +39,8 @@ go() { # mpistill's arguments: on all ranks of this job
     *) echo "PLACE is core, numa or node, not '$place'" >&2; exit 2 ;;
   esac
   export OMP_NUM_THREADS=$((cores / each))
+  # A host that is lost is noticed within half a minute.
+  export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
   asked=''
   mpirun -n $((each * SLURM_JOB_NUM_NODES)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed \
     --report-bindings -x OMP_NUM_THREADS "${mpistill[@]}" "$@" &

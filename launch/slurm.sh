@@ -18,7 +18,7 @@
 set -u
 
 place=${PLACE:-core} # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
-lost_limit=3         # times to start again in one job when a rank was lost
+lost_limit=3         # times to go on from the checkpoint in the same job when a rank was lost
 
 # module load mpistill            # where the program and its libraries come from modules,
 # spack load mpistill             # or from Spack,
@@ -34,6 +34,8 @@ case $place in
   *) echo "PLACE is core, numa or node, not '$place'" >&2; exit 2 ;;
 esac
 export OMP_NUM_THREADS=$((cores / each))
+# A host that is lost is noticed within half a minute.
+export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
 
 asked='' job='' state=''
 # shellcheck disable=SC2317 # called by the traps

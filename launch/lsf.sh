@@ -1,0 +1,47 @@
+#!/bin/bash
+# A whole distillation as one LSF job, however long it takes:
+#
+#     recipe=recipe.yaml bsub < lsf.sh         # in the recipe's folder
+#
+# Five minutes before its run limit the job writes a checkpoint and ends with 75, which puts it back into the queue, until the recipe
+# is done.
+#     mpistill inspect recipe.yaml             how far it is
+#     bkill -s USR1 JOB                        checkpoint, and back into the queue
+#BSUB -J mpistill
+#BSUB -n 64
+#BSUB -R "span[ptile=32]"
+#BSUB -x
+#BSUB -W 4:00
+#BSUB -wt 5
+#BSUB -wa USR1
+#BSUB -Q "75"
+#BSUB -o mpistill-%J.log
+set -u
+
+recipe=${recipe:?recipe=RECIPE bsub < lsf.sh}
+options=()           # of mpistill run
+place=${place:-core} # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
+
+# module load mpistill            # where the program and its libraries come from modules,
+# spack load mpistill             # or from Spack,
+# mpistill=(apptainer exec mpistill.sif mpistill)   # or from an image
+mpistill=("${MPISTILL:-mpistill}")
+
+cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
+nodes=$(sort -u "$LSB_DJOB_HOSTFILE" | wc -l)
+case $place in
+  core) each=$cores ;;
+  numa) each=$(lscpu -p=NODE | grep -v '^#' | sort -u | wc -l) ;;
+  node) each=1 ;;
+  *) echo "place is core, numa or node, not '$place'" >&2; exit 2 ;;
+esac
+export OMP_NUM_THREADS=$((cores / each))
+# A host that is lost is noticed within half a minute.
+export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
+
+mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
+  -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
+job=$!
+trap 'kill -USR1 "$job"' USR1 USR2 TERM
+while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
+wait "$job"

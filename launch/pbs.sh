@@ -1,0 +1,53 @@
+#!/bin/bash
+# A whole distillation as one PBS job, however long it takes (PBS Professional, OpenPBS; for Torque change the resource line):
+#
+#     qsub -v recipe=recipe.yaml pbs.sh        # in the folder with this file and the recipe
+#
+# Five minutes before its walltime the job writes a checkpoint and submits its successor, until the recipe is done.
+#     mpistill inspect recipe.yaml             how far it is
+#     qsig -s USR2 JOB                         checkpoint, and stop; the same qsub goes on
+#PBS -N mpistill
+#PBS -l select=2:ncpus=32:mpiprocs=32
+#PBS -l place=scatter:excl
+#PBS -l walltime=04:00:00
+#PBS -j oe
+# Torque:  #PBS -l nodes=2:ppn=32
+set -u
+cd "$PBS_O_WORKDIR" || exit 1
+
+recipe=${recipe:?qsub -v recipe=RECIPE pbs.sh}
+options=()               # of mpistill run
+script=${script:-pbs.sh} # this file: PBS runs a copy of it
+place=${place:-core}     # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
+
+# module load mpistill            # where the program and its libraries come from modules,
+# spack load mpistill             # or from Spack,
+# mpistill=(apptainer exec mpistill.sif mpistill)   # or from an image
+mpistill=("${MPISTILL:-mpistill}")
+
+cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
+nodes=$(sort -u "$PBS_NODEFILE" | wc -l)
+case $place in
+  core) each=$cores ;;
+  numa) each=$(lscpu -p=NODE | grep -v '^#' | sort -u | wc -l) ;;
+  node) each=1 ;;
+  *) echo "place is core, numa or node, not '$place'" >&2; exit 2 ;;
+esac
+export OMP_NUM_THREADS=$((cores / each))
+# A host that is lost is noticed within half a minute.
+export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
+
+# PBS gives no signal ahead of the limit: timeout does.
+limit=$(qstat -f "$PBS_JOBID" | awk -F '[ =:]+' '/Resource_List.walltime/ { print $3 * 3600 + $4 * 60 + $5 }')
+timeout --foreground --preserve-status --signal=USR1 $((limit - ${margin:-300} - SECONDS)) \
+  mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
+  -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
+job=$!
+stopped=''
+trap 'kill -USR1 "$job"' USR1
+trap 'stopped=yes; kill -USR1 "$job"' USR2 TERM
+while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
+wait "$job"
+status=$?
+if [ $status = 75 ] && [ -z "$stopped" ]; then qsub -v "recipe=$recipe,place=$place,script=$script" "$script"; fi
+exit $status

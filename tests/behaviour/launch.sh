@@ -1,0 +1,193 @@
+#!/bin/bash
+# The scripts of launch/: mpirun.sh on this machine; those of PBS, LSF and Flux under small stand-ins that check the directives, run the
+# job in another folder as those systems do, and end its time early. (Slurm has a test with the real one: make check-slurm.)
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+export MPISTILL=$mpistill
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+mkdir -p 'my jobs/fake' && cd 'my jobs' || exit 1
+export PATH=$PWD/fake:$PATH
+
+must 0 create mlp --layers 64,64,10 --seed 1 --output teacher.onnx
+must 0 create mlp --layers 64,256,256,10 --seed 2 --output student.onnx
+recipe() { # NAME EPOCHS
+  cat >"$1.yaml" <<END
+dataset: $digits
+output: $1
+teachers:
+  - {name: first, model: teacher.onnx}
+student: {model: student.onnx}
+distill: {epochs: $2, batch: 256, shards: 8}
+checkpoint: {every_seconds: 0.5}
+END
+}
+told() { "$mpistill" inspect "$1" 2>/dev/null | awk -v name="$2" '$1 == name { print $2 }'; } # RUN FIELD
+trains() { [ -e "$1/checkpoint/student/0.h5" ]; }
+until_true() { # SECONDS COMMAND...
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.1
+  done
+}
+done_says_so() { [ "$(told "$1" state)" = 'done' ]; }
+
+recipe straight 200
+must 0 run straight.yaml --quiet
+
+# ---- mpirun.sh ----
+for place in core numa node; do
+  recipe $place 2
+  timeout 120 "$top/launch/mpirun.sh" --place $place run $place.yaml --quiet >out 2>err </dev/null
+  check "mpirun.sh --place $place" test $? = 0
+done
+same 'the places give the same student' core/student.onnx node/student.onnx
+timeout 60 "$top/launch/mpirun.sh" --place rack run core.yaml >out 2>err
+check 'mpirun.sh names the places there are' test "$? $(grep -c 'core, numa or node' err)" = '2 1'
+timeout 60 "$top/launch/mpirun.sh" -n 2 --restarts 3 run nowhere.yaml >out 2>err
+check 'mpirun.sh does not repeat what is wrong' test "$? $(grep -c 'nowhere.yaml' err)" = '2 1'
+
+recipe lost 200
+timeout 300 "$top/launch/mpirun.sh" -n 4 --restarts 2 run lost.yaml --quiet >out 2>err </dev/null &
+job=$!
+until_true 60 trains lost
+# timeout's child is the script, its child mpirun, its children the ranks
+script=$(cat /proc/$job/task/$job/children)
+launcher=$(cat "/proc/${script% }/task/${script% }/children")
+for child in $launcher; do
+  if [ "$(cat "/proc/$child/comm")" = mpirun ]; then ranks=$(cat /proc/"$child"/task/*/children); fi
+done
+kill -KILL "$(echo "$ranks" | awk '{ print $NF }')"
+wait "$job"
+check 'mpirun.sh --restarts: one rank of four is lost, three go on' test "$? $(told lost ranks)" = '0 3'
+same 'the student is that of an undisturbed training' lost/student.onnx straight/student.onnx
+
+recipe stopped 200
+timeout 300 "$top/launch/mpirun.sh" -n 2 --restarts 2 run stopped.yaml --quiet >out 2>err </dev/null &
+job=$!
+until_true 60 trains stopped
+kill -TERM "$(cat /proc/$job/task/$job/children)"
+wait "$job"
+check 'mpirun.sh: SIGTERM is a checkpoint, status 75' test "$? $(told stopped state)" = '75 stopped'
+timeout 300 "$top/launch/mpirun.sh" -n 3 run stopped.yaml --quiet >out 2>err </dev/null
+check 'the same command goes on' test $? = 0
+same 'the student is that of an undisturbed training' stopped/student.onnx straight/student.onnx
+
+# ---- stand-ins: a job gets TIME seconds, its signal 3 seconds before; a training alone takes as long, here all have to share ----
+export TIME=6 margin=3
+cat >fake/directives <<'END'
+#!/bin/bash
+# directives PREFIX SCRIPT PATTERN...: every directive matches a pattern, every pattern a directive.
+prefix=$1 script=$2
+shift 2
+grep "^$prefix" "$script" | sed "s/^$prefix *//" >"$FAKE/found"
+for pattern in "$@"; do
+  grep -q -x -E -- "$pattern" "$FAKE/found" || echo "no directive matches $pattern"
+  grep -v -x -E -- "$pattern" "$FAKE/found" >"$FAKE/rest"
+  mv "$FAKE/rest" "$FAKE/found"
+done
+sed 's/^/not expected: /' "$FAKE/found"
+END
+cat >fake/qsub <<'END'
+#!/bin/bash
+[ "$1" = -v ] || exit 1
+script=$3
+directives '#PBS' "$script" '-N [a-z]+' '-l select=[0-9]+:ncpus=[0-9]+:mpiprocs=[0-9]+' '-l place=scatter:excl' \
+  '-l walltime=[0-9]+:[0-9]{2}:[0-9]{2}' '-j oe' >"$FAKE/complaints"
+echo x >>"$FAKE/submitted"
+IFS=, read -ra given <<<"$2"
+hostname >"$FAKE/nodes"
+cp "$script" "$FAKE/spool.$$"
+export PBS_O_WORKDIR=$PWD
+cd / || exit
+env "${given[@]}" PBS_JOBID=1.fake PBS_NODEFILE="$FAKE/nodes" bash "$FAKE/spool.$$" >>"$FAKE/log" 2>&1 &
+END
+cat >fake/qstat <<'END'
+#!/bin/bash
+[ "$*" = '-f 1.fake' ] || exit 1
+printf 'Job Id: 1.fake\n    Job_Name = mpistill\n    Resource_List.select = 2\n    Resource_List.walltime = 00:%02d:%02d\n' \
+  $((TIME / 60)) $((TIME % 60))
+END
+cat >fake/bsub <<'END'
+#!/bin/bash
+cat >"$FAKE/spool"
+directives '#BSUB' "$FAKE/spool" '-J [a-z]+' '-n [0-9]+' '-R "span\[ptile=[0-9]+\]"' '-x' '-W [0-9]+:[0-9]{2}' '-wt [0-9]+' '-wa USR1' \
+  '-Q "75"' '-o mpistill-%J.log' >"$FAKE/complaints"
+hostname >"$FAKE/nodes"
+status=75
+while [ $status = 75 ]; do
+  echo x >>"$FAKE/submitted"
+  LSB_DJOB_HOSTFILE=$FAKE/nodes bash "$FAKE/spool" >>"$FAKE/log" 2>&1 &
+  job=$!
+  (sleep $((TIME - margin)) && kill -USR1 $job) 2>/dev/null &
+  wait $job
+  status=$?
+done
+exit $status
+END
+cat >fake/flux <<'END'
+#!/bin/bash
+[ "$1" = --parent ] && shift
+case "$1 $2" in
+  'batch '*)
+    shift
+    while [ "${1#--env=}" != "$1" ]; do
+      export "${1#--env=}"
+      shift
+    done
+    directives '# flux:' "$1" '-N [0-9]+' '--exclusive' '-t [0-9]+h' '--job-name=[a-z]+' '--output=mpistill-\{\{id\}\}.log' \
+      >"$FAKE/complaints"
+    echo x >>"$FAKE/submitted"
+    cp "$1" "$FAKE/spool.$$"
+    bash "$FAKE/spool.$$" "${@:2}" >>"$FAKE/log" 2>&1 &
+    ;;
+  'resource list') echo 1 ;;
+  'job timeleft') echo "$TIME" ;;
+  'submit -N')
+    n=$5
+    while [ "$1" != "$MPISTILL" ]; do shift; done
+    rm -f "$FAKE/ended"
+    (
+      mpirun -n "$n" "$@" >>"$FAKE/log" 2>&1 &
+      echo $! >"$FAKE/job"
+      wait $!
+      echo $? >"$FAKE/ended"
+    ) >/dev/null 2>&1 &
+    echo f1
+    ;;
+  'job status')
+    until [ -s "$FAKE/ended" ]; do sleep 0.1; done
+    exit "$(cat "$FAKE/ended")"
+    ;;
+  'job kill') [ "$3 $4" = '--signal=SIGUSR1 f1' ] && kill -USR1 "$(cat "$FAKE/job")" ;;
+  *) exit 1 ;;
+esac
+END
+chmod +x fake/*
+cp "$top"/launch/{pbs,lsf,flux}.sh .
+
+# As many epochs as take a process alone that time here.
+seconds=$(sed -n 's/.*"event":"done".*"seconds":\([0-9.]*\).*/\1/p' straight/run.jsonl)
+epochs=$(awk -v s="$seconds" -v time="$TIME" 'BEGIN { print int(200 * time / s) }')
+recipe unlimited "$epochs"
+for system in pbs lsf flux; do
+  mkdir -p state/$system
+  recipe $system "$epochs"
+done
+FAKE=$PWD/state/pbs qsub -v recipe=pbs.yaml pbs.sh
+FAKE=$PWD/state/flux flux batch flux.sh flux.yaml
+FAKE=$PWD/state/lsf recipe=lsf.yaml timeout 300 bsub <lsf.sh
+must 0 run unlimited.yaml --quiet
+for system in pbs lsf flux; do
+  state=state/$system
+  until_true 300 done_says_so $system
+  check "$system: the directives are those the system knows" test -e $state/complaints -a ! -s $state/complaints
+  [ ! -s $state/complaints ] || sed 's/^/    /' $state/complaints
+  jobs=$(wc -l <$state/submitted)
+  check "$system: put back at its time limit, until it was done" test "$(told $system state) $((jobs > 1))" = 'done 1'
+  [ "$(told $system state)" = 'done' ] || tail -n 20 $state/log | sed 's/^/    /'
+  check "$system: each job went on where the one before it was" test "$(grep -c '"event":"resume"' $system/run.jsonl)" = $((jobs - 1))
+  same "$system: the student is that of a training without a limit" $system/student.onnx unlimited/student.onnx
+done
+finish

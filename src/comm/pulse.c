@@ -288,12 +288,14 @@ static bool start_thread(pulse *p) {
   return good;
 }
 
-status pulse_start(comm *c, double seconds, pulse_leave *leave) {
+status pulse_start(comm *c, const char *phase, double seconds, pulse_leave *leave) {
   status st = STATUS_OK;
   pulse *p = NULL;
   if (c->size == 1 || seconds <= 0 || now) return st;
   TRY(comm_agree(c, pulse_new(&p, c, seconds, leave)));
   if (c->nodes == 1) TRY(open_nameless(p, c));
+  snprintf(p->phase, PHASE_BYTES, "%s", phase);
+  memcpy(p->mine.phase, p->phase, PHASE_BYTES);
   p->mine.beat = 1; /* known from now on, even if it is stopped before its thread runs */
   write_record(p);
   TRY(comm_agree(c, start_thread(p) ? STATUS_OK : status_set(STATUS_FAILED, "a thread cannot be started")));

@@ -17,8 +17,8 @@
 typedef void pulse_leave(const char *message);
 
 /* Collective. From now on a job that hangs for `seconds` is left. 0 or one rank: nothing. At most one at a
- * time in a process. */
-status pulse_start(comm *c, double seconds, pulse_leave *leave);
+ * time in a process. `phase` is what the ranks are at first. */
+status pulse_start(comm *c, const char *phase, double seconds, pulse_leave *leave);
 /* Collective, and before comm_end. */
 void pulse_stop(comm *c);
 

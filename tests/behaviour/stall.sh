@@ -8,7 +8,7 @@ cp "$digits" digits.h5
 import checks, h5py, numpy as np
 with h5py.File("digits.h5") as f:
     x, y = f["train/image"][...], f["train/label"][...]
-checks.write_dataset("long.h5", {"train": {"image": np.tile(x, (4, 1, 1, 1)), "label": np.tile(y, 4)}}, scale={"image": (1 / 16, 0)})
+checks.write_dataset("long.h5", {"train": {"image": np.tile(x, (16, 1, 1, 1)), "label": np.tile(y, 16)}}, scale={"image": (1 / 16, 0)})
 END
 must 0 create resnet --depth 20 --width 16 --input 1x8x8 --classes 10 --seed 1 --output slow.onnx
 must 0 create mlp --layers 64,32,10 --seed 2 --output fast.onnx
@@ -17,9 +17,9 @@ dataset: long.h5
 output: recipe
 teachers: [{name: slow, model: slow.onnx}]
 student: {create: mlp, layers: [64, 16, 10]}
-distill: {epochs: 2, batch: 64}
+distill: {epochs: 1, batch: 256}
 END
-train=(train --model slow.onnx --dataset digits.h5 --epochs 4 --batch 64 --checkpoint-seconds 0.5)
+train=(train --model slow.onnx --dataset digits.h5 --epochs 12 --batch 64 --checkpoint-seconds 0.3)
 teach=(teach --dataset long.h5 --teacher slow.onnx --block 16)
 must 2 "${train[@]}" --output whole.onnx
 must 2 "${teach[@]}" --output whole
@@ -29,13 +29,19 @@ ranks() { tr ' ' '\n' </proc/"$job"/task/"$job"/children | grep .; }
 # stop_rank RANK FILE: SIGSTOP for a rank of the last start, a moment after FILE is there; pid is its process.
 stop_rank() {
   while [ -e "/proc/$job/exe" ] && [ ! -e "$2" ]; do sleep 0.02; done
-  sleep 0.3
+  sleep 0.2
   pid=$(ranks | sed -n "$(($1 + 1))p")
   kill -STOP "$pid"
   stopped=$(date +%s%N)
 }
 # left NAME RANK PHASE: the last start has left by itself because of that rank.
 left() {
+  local waited=0
+  while [ -e "/proc/$job/exe" ] && [ $((waited += 1)) -lt 600 ]; do sleep 0.1; done
+  if [ -e "/proc/$job/exe" ]; then
+    fail "$1: does not end: $(for rank in $(ranks); do grep -s -h -E '^(Pid|State|voluntary)' "/proc/$rank/status"; done | tr '\n\t' '; ')"
+    ranks | xargs kill -KILL
+  fi
   wait "$job"
   status=$?
   local took_ms=$((($(date +%s%N) - stopped) / 1000000))

@@ -47,10 +47,14 @@ done:
   return st;
 }
 
+bool shared_is_wanted(void) {
+  const char *wanted = getenv("MPISTILL_SHARED_MEMORY");
+  return !wanted || strcmp(wanted, "0");
+}
+
 static bool has_room(comm *c, size_t bytes) {
   struct statvfs fs;
-  const char *wanted = getenv("MPISTILL_SHARED_MEMORY");
-  if (bytes > PTRDIFF_MAX - sizeof(gate) - LINE || (wanted && !strcmp(wanted, "0"))) return false;
+  if (bytes > PTRDIFF_MAX - sizeof(gate) - LINE || !shared_is_wanted()) return false;
   if (!c->window_folder && find_folder(&c->window_folder)) return false;
   if (statvfs(c->window_folder, &fs)) return false;
   return (double)fs.f_bavail * (double)fs.f_frsize >= (double)bytes + ROOM;

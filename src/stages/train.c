@@ -246,6 +246,9 @@ static status run_training(job *j) {
   if (comm_size(j->c) > trainer_shards(j->t))
     say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
         comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
+  say_warning(comm_rank(j->c) == 0 && shared_is_wanted() && !trainer_is_shared(j->t),
+              "ranks of one host share no memory: their gradients go by messages, which is slower and gives the "
+              "same student; is /dev/shm full?");
   j->started_s = j->saved_s = clock_seconds();
   j->rows_done = j->rows_before =
       (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);

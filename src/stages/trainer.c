@@ -239,6 +239,10 @@ int trainer_shards(const trainer *t) {
   return t->shards;
 }
 
+bool trainer_is_shared(const trainer *t) {
+  return reducer_is_shared(t->sums);
+}
+
 int64_t trainer_rows(const trainer *t) {
   return t->n;
 }

@@ -33,6 +33,7 @@ int trainer_default_shards(int64_t batch);
 int trainer_n_losses(const trainer *t);
 const mpistill_loss *trainer_loss(const trainer *t, int i);
 int trainer_shards(const trainer *t);
+bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);
 int64_t trainer_steps_per_epoch(const trainer *t);
 

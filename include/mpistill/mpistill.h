@@ -61,6 +61,24 @@ typedef struct mpistill_losses {
   mpistill_loss *items;
 } mpistill_losses;
 
+/* A loss between inner tensors of a teacher, stored by mpistill_teach, and of the student. */
+typedef struct mpistill_feature {
+  char *kind;            /* "hint", "attention", ...: `mpistill distill --help-losses` says what each computes and reads */
+  double weight;
+  char *student, *teacher; /* names of tensors */
+  char *student_to, *teacher_to; /* gram, relation: a second tensor each; NULL: the same */
+  char *from;            /* the teacher's name; NULL: the only file with such a tensor */
+  mpistill_strings layers; /* "0:2", "1:5": a "{}" in the names is the student's layer and the teacher's */
+  char *projector;       /* hint: "conv1x1", "linear", "mean", "none"; NULL: conv1x1 */
+  int64_t heads;         /* relation; 0: the tensor's own, else 1 */
+  double distance, angle; /* rkd: weights of the two */
+} mpistill_feature;
+
+typedef struct mpistill_features {
+  size_t n;
+  mpistill_feature *items;
+} mpistill_features;
+
 typedef struct mpistill_optimizer {
   char *kind;            /* "sgd", "adamw" */
   double learning_rate;
@@ -89,11 +107,14 @@ typedef struct mpistill_train_options {
   mpistill_reals weights;
   bool trust_rows;       /* accept soft labels without a dataset hash */
   mpistill_losses losses; /* empty: made of kd_weight and temperature */
+  mpistill_features features; /* losses on inner tensors, beside those */
+  mpistill_strings feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
   double kd_weight;      /* cross-entropy gets 1 - kd_weight */
   double temperature;
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;
   double clip_norm;      /* 0: none */
+  mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
   int64_t epochs;
   int64_t batch;         /* rows of the global batch */
   int64_t shards;        /* 0: largest power of two <= batch / 32, between 1 and 64 */
@@ -245,6 +266,7 @@ int mpistill_import(const mpistill_import_options *o);
 /* Local. Fill with the defaults the command line has. */
 void mpistill_train_defaults(mpistill_train_options *o);
 void mpistill_loss_defaults(mpistill_loss *l); /* alpha, beta, gamma; kind and weight are for the caller */
+void mpistill_feature_defaults(mpistill_feature *f); /* distance, angle; kind, weight and tensors are for the caller */
 void mpistill_teach_defaults(mpistill_teach_options *o);
 void mpistill_aggregate_defaults(mpistill_aggregate_options *o);
 void mpistill_evaluate_defaults(mpistill_evaluate_options *o);

@@ -374,5 +374,166 @@ def metrics():
     put("metrics/ece", [ece])
 
 
+# ---- features: s and t are lists of one or two tensors, w what the loss learns ----
+
+def items(x, how):
+    """[items, channels], as a projector sees a tensor."""
+    if how == "linear":
+        return x.flatten(1)
+    x = x.unsqueeze(1) if x.dim() == 2 else x if x.dim() == 3 else x.flatten(2).transpose(1, 2)
+    return x.mean(1) if how == "mean" else x.flatten(0, 1)
+
+
+def projected(s, t, w, how):
+    y, to = items(s, how), items(t, how)
+    if how == "none":
+        return y, to, None
+    n = y.shape[1] * to.shape[1]
+    return F.linear(y, w[:n].view(to.shape[1], y.shape[1]), w[n:n + to.shape[1]]), to, w[n + to.shape[1]:]
+
+
+def hint(s, t, w, o):
+    y, to, _ = projected(s[0], t[0], w, o["projector"])
+    return F.mse_loss(y, to)
+
+
+def vid(s, t, w, o):
+    y, to, a = projected(s[0], t[0], w, "conv1x1")
+    variance = F.softplus(a) + 1e-5
+    return 0.5 * ((y - to) ** 2 / variance + torch.log(variance)).mean()
+
+
+def attention(s, t, w, o):
+    a, b = (F.normalize((x[0] ** 2).mean(2 if x[0].dim() == 3 else 1).flatten(1)) for x in (s, t))
+    return ((a - b) ** 2).sum(1).mean()
+
+
+def similarity(s, t, w, o):
+    a, b = (F.normalize(x[0].flatten(1) @ x[0].flatten(1).T) for x in (s, t))
+    return ((a - b) ** 2).sum() / len(a) ** 2
+
+
+def rkd(s, t, w, o):
+    def distances(x):
+        square = x.pow(2).sum(1)
+        d = (square[:, None] + square[None] - 2 * x @ x.T).clamp(min=1e-12)
+        d = torch.sqrt(d) * (1 - torch.eye(len(x)))
+        return d / d[d > 0].mean()
+
+    def angles(x):
+        e = F.normalize(x[None] - x[:, None], dim=2)
+        return (e @ e.transpose(1, 2)).flatten()
+    a, b = s[0].flatten(1), t[0].flatten(1)
+    return o["distance"] * F.smooth_l1_loss(distances(a), distances(b)) + o["angle"] * F.smooth_l1_loss(angles(a), angles(b))
+
+
+def pkt(s, t, w, o):
+    def p(x):
+        x = x.flatten(1) / (x.flatten(1).norm(dim=1, keepdim=True) + 1e-7)
+        k = (x @ x.T + 1) / 2
+        return k / k.sum(1, keepdim=True)
+    a, b = p(s[0]), p(t[0])
+    return (b * torch.log((b + 1e-7) / (a + 1e-7))).mean()
+
+
+def channels_first(x):
+    return x.transpose(1, 2) if x.dim() == 3 else x.flatten(2)
+
+
+def nst(s, t, w, o):
+    a, b = (F.normalize(channels_first(x[0]), dim=2) for x in (s, t))
+
+    def kernel(x, y):
+        return ((x[:, :, None] * y[:, None]).sum(3) ** 2).mean((1, 2))
+    return (kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)).mean()
+
+
+def gram(s, t, w, o):
+    def flow(x):
+        a, b = channels_first(x[0]), channels_first(x[-1])
+        return a @ b.transpose(1, 2) / a.shape[2]
+    return F.mse_loss(flow(s), flow(t))
+
+
+def attention_maps(s, t, w, o):
+    a, b = (torch.where(x[0] <= -100, torch.zeros_like(x[0]), x[0]) for x in (s, t))
+    if a.shape[1] != b.shape[1]:
+        a, b = a.mean(1), b.mean(1)
+    return F.mse_loss(a, b)
+
+
+def relation(s, t, w, o):
+    def shares(x):
+        q, k = (y if y.dim() == 3 else y.transpose(1, 2).flatten(2) for y in (x[0], x[-1]))
+        heads = o["heads"] or (x[0].shape[1] if x[0].dim() == 4 else 1)
+        q, k = (y.view(*y.shape[:2], heads, -1).transpose(1, 2) for y in (q, k))
+        return torch.log_softmax(q @ k.transpose(2, 3) / q.shape[-1] ** 0.5, 3)
+    a, b = shares(s), shares(t)
+    return F.kl_div(a, b, log_target=True, reduction="none").sum(3).mean()
+
+
+def learned_numbers(kind, s, t, how):
+    if kind not in ("hint", "vid") or how == "none":
+        return 0
+    y, to = items(torch.tensor(s), how), items(torch.tensor(t), how)
+    return to.shape[1] * (y.shape[1] + 1 + (kind == "vid"))
+
+
+def features():
+    settings = {  # student's shapes, teacher's, options
+        "hint": (hint, [([(6, 5)], [(6, 9)], {}), ([(4, 3, 4, 5)], [(4, 7, 4, 5)], {}), ([(4, 3, 6)], [(4, 3, 8)], {}),
+                        ([(4, 3, 2, 2)], [(4, 2, 4, 4)], dict(projector="linear")), ([(5, 3, 6)], [(5, 7, 4)], dict(projector="mean")),
+                        ([(4, 3, 2, 2)], [(4, 5, 3, 3)], dict(projector="mean")), ([(4, 3, 2, 2)], [(4, 3, 2, 2)], dict(projector="none"))]),
+        "vid": (vid, [([(6, 5)], [(6, 9)], {}), ([(4, 3, 4, 5)], [(4, 7, 4, 5)], {}), ([(5, 3, 6)], [(5, 3, 4)], {})]),
+        "attention": (attention, [([(4, 3, 4, 4)], [(4, 7, 4, 4)], {}), ([(4, 5, 3)], [(4, 5, 8)], {}), ([(6, 2, 7, 3)], [(6, 2, 7, 3)], {})]),
+        "similarity": (similarity, [([(6, 5)], [(6, 9)], {}), ([(5, 3, 4, 4)], [(5, 7, 2, 2)], {}), ([(9, 4, 3)], [(9, 20)], {})]),
+        "rkd": (rkd, [([(6, 5)], [(6, 9)], dict(distance=1, angle=2)), ([(5, 3, 4, 4)], [(5, 7, 2, 2)], dict(distance=25, angle=50)),
+                      ([(7, 4)], [(7, 4)], dict(distance=1, angle=0)), ([(7, 4)], [(7, 4)], dict(distance=0, angle=1))]),
+        "pkt": (pkt, [([(6, 5)], [(6, 9)], {}), ([(5, 3, 4, 4)], [(5, 7, 2, 2)], {}), ([(9, 4, 3)], [(9, 20)], {})]),
+        "nst": (nst, [([(4, 3, 4, 4)], [(4, 7, 4, 4)], {}), ([(4, 5, 3)], [(4, 5, 8)], {}), ([(5, 2, 7, 3)], [(5, 2, 7, 3)], {})]),
+        "gram": (gram, [([(4, 3, 4, 4)], [(4, 3, 2, 2)], {}), ([(4, 3, 4, 4), (4, 5, 4, 4)], [(4, 3, 2, 3), (4, 5, 2, 3)], {}),
+                        ([(5, 6, 3)], [(5, 4, 3)], {})]),
+        "attention-maps": (attention_maps, [([(4, 2, 5, 5)], [(4, 2, 5, 5)], {}), ([(4, 2, 5, 5)], [(4, 3, 5, 5)], {}),
+                                            ([(4, 2, 5, 5)], [(4, 2, 5, 5)], dict(masked=1))]),
+        "relation": (relation, [([(4, 5, 6)], [(4, 5, 8)], dict(heads=2)), ([(4, 3, 5, 4)], [(4, 3, 5, 2)], {}),
+                                ([(4, 5, 6), (4, 5, 6)], [(4, 5, 9), (4, 5, 9)], dict(heads=3)), ([(4, 2, 5, 6)], [(4, 5, 8)], dict(heads=4)),
+                                ([(5, 4, 3)], [(5, 4, 3)], {})]),
+    }
+    projectors = ["conv1x1", "linear", "mean", "none"]
+    for kind, (function, cases) in settings.items():
+        for case, (mine, its, given) in enumerate(cases):
+            o = dict(projector="conv1x1", heads=0, distance=0, angle=0, masked=0)
+            o.update(given)
+            weight = 0.25 + 0.5 * case
+            student, teacher = [floats(*x) for x in mine], [floats(*x) for x in its]
+            if o["masked"]:
+                for x in student + teacher:
+                    x[:, :, :, -1] = -10000
+            w = floats(learned_numbers(kind, student[0], teacher[0], o["projector"]), scale=0.5)
+            s, t, v = [leaf(x) for x in student], [torch.tensor(x) for x in teacher], leaf(w)
+            value = function(s, t, v, o)
+            (weight * value).backward()
+            at = "feature/%s/%d/" % (kind, case)
+            put(at + "options", [len(student), weight, projectors.index(o["projector"]), o["heads"], o["distance"], o["angle"]])
+            for i in range(len(student)):
+                put(at + "shape/student/%d" % i, student[i].shape)
+                put(at + "shape/teacher/%d" % i, teacher[i].shape)
+                put(at + "student/%d" % i, student[i])
+                put(at + "teacher/%d" % i, teacher[i])
+                put(at + "gradient/%d" % i, s[i].grad)
+            put(at + "value", [value.item()])
+            if len(w):
+                put(at + "learned", w)
+                put(at + "learned_gradient", v.grad)
+            # Two shards, of two rows and the others.
+            s, v = [leaf(x) for x in student], leaf(w)
+            rows = len(student[0])
+            parts = [function([x[a:b] for x in s], [x[a:b] for x in t], v, o) * (b - a) / rows for a, b in ((0, 2), (2, rows))]
+            (weight * sum(parts)).backward()
+            put(at + "two/value", [sum(parts).item()])
+            for i in range(len(student)):
+                put(at + "two/gradient/%d" % i, s[i].grad)
+
+
 {"losses": losses, "optimizers": optimizers, "schedules": schedules, "combine": combine, "stacking": stacking,
- "metrics": metrics}[sys.argv[1]]()
+ "metrics": metrics, "features": features}[sys.argv[1]]()

@@ -39,6 +39,7 @@ typedef struct step {
   bool *constant;       /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
   bool reference;       /* use the plain reference kernel, not a library */
   bool training;        /* the plan was made for training: backward may follow */
+  bool frozen;          /* its running statistics stay as they are, and are used, in training as well */
   int64_t rows;         /* of the plan: its random streams belong to rows (0: as many as in[0] has) */
   size_t scratch_bytes; /* set by prepare: memory needed within one call, shared by all steps */
   void *scratch;        /* given before forward/backward; not zeroed */

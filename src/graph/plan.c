@@ -56,6 +56,7 @@ status plan_new(plan **out, const graph *g, const plan_options *o) {
   TRY(plan_memory(p));
   TRY(enter_arena(p));
   p->options.input_shapes = NULL;
+  p->options.frozen = NULL;
   *out = p;
   return STATUS_OK;
 done:

@@ -39,6 +39,8 @@ typedef struct plan_options {
   arena *arena;    /* borrowed, must outlive the plan; NULL: the plan has its own */
   const int *taps; /* extra values to keep readable after forward (features), n_taps of them */
   int n_taps;
+  const bool *frozen; /* [n_values] parameters that get no gradient, statistics that stay: used in plan_new;
+                         NULL: none */
   const shape *input_shapes; /* [n_inputs] whole shapes, taken as they are (rows is not put into them), for
                                 models whose other dimensions are open; NULL: as declared */
 } plan_options;

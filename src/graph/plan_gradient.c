@@ -11,8 +11,10 @@ static bool wants_gradient(const plan *p, const step *s, int i) {
 
 static void mark_trainable(plan *p) {
   const graph *g = p->graph;
+  const bool *frozen = p->options.frozen;
   for (int i = 0; i < g->n_values; i++)
-    p->values[i].trainable = g->values[i].kind == VALUE_PARAMETER || g->values[i].kind == VALUE_STATISTIC;
+    p->values[i].trainable = !(frozen && frozen[i]) &&
+                             (g->values[i].kind == VALUE_PARAMETER || g->values[i].kind == VALUE_STATISTIC);
   for (int i = 0; p->options.input_gradients && i < g->n_inputs; i++)
     p->values[g->inputs[i]].trainable = g->values[g->inputs[i]].type == DTYPE_FLOAT;
   for (int i = 0; i < p->n_steps; i++) {
@@ -21,6 +23,17 @@ static void mark_trainable(plan *p) {
     for (int j = 0; j < s->n_in; j++) any |= wants_gradient(p, s, j);
     for (int j = 0; any && j < s->n_out; j++)
       if (s->out[j] && s->out[j]->type == DTYPE_FLOAT) p->values[s->node->outputs[j]].trainable = true;
+  }
+}
+
+static void mark_frozen(plan *p) {
+  const bool *frozen = p->options.frozen;
+  for (int i = 0; frozen && i < p->n_steps; i++) {
+    step *s = &p->steps[i];
+    for (int j = 0; j < s->n_in; j++) {
+      int v = s->node->inputs[j];
+      s->frozen = s->frozen || (v >= 0 && frozen[v] && plan_kind(p, v) == VALUE_STATISTIC);
+    }
   }
 }
 
@@ -66,12 +79,13 @@ static status check_backward(const plan *p) {
   return st;
 }
 
-/* Parameters that no output depends on any more (a folded or dropped path): their gradient is zero. */
+/* Parameters that are frozen, or that no output depends on any more (a folded or dropped path): their
+ * gradient is zero. */
 static status list_unwritten(plan *p) {
   const graph *g = p->graph;
   status st = mem_new(&p->unwritten, (size_t)g->n_values, sizeof *p->unwritten);
   for (int i = 0; !st && i < g->n_values; i++)
-    if (p->values[i].trainable && !p->values[i].has_gradient && g->values[i].offset >= 0)
+    if (!p->values[i].has_gradient && g->values[i].offset >= 0)
       p->unwritten[p->n_unwritten++] = (range){g->values[i].offset, shape_count(&g->values[i].shape)};
   return st;
 }
@@ -88,6 +102,7 @@ status plan_gradient(plan *p) {
   status st = STATUS_OK;
   if (!p->options.training) return STATUS_OK;
   mark_trainable(p);
+  mark_frozen(p);
   for (int i = 0; i < p->graph->n_values; i++)
     if (p->values[i].held && p->values[i].trainable) make_gradient(&p->values[i]);
   for (int i = p->n_steps - 1; i >= 0; i--) TRY(link_step(p, &p->steps[i]));

@@ -7,6 +7,7 @@
 #include "onnx/proto.h"
 #include "onnx/side.h"
 #include "onnx/tensor_proto.h"
+#include "onnx/training_mode.h"
 
 #include <string.h>
 
@@ -22,6 +23,8 @@ struct model {
   Onnx__ModelProto *proto; /* initializers that are parameters or statistics have lost their data */
   graph *graph;
   int *initializers; /* value of each initializer */
+  int n_ended;       /* nodes that were exported in training mode */
+  char *ended;       /* the first of them */
 };
 
 static bool in_block(const model *m, size_t initializer) {
@@ -45,6 +48,7 @@ status model_parse(model **out, const char *name, const void *bytes, size_t n) {
   if (!m->proto->graph) THROW(STATUS_BAD_INPUT, "%s: is not an ONNX model: it holds no graph", name);
   TRY(side_load(m->proto->graph, name, h, &m->bytes));
   m->hash = hash_end(&h);
+  TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &m->n_ended, &m->ended));
   TRY(load_graph(&m->graph, &m->initializers, name, m->proto));
   for (size_t i = 0; i < m->proto->graph->n_initializer; i++)
     if (in_block(m, i)) tensor_proto_drop_data(m->proto->graph->initializer[i]);
@@ -73,6 +77,7 @@ void model_free(model **m) {
   mem_free((*m)->initializers);
   proto_free((*m)->proto);
   mem_free((*m)->path);
+  mem_free((*m)->ended);
   mem_free(*m);
   *m = NULL;
 }
@@ -95,6 +100,15 @@ int64_t model_bytes(const model *m) {
 
 int model_opset(const model *m) {
   return load_opset(m->proto, "");
+}
+
+const char *model_training_node(const model *m, int *n) {
+  *n = m->n_ended;
+  return m->ended;
+}
+
+const char *model_folded_weight(const model *m) {
+  return training_mode_folded(m->proto->graph);
 }
 
 const char *model_producer(const model *m) {

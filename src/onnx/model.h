@@ -6,13 +6,15 @@
 
 #include <stdint.h>
 
-/* A file as it was read, so that what training does not change (names, metadata, opset) is written back as it was. */
+/* A file as it was read, so that what training does not change (names, metadata, opset) is written back as it
+ * was. */
 typedef struct model model;
 
 /* Local. Reads a file, and the files in its folder or below that hold data of its tensors (external data).
  * STATUS_BAD_INPUT naming the file for anything that is not a model we can run; all operators that are not
  * known, or attributes not understood, are listed at once with their node names. Limits checked before
- * unpacking: nesting 64, lengths within the file. Outputs that are strings are left out where there are others.
+ * unpacking: nesting 64, lengths within the file. Outputs that are strings are left out where there are
+ * others.
  */
 status model_read(model **out, const char *path);
 /* Local. The same from memory (borrowed during the call); `name` stands in messages, and is the path that
@@ -22,13 +24,13 @@ void model_free(model **m);
 
 const graph *model_graph(const model *m); /* owned by the model */
 const char *model_path(const model *m);
-uint64_t model_hash(const model *m);      /* XXH3 of the file's bytes, and of external data behind them */
-int64_t model_bytes(const model *m);      /* of the file and of external data */
+uint64_t model_hash(const model *m); /* XXH3 of the file's bytes, and of external data behind them */
+int64_t model_bytes(const model *m); /* of the file and of external data */
 
 /* Local. Writes the model with parameters and statistics from block[n_block] to `path` (through a temporary
- * file, flushed, renamed). The bytes depend on nothing but the model and the block. A model of 2 GiB and more,
- * which no ONNX file can hold, leaves the data of its tensors in PATH.data (without a ".part" at the end of
- * PATH); a model that stood there before is removed first. */
+ * file, flushed, renamed). The bytes depend on nothing but the model and the block. A model of 2 GiB and
+ * more, which no ONNX file can hold, leaves the data of its tensors in PATH.data (without a ".part" at the
+ * end of PATH); a model that stood there before is removed first. */
 status model_write(const model *m, const float *block, const char *path);
 /* Local. The same with PATH.data when the tensors have more than inline_max bytes. */
 status model_write_split(const model *m, const float *block, const char *path, int64_t inline_max);
@@ -38,5 +40,12 @@ status model_pack(const model *m, const float *block, unsigned char **bytes, siz
 /* What an ONNX file declares, for inspect: opset, producer, inputs, outputs. */
 int model_opset(const model *m);
 const char *model_producer(const model *m);
+
+/* A node that the file has in training mode (of *n of them), NULL if none: here, and in what model_write
+ * writes, they are in inference mode. */
+const char *model_training_node(const model *m, int *n);
+/* The weight of a convolution that a batch norm seems to be folded into by an export for inference, or NULL.
+ */
+const char *model_folded_weight(const model *m);
 
 #endif

@@ -1,11 +1,12 @@
 /* BatchNormalization. In training (run->training on a plan made for it, or a model that says
- * training_mode=1): y = scale (x - mean) / sqrt(var + epsilon) + bias      mean, var: population statistics
- * of this shard's rows else with the running statistics of inputs 3 and 4. In training their gradients are no
- * gradients but what this shard adds to the batch's statistics: run->row_share times the mean, and
- * run->row_share times the unbiased variance var n / (n - 1), n = rows * extent (var itself when n is 1), as
- * PyTorch keeps them. Otherwise run->row_share times the running statistics, so that these stay as they are.
- * Whoever trains then sets running = momentum running + (1 - momentum) (sum over the shards) A model's own
- * outputs 1 and 2 are the same with this shard alone and the population variance, as ONNX defines them. */
+ * training_mode=1, and not where the statistics are frozen): y = scale (x - mean) / sqrt(var + epsilon) +
+ * bias      mean, var: population statistics of this shard's rows else with the running statistics of inputs
+ * 3 and 4. In training their gradients are no gradients but what this shard adds to the batch's statistics:
+ * run->row_share times the mean, and run->row_share times the unbiased variance var n / (n - 1), n = rows *
+ * extent (var itself when n is 1), as PyTorch keeps them. Otherwise run->row_share times the running
+ * statistics, so that these stay as they are. Whoever trains then sets running = momentum running + (1 -
+ * momentum) (sum over the shards) A model's own outputs 1 and 2 are the same with this shard alone and the
+ * population variance, as ONNX defines them. */
 #include "ops/norm.h"
 #include "ops/reference.h"
 #include "ops/support.h"
@@ -73,7 +74,7 @@ static void batch_release(step *s) {
 
 static bool uses_batch(const step *s) {
   const batch_norm *b = s->state;
-  return b->always || (s->training && s->run->training);
+  return !s->frozen && (b->always || (s->training && s->run->training));
 }
 
 /* Outputs 1 and 2 of a model that says training_mode=1. */

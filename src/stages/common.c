@@ -61,6 +61,23 @@ done:
   return st;
 }
 
+void stage_tell_mode(bool show, const model *m, bool student) {
+  int n;
+  const char *node = model_training_node(m, &n), *folded = model_folded_weight(m);
+  char more[32] = "";
+  if (n > 1) snprintf(more, sizeof more, " and %d more nodes", n - 1);
+  say_warning(show && node, "%s: was exported in training mode (node '%s'%s): %s", model_path(m),
+              node ? node : "", more,
+              student ? "the student is written for inference, as its runtimes expect it"
+                      : "it is run for inference");
+  say_warning(
+      show && student && folded,
+      "%s: its batch norms seem to be folded into its convolutions (weight '%s'): it was exported for "
+      "inference and is trained without them; export it in training mode to have them "
+      "(torch.onnx.export(..., training=torch.onnx.TrainingMode.TRAINING))",
+      model_path(m), folded ? folded : "");
+}
+
 status stage_check_classes(const classifier *k, const dataset *d) {
   int64_t named = dataset_n_classes(d);
   if (!named || named == k->classes) return STATUS_OK;

@@ -32,6 +32,10 @@ typedef struct model_source {
 /* Collective. Rank 0 reads the file, all ranks parse the same bytes. */
 status stage_read_model(model **out, comm *c, const model_source *from);
 
+/* Local. Warns of a model that was exported in training mode, and of a student whose batch norms an export
+ * for inference has taken away. */
+void stage_tell_mode(bool show, const model *m, bool student);
+
 /* Local. STATUS_BAD_INPUT when the dataset names its classes and the model gives another number of them. */
 status stage_check_classes(const classifier *k, const dataset *d);
 

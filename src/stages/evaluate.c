@@ -176,6 +176,7 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(dataset_open(&d, c, o->dataset));
   TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
+  stage_tell_mode(comm_rank(c) == 0, s.m, false);
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, s.input, stage_threads(o->threads), !o->out.quiet, &sums));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   e.samples = (int64_t)sums.rows;

@@ -268,6 +268,14 @@ const option training_rows[] = {
      .max = 1e9,
      .above_min = true,
      .help = "longest gradient; none if not given"},
+    {.flag = "freeze",
+     .key = "freeze",
+     .type = OPTION_STRINGS,
+     .at = AT(freeze),
+     .value = "PATTERN",
+     .help =
+         "parameters that stay as they are, by name: 'layer1.*'; batch norms among them keep their running "
+         "statistics; repeat it for several"},
     {.flag = "epochs",
      .key = "epochs",
      .type = OPTION_INT,

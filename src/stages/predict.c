@@ -240,6 +240,7 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
   status st = plan_new(out, k->g,
                        &(plan_options){.rows = rows,
                                        .training = training,
+                                       .frozen = k->frozen,
                                        .arena = arena,
                                        .taps = taps,
                                        .n_taps = 1 + k->n_inner,

@@ -24,6 +24,7 @@ typedef struct classifier {
   int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */
   int n_inner;            /* further values that plans keep readable: plan_tap(p, 1 + i) */
   int inner[CLASSIFIER_MAX_INNER];
+  const bool *frozen; /* of training plans (plan.h), borrowed; NULL: nothing is */
 } classifier;
 
 /* Local. STATUS_BAD_INPUT when the model has not one float input, or not one output of floats [rows, classes]

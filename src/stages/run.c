@@ -146,6 +146,7 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
   const mpistill_aggregate_options *a = &j->r.aggregate;
   if (t->model) {
     TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+    stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
   } else {
     mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
     const split *sp;
@@ -173,6 +174,7 @@ static status check_all(job *j) {
   TRY(comm_agree(j->c, make_student(j)));
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
   TRY(subject_check_student(&s, j->c, j->d));
+  stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
   const split *fit;
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));

@@ -157,6 +157,7 @@ static status learn_facts(const job *j, lesson *t) {
   model *m = NULL;
   classifier k = {0};
   TRY(model_read(&m, t->options->model));
+  stage_tell_mode(!j->o->out.no_result, m, false);
   TRY(stage_input(j->d, j->sp, t->options->input, m, &t->input));
   TRY(classifier_bind(&k, m, t->input, dataset_path(j->d)));
   TRY(check_classes(j, t, &k));

@@ -8,6 +8,7 @@
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
+#include "stages/freeze.h"
 #include "stages/options_rows.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
@@ -27,6 +28,7 @@ typedef struct job {
   dataset *d;
   subject s;
   sources soft;
+  bool *frozen; /* NULL: nothing is */
   trainer *t;
   json_t *inputs;
   run_log *log;
@@ -89,6 +91,12 @@ done:
   return st;
 }
 
+static json_t *strings_json(const mpistill_strings *s) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < s->n; i++) json_array_append_new(list, json_string(s->items[i]));
+  return list;
+}
+
 /* All that decides the student's bytes, in the order in which a difference is best named. */
 static status collect_inputs(job *j, const char *dataset_hash) {
   status st = STATUS_OK;
@@ -102,6 +110,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
                         "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
   if (j->inputs) j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
   if (!j->inputs_text) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
   if (o->checkpoint)
@@ -337,6 +346,9 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   TRY(dataset_open(&j->d, j->c, o->dataset));
   TRY(subject_open(&j->s, j->c, &j->student, j->d, o->split, o->input));
   TRY(subject_check_student(&j->s, j->c, j->d));
+  stage_tell_mode(comm_rank(j->c) == 0 && !o->out.no_result, j->s.m, true);
+  TRY(comm_agree(j->c, freeze_find(&j->frozen, j->s.k.g, &o->freeze, j->student.path)));
+  j->s.k.frozen = j->frozen;
   if (o->soft_labels.n) {
     TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
     if (j->soft.classes != j->s.k.classes)
@@ -400,7 +412,7 @@ done:
   json_decref(j.inputs);
   free(j.inputs_text);
   mem_free(j.folder);
-
+  mem_free(j.frozen);
   lock_release(&j.lock);
   return st;
 }

@@ -181,7 +181,7 @@ done:
 
 static status make_local(trainer *t) {
   status st = STATUS_OK;
-  TRY(updater_new(&t->update, t->k->g, t->sums, &t->o->optimizer, t->o->clip_norm));
+  TRY(updater_new(&t->update, t->k->g, t->k->frozen, t->sums, &t->o->optimizer, t->o->clip_norm));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
   for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));
 done:

@@ -20,6 +20,7 @@ struct updater {
   const optimizer_kind *kind;
   double clip_norm;
   size_t begin, end;
+  bool any_frozen;
   int n_segments;
   segment *segments;
   float *state[MAX_STATES];
@@ -41,12 +42,13 @@ static int by_begin(const void *a, const void *b) {
 }
 
 /* Neighbouring parameters (and the gaps between them, which stay zero) become one run, so that one call
- * serves them all. */
+ * serves them all. What is frozen lies between them as well: then only what has no gap between is joined. */
 static void merge_segments(updater *u) {
   int n = 0;
   for (int i = 0; i < u->n_segments; i++) {
     segment *s = &u->segments[i];
-    if (n && !s->statistic && !u->segments[n - 1].statistic)
+    bool near = n && (!u->any_frozen || u->segments[n - 1].end == s->begin);
+    if (near && !s->statistic && !u->segments[n - 1].statistic)
       u->segments[n - 1].end = s->end;
     else
       u->segments[n++] = *s;
@@ -54,11 +56,15 @@ static void merge_segments(updater *u) {
   u->n_segments = n;
 }
 
-static status find_segments(updater *u, const graph *g) {
+static status find_segments(updater *u, const graph *g, const bool *frozen) {
   status st = mem_new(&u->segments, (size_t)g->n_values, sizeof *u->segments);
   for (int v = 0; !st && v < g->n_values; v++) {
     const value *x = &g->values[v];
     if (x->kind != VALUE_PARAMETER && x->kind != VALUE_STATISTIC) continue;
+    if (frozen && frozen[v]) {
+      u->any_frozen = true;
+      continue;
+    }
     segment s = {.begin = (size_t)x->offset,
                  .end = (size_t)(x->offset + shape_count(&x->shape)),
                  .statistic = x->kind == VALUE_STATISTIC};
@@ -71,7 +77,8 @@ static status find_segments(updater *u, const graph *g) {
   return st;
 }
 
-status updater_new(updater **out, const graph *g, reducer *r, const mpistill_optimizer *o, double clip_norm) {
+status updater_new(updater **out, const graph *g, const bool *frozen, reducer *r, const mpistill_optimizer *o,
+                   double clip_norm) {
   status st = STATUS_OK;
   updater *u;
   TRY(mem_new(&u, 1, sizeof *u));
@@ -80,7 +87,7 @@ status updater_new(updater **out, const graph *g, reducer *r, const mpistill_opt
   u->kind = optimizer_find(o->kind);
   u->clip_norm = clip_norm;
   reducer_slice(r, &u->begin, &u->end);
-  TRY(find_segments(u, g));
+  TRY(find_segments(u, g, frozen));
   for (int i = 0; i < u->kind->n_states; i++) TRY(mem_new(&u->state[i], u->end - u->begin, sizeof(float)));
   for (int i = 0; i <= MAX_STATES; i++)
     if (i < u->kind->n_states || i == MAX_STATES) TRY(mem_new(&u->kept[i], u->end - u->begin, sizeof(float)));

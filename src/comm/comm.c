@@ -179,7 +179,7 @@ MPI_Comm comm_mpi(const comm *c) {
 /* On another host than rank 0, which had no such trouble: the message with the name of the host. */
 static bool failed_alone(const comm *c, char *text, size_t bytes) {
   char host[128] = "";
-  if (c->rank == 0 || c->nodes == 1) return false;
+  if (c->rank == 0 || c->host_size == c->size) return false;
   if (gethostname(host, sizeof host - 1)) strcpy(host, "?");
   snprintf(text, bytes, "%.*s\nso says rank %d on host %s, unlike rank 0; files must be where every host sees them",
            (int)(bytes - 256), status_message(), c->rank, host);
@@ -190,7 +190,7 @@ status comm_adopt(comm *c, status code, int worst) {
   status st = STATUS_OK;
   char text[MESSAGE_BYTES] = "";
   if (c->size == 1) return code;
-  if (c->rank == worst && !failed_alone(c, text, sizeof text))
+  if (c->rank == worst && (code == STATUS_STOPPED || !failed_alone(c, text, sizeof text)))
     strncpy(text, status_message(), sizeof text - 1);
   TRY_MPI(MPI_Bcast(text, MESSAGE_BYTES, MPI_CHAR, worst, c->world));
   st = status_set(code, "%s", text);

@@ -119,6 +119,14 @@ quickstart: packages
 check: packages-test
 	$(Q)tests/check.sh
 
+check-slurm:
+	$(Q)launch/packages.sh build slurm
+	$(Q)$(MAKE) --no-print-directory all && tests/slurm/run.sh
+
+check-hosts:
+	$(Q)launch/packages.sh build hosts
+	$(Q)$(MAKE) --no-print-directory all && tests/hosts/run.sh
+
 sanitize: packages-test
 	$(Q)tests/sanitize.sh
 
@@ -153,6 +161,8 @@ help:
 	@printf '%-14s %s\n' all 'build/mpistill and build/libmpistill.a (the default)' \
 	  quickstart 'install what is missing, build, distil a student on the digits with 2 ranks' \
 	  check 'install what tests need, run all tests' sanitize 'the tests under AddressSanitizer, UBSan and valgrind' \
+	  check-slurm 'a Slurm of two nodes on this machine, as root: ten minutes' \
+	  check-hosts 'mpirun over hosts in network namespaces, as root: ten minutes' \
 	  torture 'SIGKILL at random instants for SECONDS=1200, or KILLS=N times' \
 	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
 	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
@@ -164,4 +174,4 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit tools packages packages-test quickstart check sanitize torture bench conformance format install info help clean
+.PHONY: all unit tools packages packages-test quickstart check check-slurm check-hosts sanitize torture bench conformance format install info help clean

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing of the packages for building ("build") and for the tests ("test"), on Debian and its kin.
+# Installs what is missing of the packages for building ("build"), for the tests ("test"), for those with a Slurm and with hosts of
+# their own ("slurm", "hosts") and for the simulation of a large cluster ("simulate"), on Debian and its kin.
 # Where another system provides them (modules, Spack), nothing here is needed: see the variables of `make help`.
 set -eu
 
@@ -7,13 +8,19 @@ build='gcc make pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libope
   libprotobuf-c-dev protobuf-c-compiler libonnx-dev libyaml-dev libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev'
 test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx python3-torch python3-torchvision python3-xxhash
   clang shellcheck valgrind hdf5-tools'
+slurm='slurm-wlm munge'
+hosts='openssh-server openssh-client iproute2 nftables'
+simulate='libsimgrid-dev'
 
 wanted=
 for set in "$@"; do
   case $set in
     build) wanted="$wanted $build" ;;
     test) wanted="$wanted $test" ;;
-    *) echo "packages.sh: unknown set '$set' (build, test)" >&2; exit 2 ;;
+    slurm) wanted="$wanted $slurm" ;;
+    hosts) wanted="$wanted $hosts" ;;
+    simulate) wanted="$wanted $simulate" ;;
+    *) echo "packages.sh: unknown set '$set' (build, test, slurm, hosts, simulate)" >&2; exit 2 ;;
   esac
 done
 

@@ -104,7 +104,7 @@ static inline graph *one_op_graph(const one_op *c, int copies) {
     }
     attribute *attributes;
     int n, y;
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "y%d", i);
     attributes_from_text(c->attributes, &attributes, &n);
     must(graph_add_value(g, name, &y));

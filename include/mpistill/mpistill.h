@@ -68,7 +68,7 @@ typedef struct mpistill_feature {
   char *student, *teacher; /* names of tensors */
   char *student_to, *teacher_to; /* gram, relation: a second tensor each; NULL: the same */
   char *from;            /* the teacher's name; NULL: the only file with such a tensor */
-  mpistill_strings layers; /* "0:2", "1:5": a "{}" in the names is the student's layer and the teacher's */
+  char *layers;          /* "0-2,1-5": one loss each, a "{}" in the names is the student's layer and the teacher's; NULL: none */
   char *projector;       /* hint: "conv1x1", "linear", "mean", "none"; NULL: conv1x1 */
   int64_t heads;         /* relation; 0: the tensor's own, else 1 */
   double distance, angle; /* rkd: weights of the two */

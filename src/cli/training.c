@@ -1,6 +1,7 @@
 /* train, distill, evaluate. */
 #include "cli/command.h"
 
+#include "learn/feature.h"
 #include "learn/loss.h"
 #include "stages/options.h"
 #include "stages/rules.h"
@@ -20,6 +21,19 @@ static status run_train(comm *c, const void *config) {
   return stage_train(c, config);
 }
 
+static void write_features(FILE *out) {
+  fputs("\nBetween inner tensors (--feature): s: the student's, t: the teacher's, [rows, D], [rows, tokens, "
+        "D] or "
+        "[rows, C, H, W];\nchannels are those of D or C, positions are tokens or places of H x W\n\n",
+        out);
+  for (const feature_kind *const *k = feature_kinds(); *k; k++) {
+    fprintf(out, "%s\n  %s\n  needs: a file of teach --tap", (*k)->name, (*k)->formula);
+    for (const char *const *o = (*k)->options; o && *o; o++)
+      fprintf(out, "%s%s", o == (*k)->options ? "; options: " : ", ", *o);
+    fputc('\n', out);
+  }
+}
+
 static void write_losses(FILE *out) {
   fputs(
       "z: the student's logits, t: the teachers'; p = softmax(t/T), q = softmax(z/T), T the temperature\n\n",
@@ -32,9 +46,14 @@ static void write_losses(FILE *out) {
       fprintf(out, "%s%s", o == (*k)->options ? "; options: " : ", ", *o);
     fputc('\n', out);
   }
+  write_features(out);
   fputs("\n--loss KIND:WEIGHT[:KEY=VALUE...] names one, as in dkd:1:temperature=4:beta=2. The temperature "
         "moves "
-        "to\ntemperature_end by the last step, with temperature_schedule linear or cosine.\n",
+        "to\ntemperature_end by the last step, with temperature_schedule linear or cosine.\n"
+        "--feature KIND:WEIGHT:student=TENSOR:teacher=TENSOR[:KEY=VALUE...] names one between inner tensors, "
+        "as in\n"
+        "hint:10:student=block.{}.out:teacher=block.{}.out:layers=0-1,1-3. 'mpistill inspect MODEL' lists "
+        "tensors.\n",
         out);
 }
 

@@ -132,6 +132,10 @@ void mpistill_loss_defaults(mpistill_loss *l) {
   if (options_defaults(loss_fields, l)) *l = (mpistill_loss){0};
 }
 
+void mpistill_feature_defaults(mpistill_feature *f) {
+  if (options_defaults(feature_fields, f)) *f = (mpistill_feature){0};
+}
+
 void mpistill_teach_defaults(mpistill_teach_options *o) {
   pthread_once(&defaults_made, make_defaults);
   *o = defaults.teach;

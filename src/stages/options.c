@@ -493,7 +493,10 @@ const option run_option_rows[] = {
 /* Stages take what they share (dataset, seed, threads, outputs) from the recipe's top: those rows of theirs
  * have no key. */
 static const option recipe_distill_rows[] = {
-    {.type = OPTION_GROUP, .fields = soft_rows}, {.type = OPTION_GROUP, .fields = training_rows}, {0}};
+    {.type = OPTION_GROUP, .fields = soft_rows},
+    {.type = OPTION_GROUP, .fields = feature_rows},
+    {.type = OPTION_GROUP, .fields = training_rows},
+    {0}};
 
 #define AT(field) offsetof(mpistill_recipe, field)
 

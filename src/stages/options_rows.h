@@ -19,6 +19,8 @@ extern const option training_rows[];  /* of mpistill_train_options: what train a
 extern const option soft_rows[];      /* of the same: soft labels */
 extern const option teacher_fields[]; /* of mpistill_teacher */
 extern const option loss_fields[];    /* of mpistill_loss */
+extern const option feature_fields[]; /* of mpistill_feature */
+extern const option feature_rows[];   /* of mpistill_train_options: losses between inner tensors */
 
 /* STATUS_BAD_INPUT: "loss 'kd' has no alpha (its options: ...)". */
 status loss_refuse_option(const char *kind, const char *key);

@@ -383,6 +383,7 @@ const option distill_option_rows[] = {{.flag = "student",
                                        .help = "ONNX model to train",
                                        .required = true},
                                       {.type = OPTION_GROUP, .fields = soft_rows},
+                                      {.type = OPTION_GROUP, .fields = feature_rows},
                                       {.type = OPTION_GROUP, .fields = training_rows},
                                       {0}};
 

@@ -2,6 +2,7 @@
 
 #include "base/problems.h"
 #include "learn/combine.h"
+#include "learn/feature.h"
 #include "learn/loss.h"
 #include "models/models.h"
 #include "stages/options_rows.h"
@@ -82,10 +83,38 @@ static void check_loss(mpistill_loss *l, double temperature, bool has_soft, cons
   if (k->check && (has_soft || !k->needs_soft) && k->check(l)) problems_add(p, "%s", status_message());
 }
 
+/* Options that the kind does not read; tensors that come in pairs. */
+static void check_feature(const mpistill_feature *o, const options_seen *seen, problems *p) {
+  const feature_kind *k = o->kind ? feature_find(o->kind) : NULL;
+  if (!k) {
+    problems_add(p, "features: there is no loss '%s'", o->kind ? o->kind : "");
+    return;
+  }
+  for (const option *row = feature_fields; row->key; row++) {
+    const char *field = (const char *)o + row->at;
+    const bool is_text = row->type == OPTION_STRING || row->type == OPTION_CHOICE;
+    const bool given = options_given(seen, field) || (is_text && *(char *const *)field) ||
+                       (row->type == OPTION_INT && *(const int64_t *)field);
+    if (given && !feature_reads(k, row->key)) problems_add(p, "feature '%s' has no %s", o->kind, row->key);
+  }
+  if (!o->student || !o->teacher)
+    problems_add(p, "feature '%s': a tensor of the student and one of the teacher are needed", o->kind);
+  if (!o->student_to != !o->teacher_to)
+    problems_add(p, "feature '%s': student_to and teacher_to go together", o->kind);
+}
+
+static void check_features(const mpistill_train_options *o, const options_seen *seen, bool has_soft,
+                           problems *p) {
+  for (size_t i = 0; i < o->features.n; i++) check_feature(&o->features.items[i], seen, p);
+  if (o->features.n && !has_soft) problems_add(p, "features: need teachers, and there are none");
+  if (o->feature_files.n && !o->features.n)
+    problems_add(p, "--features-from: no loss between inner tensors is asked for; see --feature");
+}
+
 static void check_losses(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *kd_weight = options_given(seen, &o->kd_weight),
              *temperature = options_given(seen, &o->temperature);
-  bool uses_soft = o->losses.n == 0, weighs = o->losses.n == 0;
+  bool uses_soft = o->losses.n == 0 || o->features.n, weighs = o->losses.n == 0;
   for (size_t i = 0; i < o->losses.n; i++) {
     mpistill_loss *l = &o->losses.items[i];
     const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
@@ -104,6 +133,7 @@ static void check_losses(mpistill_train_options *o, const options_seen *seen, bo
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *method = options_given(seen, &o->method);
   check_losses(o, seen, has_soft, p);
+  check_features(o, seen, has_soft, p);
   check_belonging(optimizer_options, "optimizer", o->optimizer.kind, o, seen, p);
   check_belonging(schedule_options, "schedule", o->schedule.kind, o, seen, p);
   if (o->optimizer.nesterov && o->optimizer.momentum == 0)

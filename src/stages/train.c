@@ -28,6 +28,7 @@ typedef struct job {
   dataset *d;
   subject s;
   sources soft;
+  features inner;
   bool *frozen; /* NULL: nothing is */
   trainer *t;
   json_t *inputs;
@@ -77,6 +78,19 @@ static json_t *optimizer_json(const mpistill_train_options *o) {
                    "clip_norm", o->clip_norm);
 }
 
+/* The losses between inner tensors, then the files they come from. */
+static status inner_json(job *j, json_t **out) {
+  status st = STATUS_OK;
+  *out = features_json(&j->o->features);
+  for (size_t i = 0; i < j->o->feature_files.n; i++) {
+    char hash[HASH_TEXT_BYTES];
+    TRY(stage_hash_file(j->c, j->o->feature_files.items[i], hash));
+    json_array_append_new(*out, json_string(hash));
+  }
+done:
+  return st;
+}
+
 static status soft_labels_json(job *j, json_t **out) {
   status st = STATUS_OK;
   *out = json_array();
@@ -101,15 +115,17 @@ static json_t *strings_json(const mpistill_strings *s) {
 static status collect_inputs(job *j, const char *dataset_hash) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
-  json_t *soft = NULL;
+  json_t *soft = NULL, *inner = NULL;
   char model[HASH_TEXT_BYTES];
   hash_text(model_hash(j->s.m), model);
   TRY(soft_labels_json(j, &soft));
+  if (o->features.n) TRY(inner_json(j, &inner));
   j->inputs = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
                         o->soft_labels.n ? "distill" : "train", "model", model, "dataset", dataset_hash,
                         "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (inner) json_object_set_new(j->inputs, "features", inner);
   if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
   if (j->inputs) j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
   if (!j->inputs_text) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
@@ -151,7 +167,7 @@ static void log_epoch(job *j) {
   json_t *parts = json_object();
   json_object_set_new(parts, "total", json_number(e->loss));
   for (int i = 0; i < trainer_n_losses(j->t); i++)
-    json_object_set_new(parts, trainer_loss(j->t, i)->kind, json_number(e->parts[i]));
+    json_object_set_new(parts, trainer_loss_name(j->t, i), json_number(e->parts[i]));
   log_event(j->log, "epoch",
             json_pack("{s:I, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch,
                       "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss", parts,
@@ -255,9 +271,10 @@ static status run_training(job *j) {
   if (comm_size(j->c) > trainer_shards(j->t))
     say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
         comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
-  say_warning(comm_rank(j->c) == 0 && shared_is_wanted() && !trainer_is_shared(j->t),
-              "ranks of one host share no memory: their gradients go by messages, which is slower and gives the "
-              "same student; is /dev/shm full?");
+  say_warning(
+      comm_rank(j->c) == 0 && shared_is_wanted() && !trainer_is_shared(j->t),
+      "ranks of one host share no memory: their gradients go by messages, which is slower and gives the "
+      "same student; is /dev/shm full?");
   j->started_s = j->saved_s = clock_seconds();
   j->rows_done = j->rows_before =
       (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
@@ -314,6 +331,7 @@ static status report(job *j) {
   const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
   metric_sums m = {0};
   const array *input;
+  j->s.k.n_inner = 0; /* no feature is looked at any more */
   if (test) {
     TRY(dataset_input(j->d, test, j->s.input->name, &input));
     TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, input, (int)o->threads, false, &m));
@@ -355,6 +373,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
       THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the soft labels of %s have %lld", j->student.path,
             (long long)j->s.k.classes, o->soft_labels.items[0], (long long)j->soft.classes);
   }
+  TRY(features_open(&j->inner, j->c, o, &j->soft, j->d, j->s.sp, &j->s.k));
   TRY(dataset_hash(j->d, j->s.sp, hash));
 done:
   return st;
@@ -395,7 +414,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
     TRY(drop_leftover(&j));
     goto done;
   }
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft, &j.inner));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));
@@ -406,6 +425,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
 done:
   log_close(&j.log);
   trainer_free(&j.t);
+  features_close(&j.inner);
   sources_close(&j.soft);
   subject_close(&j.s);
   dataset_close(&j.d);

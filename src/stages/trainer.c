@@ -24,6 +24,8 @@ typedef struct worker { /* what one thread works with */
   float *raw;      /* [rows, C] */
   float *soft;     /* [rows, C] the combination for one temperature */
   float *scratch;  /* for the losses */
+  float *inner;    /* the teachers' inner tensors */
+  double *inner_scratch;
   double read_s, forward_s, backward_s;
 } worker;
 
@@ -36,6 +38,7 @@ struct trainer {
   int32_t *labels; /* [n], NULL when no loss reads them */
   int64_t n;
   objective goal;
+  const features *inner;
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
   int n_sizes;
@@ -141,11 +144,14 @@ static status worker_new(worker *w, const trainer *t) {
     if (!plan_tap_gradient(w->plans[i], 0))
       THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output",
             t->k->path);
+    TRY(features_check_plan(t->inner, w->plans[i], t->k));
     plan_set_parameters(w->plans[i], reducer_parameters(t->sums));
   }
   TRY(mem_new(&w->ids, (size_t)largest, sizeof *w->ids));
   TRY(mem_new(&w->labels, (size_t)largest, sizeof *w->labels));
   TRY(mem_new(&w->scratch, objective_scratch(&t->goal, largest, t->k->classes), sizeof(float)));
+  TRY(mem_new(&w->inner, (size_t)(largest * features_row_values(t->inner)), sizeof(float)));
+  TRY(mem_new(&w->inner_scratch, features_scratch(t->inner, largest), sizeof(double)));
   if (!t->goal.needs_soft) goto done;
   TRY(mem_new(&w->teachers, (size_t)t->soft->n * values, sizeof(float)));
   TRY(mem_new(&w->raw, values, sizeof(float)));
@@ -163,14 +169,22 @@ static void worker_clear(worker *w) {
   mem_free(w->raw);
   mem_free(w->soft);
   mem_free(w->scratch);
+  mem_free(w->inner);
+  mem_free(w->inner_scratch);
+}
+
+/* Floats that are trained: the model's block, then what the features learn themselves. */
+static size_t n_trained(const trainer *t) {
+  return (size_t)(t->k->g->n_block + t->inner->n_parameters);
 }
 
 static status set_initial(trainer *t) {
   status st = STATUS_OK;
   float *block = NULL;
   size_t begin, end;
-  TRY(comm_agree(t->c, mem_new(&block, (size_t)t->k->g->n_block, sizeof *block)));
+  TRY(comm_agree(t->c, mem_new(&block, n_trained(t), sizeof *block)));
   graph_initial_block(t->k->g, block);
+  features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
   reducer_slice(t->sums, &begin, &end);
   memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
   TRY(reducer_share(t->sums));
@@ -181,7 +195,8 @@ done:
 
 static status make_local(trainer *t) {
   status st = STATUS_OK;
-  TRY(updater_new(&t->update, t->k->g, t->k->frozen, t->sums, &t->o->optimizer, t->o->clip_norm));
+  TRY(updater_new(&t->update, t->k->g, t->k->frozen, (size_t)t->inner->n_parameters, t->sums,
+                  &t->o->optimizer, t->o->clip_norm));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
   for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));
 done:
@@ -189,11 +204,12 @@ done:
 }
 
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, const array *input, sources *soft) {
+                   const split *sp, const array *input, sources *soft, const features *inner) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
-  *t = (trainer){.c = c, .o = o, .k = k, .soft = soft, .n = sp->n, .rate_scale = 1, .ordered = -1};
+  *t = (trainer){
+      .c = c, .o = o, .k = k, .soft = soft, .inner = inner, .n = sp->n, .rate_scale = 1, .ordered = -1};
   t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
@@ -203,9 +219,11 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   TRY(load_labels(t, d, sp));
   find_sizes(t);
   TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
+  TRY(features_check_shards(inner, t->sizes, t->n_sizes));
   TRY(rows_open(&t->inputs, d, sp, input, 0));
   for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
-  TRY(reducer_new(&t->sums, c, t->shards, (size_t)k->g->n_block, t->goal.n + 1, t->threads));
+  TRY(features_load(inner));
+  TRY(reducer_new(&t->sums, c, t->shards, n_trained(t), trainer_n_losses(t) + 1, t->threads));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
 done:
@@ -228,11 +246,15 @@ void trainer_free(trainer **t) {
 }
 
 int trainer_n_losses(const trainer *t) {
-  return t->goal.n;
+  return t->goal.n + t->inner->n;
 }
 
-const mpistill_loss *trainer_loss(const trainer *t, int i) {
-  return &t->goal.losses[i];
+const char *trainer_loss_name(const trainer *t, int i) {
+  return i < t->goal.n ? t->goal.losses[i].kind : t->inner->terms[i - t->goal.n].name;
+}
+
+static double loss_weight(const trainer *t, int i) {
+  return i < t->goal.n ? t->goal.losses[i].weight : t->inner->terms[i - t->goal.n].options.weight;
 }
 
 int trainer_shards(const trainer *t) {
@@ -272,6 +294,7 @@ static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
   for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
   for (int i = 0; w->teachers && !st && i < t->soft->n; i++)
     st = sources_rows(t->soft, i, w->ids, n, w->raw, w->teachers + i * n * t->k->classes);
+  if (!st) st = features_rows(t->inner, w->ids, n, w->inner);
   return st;
 }
 
@@ -284,7 +307,9 @@ static double progress_at(const trainer *t, int64_t step) {
   return last > 0 ? (double)step / (double)last : 0;
 }
 
-static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, double *stats) {
+/* more: the gradient by what the features learn themselves. */
+static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *more,
+                            double *stats) {
   float *gradient = plan_tap_gradient(p, 0)->data;
   loss_batch in = {.rows = n,
                    .classes = t->k->classes,
@@ -298,18 +323,22 @@ static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b
   tensor *end = plan_output_gradient(p, 0);
   if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof *gradient);
   memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
+  features_clear(t->inner, p, t->k);
   objective_evaluate(&t->goal, t->soft, w->teachers, w->soft, w->ids, t->o->seed, &in, gradient, stats);
+  features_evaluate(t->inner, p, n, b->rows, w->inner, reducer_parameters(t->sums) + t->k->g->n_block, more,
+                    w->inner_scratch, stats + t->goal.n);
 }
 
 static status run_shard(const trainer *t, worker *w, const batch *b, int shard) {
   int64_t from = shard * b->rows / t->shards, n = (shard + 1) * b->rows / t->shards - from;
   float *leaf = reducer_leaf(t->sums, shard);
   double *stats = reducer_stats(t->sums, shard);
-  memset(stats, 0, (size_t)t->goal.n * sizeof *stats);
-  stats[t->goal.n] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
-                                                 : 0; /* rides on the sum: everyone will know */
+  const int n_losses = trainer_n_losses(t);
+  memset(stats, 0, (size_t)n_losses * sizeof *stats);
+  stats[n_losses] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
+                                                : 0; /* rides on the sum: everyone will know */
   if (!n) {
-    memset(leaf, 0, (size_t)t->k->g->n_block * sizeof *leaf);
+    memset(leaf, 0, n_trained(t) * sizeof *leaf);
     return STATUS_OK;
   }
   plan *p = NULL;
@@ -328,7 +357,7 @@ static status run_shard(const trainer *t, worker *w, const batch *b, int shard) 
   at[1] = clock_seconds();
   if (!st) st = plan_forward(p, &run);
   at[2] = clock_seconds();
-  if (!st) evaluate_losses(t, w, p, b, n, stats);
+  if (!st) evaluate_losses(t, w, p, b, n, leaf + t->k->g->n_block, stats);
   if (!st) st = plan_backward(p, &run);
   at[3] = clock_seconds();
   w->read_s += at[1] - at[0];
@@ -379,7 +408,7 @@ static status train_step(trainer *t, const batch *b, double *totals, double *los
   }
   TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
   *loss = 0;
-  for (int i = 0; i < t->goal.n; i++) *loss += t->goal.losses[i].weight * totals[i];
+  for (int i = 0; i < trainer_n_losses(t); i++) *loss += loss_weight(t, i) * totals[i];
   t->now.learning_rate = learning_rate(t, b->step);
   if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, t->now.learning_rate, b->step + 1, &norm));
   TRY(reducer_share(t->sums));
@@ -434,7 +463,7 @@ static status next_step(trainer *t, unsigned *events) {
              .step = t->epoch * steps + t->batch};
   for (int64_t j = 0; t->labels && j < b.rows; j++) b.labelled += t->labels[b.ids[j]] >= 0;
   TRY(train_step(t, &b, totals, &loss));
-  *events |= (unsigned)totals[t->goal.n];
+  *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;
   t->now.reduce_s += reducer_seconds(t->sums) - reducing;
   if (!isfinite(loss)) {
@@ -442,7 +471,7 @@ static status next_step(trainer *t, unsigned *events) {
     goto done;
   }
   t->now.loss += loss / (double)steps;
-  for (int j = 0; j < t->goal.n; j++) t->now.parts[j] += totals[j] / (double)steps;
+  for (int j = 0; j < trainer_n_losses(t); j++) t->now.parts[j] += totals[j] / (double)steps;
   if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
   if (++t->batch == steps) {
     finish_epoch(t);
@@ -488,10 +517,10 @@ static checkpoint_position position(const trainer *t) {
                             .batch = t->batch,
                             .rollbacks = t->rollbacks,
                             .rate_scale = t->rate_scale,
-                            .n_sums = 2 * (t->goal.n + 1)};
+                            .n_sums = 2 * (trainer_n_losses(t) + 1)};
   at.sums[0] = t->now.loss;
   at.sums[1] = t->last.loss;
-  for (int i = 0; i < t->goal.n; i++) {
+  for (int i = 0; i < trainer_n_losses(t); i++) {
     at.sums[2 + 2 * i] = t->now.parts[i];
     at.sums[3 + 2 * i] = t->last.parts[i];
   }
@@ -503,7 +532,7 @@ status trainer_save(trainer *t, const char *folder, const char *inputs) {
   checkpoint_vector vectors[CHECKPOINT_MAX_VECTORS] = {{0}};
   checkpoint_position at = position(t);
   int n = vectors_to_save(t);
-  int64_t n_block = t->k->g->n_block;
+  int64_t n_block = (int64_t)n_trained(t);
   for (int i = 0; i < n && comm_rank(t->c) == 0 && !st; i++)
     st = mem_new(&vectors[i].data, (size_t)n_block, sizeof(float));
   TRY(comm_agree(t->c, st));
@@ -535,7 +564,7 @@ done:
 status trainer_restore(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   const checkpoint_position *at = checkpoint_at(k);
-  if (at->n_sums != 2 * (t->goal.n + 1))
+  if (at->n_sums != 2 * (trainer_n_losses(t) + 1))
     THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
   t->epoch = at->epoch;
   t->batch = at->batch;
@@ -543,7 +572,7 @@ status trainer_restore(trainer *t, const checkpoint *k) {
   t->rate_scale = at->rate_scale;
   t->now = (epoch_result){.loss = at->sums[0]};
   t->last = (epoch_result){.loss = at->sums[1]};
-  for (int i = 0; i < t->goal.n; i++) {
+  for (int i = 0; i < trainer_n_losses(t); i++) {
     t->now.parts[i] = at->sums[2 + 2 * i];
     t->last.parts[i] = at->sums[3 + 2 * i];
   }

@@ -4,12 +4,15 @@
 #define MPISTILL_STAGES_TRAINER_H
 
 #include "base/log.h"
+#include "stages/features.h"
 #include "stages/objective.h"
 #include "stages/predict.h"
 #include "stages/sources.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = OBJECTIVE_MAX_LOSSES }; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
+enum {
+  TRAINER_MAX_LOSSES = OBJECTIVE_MAX_LOSSES + FEATURES_MAX
+}; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
 
 typedef struct trainer trainer;
 
@@ -22,16 +25,16 @@ typedef struct epoch_result {
 } epoch_result;
 
 /* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
- * d, sp, soft are borrowed; soft->n == 0: no teachers. */
+ * d, sp, soft, inner are borrowed; soft->n == 0: no teachers; inner: opened with this k. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, const array *input, sources *soft);
+                   const split *sp, const array *input, sources *soft, const features *inner);
 void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */
 int trainer_default_shards(int64_t batch);
 
 int trainer_n_losses(const trainer *t);
-const mpistill_loss *trainer_loss(const trainer *t, int i);
+const char *trainer_loss_name(const trainer *t, int i);
 int trainer_shards(const trainer *t);
 bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);

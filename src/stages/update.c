@@ -56,8 +56,8 @@ static void merge_segments(updater *u) {
   u->n_segments = n;
 }
 
-static status find_segments(updater *u, const graph *g, const bool *frozen) {
-  status st = mem_new(&u->segments, (size_t)g->n_values, sizeof *u->segments);
+static status find_segments(updater *u, const graph *g, const bool *frozen, size_t n_more) {
+  status st = mem_new(&u->segments, (size_t)g->n_values + 1, sizeof *u->segments);
   for (int v = 0; !st && v < g->n_values; v++) {
     const value *x = &g->values[v];
     if (x->kind != VALUE_PARAMETER && x->kind != VALUE_STATISTIC) continue;
@@ -72,13 +72,15 @@ static status find_segments(updater *u, const graph *g, const bool *frozen) {
     u->segments[u->n_segments++] = s;
   }
   if (st) return st;
+  if (n_more)
+    u->segments[u->n_segments++] = (segment){.begin = (size_t)g->n_block, .end = (size_t)g->n_block + n_more};
   qsort(u->segments, (size_t)u->n_segments, sizeof *u->segments, by_begin);
   merge_segments(u);
   return st;
 }
 
-status updater_new(updater **out, const graph *g, const bool *frozen, reducer *r, const mpistill_optimizer *o,
-                   double clip_norm) {
+status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_more, reducer *r,
+                   const mpistill_optimizer *o, double clip_norm) {
   status st = STATUS_OK;
   updater *u;
   TRY(mem_new(&u, 1, sizeof *u));
@@ -87,11 +89,11 @@ status updater_new(updater **out, const graph *g, const bool *frozen, reducer *r
   u->kind = optimizer_find(o->kind);
   u->clip_norm = clip_norm;
   reducer_slice(r, &u->begin, &u->end);
-  TRY(find_segments(u, g, frozen));
+  TRY(find_segments(u, g, frozen, n_more));
   for (int i = 0; i < u->kind->n_states; i++) TRY(mem_new(&u->state[i], u->end - u->begin, sizeof(float)));
   for (int i = 0; i <= MAX_STATES; i++)
     if (i < u->kind->n_states || i == MAX_STATES) TRY(mem_new(&u->kept[i], u->end - u->begin, sizeof(float)));
-  u->n_squares = ((size_t)g->n_block + REDUCE_SLICE - 1) / REDUCE_SLICE;
+  u->n_squares = ((size_t)g->n_block + n_more + REDUCE_SLICE - 1) / REDUCE_SLICE;
   TRY(mem_new(&u->squares, u->n_squares, sizeof *u->squares));
 done:
   if (st) updater_free(&u);

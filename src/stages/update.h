@@ -10,9 +10,10 @@
 typedef struct updater updater;
 
 /* Local. g and o are borrowed. The slice is that of `r`. frozen[g->n_values]: what never changes; NULL:
- * nothing. */
-status updater_new(updater **out, const graph *g, const bool *frozen, reducer *r, const mpistill_optimizer *o,
-                   double clip_norm);
+ * nothing. n_more:
+ * parameters behind the graph's block that are not the model's. */
+status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_more, reducer *r,
+                   const mpistill_optimizer *o, double clip_norm);
 void updater_free(updater **u);
 
 /* Collective when clipping. gradient[end - begin] is what reducer_sum gave; step counts from 1. Parameters: p

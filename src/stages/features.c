@@ -1,0 +1,319 @@
+#include "stages/features.h"
+
+#include "base/mem.h"
+#include "stages/options_rows.h"
+
+#include <string.h>
+
+enum { PARAMETER_ALIGNMENT = 16, NAME_MAX_BYTES = 512 };
+
+/* ---- files ---- */
+
+static status open_files(features *f, comm *c, const mpistill_train_options *o, dataset *d, const split *sp) {
+  status st = STATUS_OK;
+  TRY(comm_agree(c, mem_new(&f->files, o->feature_files.n, sizeof *f->files)));
+  for (size_t i = 0; i < o->feature_files.n; i++) {
+    TRY(softlabels_open(&f->files[f->n_files], c, o->feature_files.items[i]));
+    f->n_files++;
+    TRY(softlabels_match(f->files[i], d, sp, o->trust_rows));
+  }
+done:
+  return st;
+}
+
+static const char *teacher_of(const softlabels *s) {
+  return softlabels_get(s)->teacher;
+}
+
+/* The file among n that has the teacher's tensor; NULL: none yet. */
+static status search(softlabels *const *files, int n, const mpistill_feature *o, const char *tensor,
+                     softlabels **found) {
+  for (int i = 0; i < n; i++) {
+    if (o->from && strcmp(o->from, teacher_of(files[i]))) continue;
+    if (softlabels_feature_find(files[i], tensor) < 0) continue;
+    if (*found && strcmp(teacher_of(*found), teacher_of(files[i])))
+      return status_set(STATUS_BAD_INPUT,
+                        "feature '%s': teachers '%s' and '%s' have a tensor '%s'; name one (from)", o->kind,
+                        teacher_of(*found), teacher_of(files[i]), tensor);
+    if (!*found) *found = files[i];
+  }
+  return STATUS_OK;
+}
+
+static status find_file(const features *f, const sources *soft, const mpistill_feature *o, const char *tensor,
+                        softlabels **found) {
+  *found = NULL;
+  status st = search(soft->files, soft->n, o, tensor, found);
+  if (!st) st = search(f->files, f->n_files, o, tensor, found);
+  if (st || *found) return st;
+  return status_set(
+      STATUS_BAD_INPUT,
+      "feature '%s': no soft-label file%s%s has a tensor '%s'; store it with teach --tap, and see "
+      "--features-from",
+      o->kind, o->from ? " of teacher " : "", o->from ? o->from : "", tensor);
+}
+
+/* ---- terms ---- */
+
+/* "{}" in a name becomes the layer's. */
+static status put_layer(const char *name, const char *layer, size_t n, char out[NAME_MAX_BYTES]) {
+  size_t used = 0;
+  for (const char *at = name; *at;) {
+    const bool here = layer && at[0] == '{' && at[1] == '}';
+    const size_t bytes = here ? n : 1;
+    if (used + bytes >= NAME_MAX_BYTES)
+      return status_set(STATUS_BAD_INPUT, "feature: the name '%.40s...' is too long", name);
+    memcpy(out + used, here ? layer : at, bytes);
+    used += bytes;
+    at += here ? 2 : 1;
+  }
+  out[used] = '\0';
+  return STATUS_OK;
+}
+
+static status add_tensor(features *f, softlabels *file, int feature, int *place) {
+  const softlabels_feature *from = &softlabels_get(file)->features[feature];
+  for (*place = 0; *place < f->n_tensors; ++*place)
+    if (f->tensors[*place].file == file && f->tensors[*place].feature == feature) return STATUS_OK;
+  shape s = {.rank = from->rank};
+  if (from->rank > SHAPE_MAX_RANK)
+    return status_set(STATUS_BAD_INPUT, "%s: %s has %d dimensions", softlabels_path(file), from->object,
+                      from->rank);
+  memcpy(s.dims, from->dims, (size_t)from->rank * sizeof *s.dims);
+  f->tensors[f->n_tensors++] = (feature_tensor){file, feature, feature_map_of(&s)};
+  return STATUS_OK;
+}
+
+/* Tensor i of a term, by its names; NULL: that of tensor 0. */
+static status bind(features *f, feature_term *t, int i, const char *student, const char *teacher,
+                   const sources *soft, classifier *k) {
+  status st = STATUS_OK;
+  softlabels *file;
+  shape s;
+  TRY(classifier_tap(k, student, &t->student[i], &s));
+  t->mine[i] = feature_map_of(&s);
+  TRY(find_file(f, soft, &t->options, teacher, &file));
+  TRY(add_tensor(f, file, softlabels_feature_find(file, teacher), &t->teacher[i]));
+done:
+  return st;
+}
+
+static status check_term(const features *f, const feature_term *t, const char *student, const char *teacher) {
+  status st = STATUS_OK;
+  char *why = NULL, mine[128], its[128];
+  const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
+  st = t->kind->check ? t->kind->check(&t->options, t->mine, maps) : STATUS_OK;
+  if (st != STATUS_BAD_INPUT || mem_string(&why, status_message())) return st;
+  shape s = maps[0].shape;
+  s.dims[0] = -1;
+  status_set(st, "feature '%s': the student's '%s' is %s, the teacher's '%s' is %s: %s", t->options.kind,
+             student, shape_text(&t->mine[0].shape, mine, sizeof mine), teacher,
+             shape_text(&s, its, sizeof its), why);
+  mem_free(why);
+  return st;
+}
+
+/* One pair of layers; NULL: the names as they are. */
+static status add_term(features *f, const mpistill_feature *o, const char *mine, size_t n_mine,
+                       const char *its, size_t n_its, const sources *soft, classifier *k) {
+  status st = STATUS_OK;
+  char student[NAME_MAX_BYTES], teacher[NAME_MAX_BYTES];
+  if (f->n == FEATURES_MAX)
+    THROW(STATUS_BAD_INPUT, "features: more than %d, each layer counted", FEATURES_MAX);
+  feature_term *t = &f->terms[f->n++];
+  *t = (feature_term){.options = *o, .kind = feature_find(o->kind), .first = f->n_parameters};
+  if (!t->kind) THROW(STATUS_BAD_INPUT, "feature '%s' is not known", o->kind);
+  if (o->student_to) {
+    TRY(put_layer(o->student_to, mine, n_mine, student));
+    TRY(put_layer(o->teacher_to, its, n_its, teacher));
+    TRY(bind(f, t, 1, student, teacher, soft, k));
+  }
+  TRY(put_layer(o->student, mine, n_mine, student));
+  TRY(put_layer(o->teacher, its, n_its, teacher));
+  TRY(bind(f, t, 0, student, teacher, soft, k));
+  if (!o->student_to) {
+    t->student[1] = t->student[0];
+    t->teacher[1] = t->teacher[0];
+    t->mine[1] = t->mine[0];
+  }
+  TRY(mem_format(&t->name, "%s:%s", o->kind, student));
+  TRY(check_term(f, t, student, teacher));
+  const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
+  if (t->kind->parameters) t->n_parameters = t->kind->parameters(o, t->mine, maps);
+  f->n_parameters += (t->n_parameters + PARAMETER_ALIGNMENT - 1) / PARAMETER_ALIGNMENT * PARAMETER_ALIGNMENT;
+done:
+  return st;
+}
+
+/* "0-2,1-5": the student's layer, the teacher's. */
+static status add_terms(features *f, const mpistill_feature *o, const sources *soft, classifier *k) {
+  if (!o->layers) return add_term(f, o, NULL, 0, NULL, 0, soft, k);
+  for (const char *at = o->layers; *at;) {
+    size_t n = strcspn(at, ","), mine = strcspn(at, "-,");
+    if (!mine || mine + 1 >= n)
+      return status_set(STATUS_BAD_INPUT, "feature '%s': layers are '%s'; pairs were expected, as in 0-2,1-5",
+                        o->kind, o->layers);
+    status st = add_term(f, o, at, mine, at + mine + 1, n - mine - 1, soft, k);
+    if (st) return st;
+    at += n + (at[n] == ',');
+  }
+  return STATUS_OK;
+}
+
+static status add_all(features *f, const mpistill_train_options *o, const sources *soft, classifier *k) {
+  status st = STATUS_OK;
+  for (size_t i = 0; i < o->features.n; i++)
+    if (o->features.items[i].weight > 0) TRY(add_terms(f, &o->features.items[i], soft, k));
+done:
+  return st;
+}
+
+status features_open(features *f, comm *c, const mpistill_train_options *o, const sources *soft, dataset *d,
+                     const split *sp, classifier *k) {
+  status st = STATUS_OK;
+  *f = (features){0};
+  if (!o->features.n) goto done;
+  TRY(open_files(f, c, o, d, sp));
+  TRY(comm_agree(c, add_all(f, o, soft, k)));
+done:
+  return st;
+}
+
+void features_close(features *f) {
+  for (int i = 0; i < f->n_files; i++) softlabels_close(&f->files[i]);
+  for (int i = 0; i < f->n; i++) mem_free(f->terms[i].name);
+  mem_free(f->files);
+  *f = (features){0};
+}
+
+status features_load(const features *f) {
+  status st = STATUS_OK;
+  for (int i = 0; i < f->n_tensors; i++)
+    TRY(softlabels_feature_load(f->tensors[i].file, f->tensors[i].feature, 0));
+done:
+  return st;
+}
+
+status features_check_shards(const features *f, const int64_t *sizes, int n_sizes) {
+  for (int i = 0; i < f->n; i++)
+    for (int s = 0; f->terms[i].kind->relates_rows && s < n_sizes; s++)
+      if (sizes[s] == 1)
+        return status_set(
+            STATUS_BAD_INPUT,
+            "feature '%s' compares the rows of a shard, and some shards would have one row; choose "
+            "--batch and --shards so that every shard has two or more, those of the last batch of "
+            "an epoch too",
+            f->terms[i].options.kind);
+  return STATUS_OK;
+}
+
+/* ---- what terms learn themselves ---- */
+
+/* Streams far from those of a model's parameters. */
+static const uint64_t FIRST_STREAM = (uint64_t)1 << 32;
+
+void features_initial(const features *f, uint64_t seed, float *to) {
+  memset(to, 0, (size_t)f->n_parameters * sizeof *to);
+  for (int i = 0; i < f->n; i++) {
+    const feature_term *t = &f->terms[i];
+    const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
+    if (t->n_parameters)
+      t->kind->initial(&t->options, t->mine, maps, seed, FIRST_STREAM + (uint64_t)i, to + t->first);
+  }
+}
+
+/* ---- one shard ---- */
+
+int64_t features_row_values(const features *f) {
+  int64_t n = 0;
+  for (int i = 0; i < f->n_tensors; i++) n += f->tensors[i].map.row_values;
+  return n;
+}
+
+size_t features_scratch(const features *f, int64_t rows) {
+  size_t most = 0;
+  for (int i = 0; i < f->n; i++) {
+    const feature_term *t = &f->terms[i];
+    const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
+    size_t n = t->kind->scratch(&t->options, rows, t->mine, maps);
+    most = n > most ? n : most;
+  }
+  return most;
+}
+
+status features_rows(const features *f, const int64_t *ids, int64_t n, float *out) {
+  status st = STATUS_OK;
+  for (int i = 0; i < f->n_tensors; i++) {
+    TRY(softlabels_feature_rows(f->tensors[i].file, f->tensors[i].feature, ids, n, out));
+    out += n * f->tensors[i].map.row_values;
+  }
+done:
+  return st;
+}
+
+/* The classifier's own tensor is tap 0. */
+static tensor *gradient_of(const plan *p, int inner) {
+  return plan_tap_gradient(p, 1 + inner);
+}
+
+status features_check_plan(const features *f, const plan *p, const classifier *k) {
+  for (int i = 0; f->n && i < k->n_inner; i++)
+    if (!gradient_of(p, i))
+      return status_set(STATUS_BAD_INPUT, "%s: nothing that is trained lies before tensor '%s'", k->path,
+                        k->g->values[k->inner[i]].name);
+  return STATUS_OK;
+}
+
+void features_clear(const features *f, const plan *p, const classifier *k) {
+  for (int i = 0; f->n && i < k->n_inner; i++) {
+    tensor *g = gradient_of(p, i);
+    memset(g->data, 0, (size_t)shape_count(&g->shape) * sizeof(float));
+  }
+}
+
+void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t batch_rows,
+                       const float *teacher, const float *parameters, float *parameter_gradient,
+                       double *scratch, double *parts) {
+  const float *at[FEATURES_MAX_TENSORS];
+  for (int i = 0; i < f->n_tensors; i++) {
+    at[i] = teacher;
+    teacher += rows * f->tensors[i].map.row_values;
+  }
+  memset(parameter_gradient, 0, (size_t)f->n_parameters * sizeof *parameter_gradient);
+  for (int i = 0; i < f->n; i++) {
+    const feature_term *t = &f->terms[i];
+    feature_batch b = {.rows = rows, .batch_rows = batch_rows, .scratch = scratch};
+    for (int j = 0; j < FEATURE_TENSORS; j++) {
+      b.student[j] = t->mine[j];
+      b.student[j].values = plan_tap(p, 1 + t->student[j])->data;
+      b.teacher[j] = f->tensors[t->teacher[j]].map;
+      b.teacher[j].values = at[t->teacher[j]];
+      b.gradient[j] = gradient_of(p, t->student[j])->data;
+    }
+    b.parameters = parameters + t->first;
+    b.parameter_gradient = parameter_gradient + t->first;
+    parts[i] = t->kind->evaluate(&t->options, &b);
+  }
+}
+
+/* ---- JSON ---- */
+
+static json_t *value_json(const option *row, const char *field) {
+  if (row->type == OPTION_INT) return json_integer(*(const int64_t *)field);
+  if (row->type == OPTION_REAL) return json_real(*(const double *)field);
+  return json_pack("s?", *(char *const *)field);
+}
+
+json_t *features_json(const mpistill_features *list) {
+  json_t *all = json_array();
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_feature *o = &list->items[i];
+    const feature_kind *k = feature_find(o->kind);
+    json_t *one = json_object();
+    for (const option *row = feature_fields; row->key; row++)
+      if (k && feature_reads(k, row->key))
+        json_object_set_new(one, row->key, value_json(row, (const char *)o + row->at));
+    json_array_append_new(all, one);
+  }
+  return all;
+}

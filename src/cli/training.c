@@ -27,7 +27,7 @@ static void write_features(FILE *out) {
         "[rows, C, H, W];\nchannels are those of D or C, positions are tokens or places of H x W\n\n",
         out);
   for (const feature_kind *const *k = feature_kinds(); *k; k++) {
-    fprintf(out, "%s\n  %s\n  needs: a file of teach --tap", (*k)->name, (*k)->formula);
+    fprintf(out, "--feature %s\n  %s\n  needs: a file of teach --tap", (*k)->name, (*k)->formula);
     for (const char *const *o = (*k)->options; o && *o; o++)
       fprintf(out, "%s%s", o == (*k)->options ? "; options: " : ", ", *o);
     fputc('\n', out);

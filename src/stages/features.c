@@ -113,9 +113,13 @@ static status check_term(const features *f, const feature_term *t, const char *s
   return st;
 }
 
-/* One pair of layers; NULL: the names as they are. */
-static status add_term(features *f, const mpistill_feature *o, const char *mine, size_t n_mine,
-                       const char *its, size_t n_its, const sources *soft, classifier *k) {
+typedef struct layer_pair { /* texts for "{}" in the names, NULL: none */
+  const char *mine, *its;
+  size_t n_mine, n_its;
+} layer_pair;
+
+static status add_term(features *f, const mpistill_feature *o, const layer_pair *pair, const sources *soft,
+                       classifier *k) {
   status st = STATUS_OK;
   char student[NAME_MAX_BYTES], teacher[NAME_MAX_BYTES];
   if (f->n == FEATURES_MAX)
@@ -124,12 +128,12 @@ static status add_term(features *f, const mpistill_feature *o, const char *mine,
   *t = (feature_term){.options = *o, .kind = feature_find(o->kind), .first = f->n_parameters};
   if (!t->kind) THROW(STATUS_BAD_INPUT, "feature '%s' is not known", o->kind);
   if (o->student_to) {
-    TRY(put_layer(o->student_to, mine, n_mine, student));
-    TRY(put_layer(o->teacher_to, its, n_its, teacher));
+    TRY(put_layer(o->student_to, pair->mine, pair->n_mine, student));
+    TRY(put_layer(o->teacher_to, pair->its, pair->n_its, teacher));
     TRY(bind(f, t, 1, student, teacher, soft, k));
   }
-  TRY(put_layer(o->student, mine, n_mine, student));
-  TRY(put_layer(o->teacher, its, n_its, teacher));
+  TRY(put_layer(o->student, pair->mine, pair->n_mine, student));
+  TRY(put_layer(o->teacher, pair->its, pair->n_its, teacher));
   TRY(bind(f, t, 0, student, teacher, soft, k));
   if (!o->student_to) {
     t->student[1] = t->student[0];
@@ -145,19 +149,30 @@ done:
   return st;
 }
 
-/* "0-2,1-5": the student's layer, the teacher's. */
-static status add_terms(features *f, const mpistill_feature *o, const sources *soft, classifier *k) {
-  if (!o->layers) return add_term(f, o, NULL, 0, NULL, 0, soft, k);
-  for (const char *at = o->layers; *at;) {
-    size_t n = strcspn(at, ","), mine = strcspn(at, "-,");
-    if (!mine || mine + 1 >= n)
-      return status_set(STATUS_BAD_INPUT, "feature '%s': layers are '%s'; pairs were expected, as in 0-2,1-5",
-                        o->kind, o->layers);
-    status st = add_term(f, o, at, mine, at + mine + 1, n - mine - 1, soft, k);
-    if (st) return st;
-    at += n + (at[n] == ',');
-  }
+/* "0-2,1-5": the student's layer, the teacher's. Takes the next pair from *at; both are NULL without layers.
+ */
+static status next_pair(const mpistill_feature *o, const char **at, layer_pair *out) {
+  *out = (layer_pair){0};
+  if (!*at) return STATUS_OK;
+  size_t n = strcspn(*at, ","), mine = strcspn(*at, "-,");
+  if (!mine || mine + 1 >= n)
+    return status_set(STATUS_BAD_INPUT, "feature '%s': layers are '%s'; pairs were expected, as in 0-2,1-5",
+                      o->kind, o->layers);
+  *out = (layer_pair){*at, *at + mine + 1, mine, n - mine - 1};
+  *at += n + ((*at)[n] == ',');
   return STATUS_OK;
+}
+
+static status add_terms(features *f, const mpistill_feature *o, const sources *soft, classifier *k) {
+  status st = STATUS_OK;
+  const char *at = o->layers;
+  do {
+    layer_pair pair;
+    TRY(next_pair(o, &at, &pair));
+    TRY(add_term(f, o, &pair, soft, k));
+  } while (at && *at);
+done:
+  return st;
 }
 
 static status add_all(features *f, const mpistill_train_options *o, const sources *soft, classifier *k) {
@@ -302,6 +317,45 @@ static json_t *value_json(const option *row, const char *field) {
   if (row->type == OPTION_INT) return json_integer(*(const int64_t *)field);
   if (row->type == OPTION_REAL) return json_real(*(const double *)field);
   return json_pack("s?", *(char *const *)field);
+}
+
+/* ---- names ---- */
+
+static status add_name(mpistill_strings *names, const char *name) {
+  for (size_t i = 0; i < names->n; i++)
+    if (!strcmp(names->items[i], name)) return STATUS_OK;
+  status st = mem_resize(&names->items, names->n, names->n + 1, sizeof *names->items);
+  if (!st) st = mem_string(&names->items[names->n], name);
+  if (!st) names->n++;
+  return st;
+}
+
+static status add_names(const mpistill_feature *o, bool of_student, mpistill_strings *names) {
+  status st = STATUS_OK;
+  char name[NAME_MAX_BYTES];
+  const char *at = o->layers,
+             *tensors[] = {of_student ? o->student : o->teacher, of_student ? o->student_to : o->teacher_to};
+  do {
+    layer_pair pair;
+    TRY(next_pair(o, &at, &pair));
+    for (int i = 0; i < FEATURE_TENSORS && tensors[i]; i++) {
+      TRY(put_layer(tensors[i], of_student ? pair.mine : pair.its, of_student ? pair.n_mine : pair.n_its,
+                    name));
+      TRY(add_name(names, name));
+    }
+  } while (at && *at);
+done:
+  return st;
+}
+
+status features_tensors(const mpistill_features *list, const char *teacher, mpistill_strings *names) {
+  status st = STATUS_OK;
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_feature *o = &list->items[i];
+    if (!teacher || !o->from || !strcmp(o->from, teacher)) TRY(add_names(o, !teacher, names));
+  }
+done:
+  return st;
 }
 
 json_t *features_json(const mpistill_features *list) {

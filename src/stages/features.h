@@ -71,6 +71,10 @@ void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t b
                        const float *teacher, const float *parameters, float *parameter_gradient,
                        double *scratch, double *parts);
 
+/* Local. Adds the names of the tensors that the losses read from a teacher of that name, NULL: from the
+ * student, each once; strings_free. */
+status features_tensors(const mpistill_features *list, const char *teacher, mpistill_strings *names);
+
 /* Local. The options as JSON: what decides the student's bytes. */
 json_t *features_json(const mpistill_features *list);
 

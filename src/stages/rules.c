@@ -312,6 +312,19 @@ static void check_temperatures(const mpistill_recipe *r, const options_seen *see
   }
 }
 
+/* Which teacher a loss between inner tensors reads must be told. */
+static void check_feature_teachers(const mpistill_recipe *r, problems *p) {
+  for (size_t i = 0; i < r->distill.features.n; i++) {
+    const mpistill_feature *o = &r->distill.features.items[i];
+    bool known = !o->from && r->teachers.n == 1;
+    for (size_t t = 0; o->from && t < r->teachers.n; t++)
+      known = known || (r->teachers.items[t].name && !strcmp(r->teachers.items[t].name, o->from));
+    if (r->teachers.n && !known)
+      problems_add(p, "feature '%s': from names one of the teachers%s%s", o->kind ? o->kind : "",
+                   o->from ? ", not " : "", o->from ? o->from : "");
+  }
+}
+
 static void check_splits(const mpistill_recipe *r, problems *p) {
   if (r->teachers.n && r->teach.split && r->distill.split && strcmp(r->teach.split, r->distill.split))
     problems_add(
@@ -331,5 +344,6 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_fit_split(r, seen, &p);
   check_train(&r->distill, seen, r->teachers.n > 0, &p);
   check_temperatures(r, seen, &p);
+  check_feature_teachers(r, &p);
   return problems_end(&p, NULL);
 }

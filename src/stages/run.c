@@ -3,12 +3,14 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/options.h"
 #include "base/progress.h"
 #include "base/stop.h"
 #include "models/models.h"
 #include "stages/aggregate.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
+#include "stages/features.h"
 #include "stages/recipe.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
@@ -138,11 +140,31 @@ static status make_student(job *j) {
   return st;
 }
 
+/* The tensors of a teacher that are stored: those the recipe lists, and those its losses read. */
+static status taps_of(const job *j, const mpistill_teacher *t, mpistill_strings *taps) {
+  status st = STATUS_OK;
+  TRY(features_tensors(&j->r.distill.features, t->name, taps));
+  TRY(mem_resize(&taps->items, taps->n, taps->n + t->taps.n, sizeof *taps->items));
+  for (size_t i = 0; i < t->taps.n; i++) {
+    TRY(mem_string(&taps->items[taps->n], t->taps.items[i]));
+    taps->n++;
+  }
+done:
+  return st;
+}
+
+static status check_tap(classifier *k, const char *name) {
+  int place;
+  shape s;
+  return classifier_tap(k, name, &place, &s);
+}
+
 /* What the student can learn from one teacher, and that it can. */
 static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) {
   status st = STATUS_OK;
   subject s = {0};
   sources in = {0};
+  mpistill_strings taps = {0};
   const mpistill_aggregate_options *a = &j->r.aggregate;
   if (t->model) {
     TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
@@ -154,13 +176,26 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
     TRY(sources_open(&in, j->c, &one, a->method, &(mpistill_reals){0}, j->d, sp, a->trust_rows));
     if (!in.rule->linear) TRY(sources_check_temperature(&in, a->temperature));
   }
+  if (t->model) TRY(comm_agree(j->c, taps_of(j, t, &taps)));
+  for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, check_tap(&s.k, taps.items[i])));
   int64_t its = t->model ? s.k.classes : in.classes;
   if (its != classes)
     THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
           t->model ? t->model : t->soft_labels, t->name, (long long)its, (long long)classes);
 done:
+  strings_free(&taps);
   sources_close(&in);
   subject_close(&s);
+  return st;
+}
+
+static status check_student_tensors(const job *j, classifier *k) {
+  status st = STATUS_OK;
+  mpistill_strings names = {0};
+  TRY(features_tensors(&j->r.distill.features, NULL, &names));
+  for (size_t i = 0; i < names.n; i++) TRY(check_tap(k, names.items[i]));
+done:
+  strings_free(&names);
   return st;
 }
 
@@ -175,6 +210,7 @@ static status check_all(job *j) {
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
   TRY(subject_check_student(&s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
+  TRY(comm_agree(j->c, check_student_tensors(j, &s.k)));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
   const split *fit;
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
@@ -191,16 +227,42 @@ static bool any_live_teacher(const job *j) {
   return false;
 }
 
+/* The teachers with their taps for the rows the student learns from, without any for others. */
+static status tapped_teachers(const job *j, bool with, mpistill_teachers *out) {
+  status st = STATUS_OK;
+  TRY(mem_new(&out->items, j->r.teachers.n, sizeof *out->items));
+  for (; out->n < j->r.teachers.n; out->n++) {
+    mpistill_teacher *t = &out->items[out->n];
+    *t = j->r.teachers.items[out->n];
+    t->taps = (mpistill_strings){0};
+    if (with && t->model) TRY(taps_of(j, &j->r.teachers.items[out->n], &t->taps));
+  }
+done:
+  return st;
+}
+
+static void free_tapped(mpistill_teachers *t) {
+  for (size_t i = 0; t->items && i < t->n; i++) strings_free(&t->items[i].taps);
+  mem_free(t->items);
+}
+
 static status teach(job *j, const char *split, const char *folder) {
+  status st = STATUS_OK;
+  mpistill_teachers teachers = {0};
   mpistill_teach_options t = j->r.teach;
+  if (!any_live_teacher(j)) goto done;
+  TRY(comm_agree(j->c, tapped_teachers(j, folder == j->soft, &teachers)));
   t.dataset = j->r.dataset;
   t.split = (char *)(uintptr_t)split;
-  t.teachers = j->r.teachers;
+  t.teachers = teachers;
   t.threads = j->r.threads;
   t.output = (char *)(uintptr_t)folder;
   t.restart = j->o->restart;
   t.out = stage_output(j);
-  return any_live_teacher(j) ? stage_teach(j->c, &t) : STATUS_OK;
+  TRY(stage_teach(j->c, &t));
+done:
+  free_tapped(&teachers);
+  return st;
 }
 
 /* The files of all teachers in the recipe's order; those made elsewhere only when `foreign`. Freed with
@@ -245,6 +307,8 @@ done:
 
 /* The student, from the ensemble or (baseline) from hard labels alone with all else alike. */
 static status distill(job *j, bool baseline) {
+  status st = STATUS_OK;
+  mpistill_strings files = {0};
   mpistill_train_options t = j->r.distill;
   mpistill_loss hard = {.kind = (char *)(uintptr_t) "cross-entropy", .weight = 1, .temperature = 1};
   t.dataset = j->r.dataset;
@@ -260,7 +324,13 @@ static status distill(job *j, bool baseline) {
     if (!strcmp(t.losses.items[i].kind, "cross-entropy"))
       hard.label_smoothing = t.losses.items[i].label_smoothing;
   if (baseline) t.losses = (mpistill_losses){.n = 1, .items = &hard};
-  return train_student(j->c, &t, &j->student_source);
+  if (baseline) t.features = (mpistill_features){0};
+  if (t.features.n) TRY(comm_agree(j->c, soft_paths(j, j->soft, true, &files)));
+  t.feature_files = files;
+  TRY(train_student(j->c, &t, &j->student_source));
+done:
+  free_paths(&files);
+  return st;
 }
 
 /* ---- the table ---- */

@@ -121,6 +121,8 @@ typedef struct mpistill_train_options {
   int64_t threads;       /* 0: OMP_NUM_THREADS, else 1 */
   uint64_t seed;
   char *output;
+  char *precision;       /* of the student that is written: "float32", "float16", "int8" */
+  int64_t calibration_rows; /* int8: rows of the split that ranges of activations are found from */
   char *checkpoint;      /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
   double checkpoint_seconds; /* between two checkpoints */
   bool restart;          /* forget a checkpoint that is there */
@@ -180,6 +182,7 @@ typedef struct mpistill_evaluate_options {
   char *dataset;
   char *split;
   char *input;
+  char *against;         /* another model to compare it with, NULL: none */
   int64_t threads;
   mpistill_output_options out;
 } mpistill_evaluate_options;

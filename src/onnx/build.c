@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "graph/tensor.h"
-#include "onnx/proto.h"
+#include "onnx/message.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,46 +22,6 @@ struct builder {
   Onnx__ModelProto *proto; /* made of mem_new pieces, so that proto_free takes it apart */
 };
 
-/* A fresh message. Pointers of any type go through memcpy: they may not be written as void *. */
-static status message_new(void *out, const ProtobufCMessageDescriptor *d) {
-  ProtobufCMessage *message;
-  status st = mem_new(&message, 1, d->sizeof_message);
-  if (!st) d->message_init(message);
-  memcpy(out, &message, sizeof message);
-  return st;
-}
-
-/* Appends a pointer to a repeated field; the array doubles whenever its length is a power of two. */
-static status append(void *array, size_t *n, const void *item) {
-  unsigned char *items;
-  status st = STATUS_OK;
-  memcpy(&items, array, sizeof items);
-  if ((*n & (*n - 1)) == 0) st = mem_resize(&items, *n, *n ? 2 * *n : 1, sizeof item);
-  memcpy(array, &items, sizeof items);
-  if (!st) memcpy(items + (*n)++ * sizeof item, &item, sizeof item);
-  return st;
-}
-
-/* A fresh message at the end of a repeated field; freed again if it cannot be put there. */
-static status append_message(void *out, void *array, size_t *n, const ProtobufCMessageDescriptor *d) {
-  void *message;
-  status st = message_new(&message, d);
-  if (st) return st;
-  st = append(array, n, message);
-  if (st) proto_free(message);
-  memcpy(out, &message, sizeof message);
-  return st;
-}
-
-static status append_string(char ***array, size_t *n, const char *text) {
-  char *copy;
-  status st = mem_string(&copy, text);
-  if (st) return st;
-  st = append(array, n, copy);
-  if (st) mem_free(copy);
-  return st;
-}
-
 static status start(builder *b, const char *graph_name) {
   status st = STATUS_OK;
   Onnx__OperatorSetIdProto *import;
@@ -71,8 +31,7 @@ static status start(builder *b, const char *graph_name) {
   p->ir_version = BUILD_IR_VERSION;
   TRY(mem_string(&p->producer_name, "mpistill"));
   TRY(mem_string(&p->producer_version, MPISTILL_VERSION));
-  TRY(append_message(&import, &p->opset_import, &p->n_opset_import,
-                     &onnx__operator_set_id_proto__descriptor));
+  TRY(message_add(&import, &p->opset_import, &p->n_opset_import, &onnx__operator_set_id_proto__descriptor));
   TRY(mem_string(&import->domain, ""));
   import->has_version = true;
   import->version = BUILD_OPSET;
@@ -101,7 +60,7 @@ void builder_free(builder **b) {
 
 static status add_dimension(Onnx__TensorShapeProto *s, const char *name, int64_t size) {
   Onnx__TensorShapeProto__Dimension *d;
-  status st = append_message(&d, &s->dim, &s->n_dim, &onnx__tensor_shape_proto__dimension__descriptor);
+  status st = message_add(&d, &s->dim, &s->n_dim, &onnx__tensor_shape_proto__dimension__descriptor);
   if (st) return st;
   if (!name) {
     d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
@@ -118,7 +77,7 @@ static status add_end(Onnx__ValueInfoProto ***array, size_t *n, const char *name
                       int rank) {
   status st = STATUS_OK;
   Onnx__ValueInfoProto *info;
-  TRY(append_message(&info, array, n, &onnx__value_info_proto__descriptor));
+  TRY(message_add(&info, array, n, &onnx__value_info_proto__descriptor));
   TRY(mem_string(&info->name, name));
   TRY(message_new(&info->type, &onnx__type_proto__descriptor));
   TRY(message_new(&info->type->tensor_type, &onnx__type_proto__tensor__descriptor));
@@ -154,7 +113,7 @@ static status add_initializer(builder *b, const char *name, int type, size_t byt
   if (count < 0 || count > (BYTES_MAX - b->n_bytes) / (int64_t)bytes)
     THROW(STATUS_BAD_INPUT, "the model would be larger than 2 GiB, which no ONNX file can be");
   b->n_bytes += count * (int64_t)bytes;
-  TRY(append_message(out, &g->initializer, &g->n_initializer, &onnx__tensor_proto__descriptor));
+  TRY(message_add(out, &g->initializer, &g->n_initializer, &onnx__tensor_proto__descriptor));
   Onnx__TensorProto *t = *out;
   TRY(mem_string(&t->name, name));
   t->has_data_type = true;
@@ -222,11 +181,8 @@ static status add_node(builder *b, const char *type, const char *name, const cha
   status st = STATUS_OK;
   Onnx__NodeProto *n;
   Onnx__GraphProto *g = b->proto->graph;
-  TRY(append_message(&n, &g->node, &g->n_node, &onnx__node_proto__descriptor));
-  TRY(mem_string(&n->op_type, type));
-  TRY(mem_string(&n->name, name));
-  for (int i = 0; inputs[i]; i++) TRY(append_string(&n->input, &n->n_input, inputs[i]));
-  TRY(append_string(&n->output, &n->n_output, output));
+  TRY(message_add(&n, &g->node, &g->n_node, &onnx__node_proto__descriptor));
+  TRY(message_node(n, type, name, inputs, output));
 done:
   return st;
 }
@@ -243,7 +199,7 @@ static Onnx__AttributeProto *add_attribute(builder *b, const char *name,
   Onnx__GraphProto *g = b->proto->graph;
   if (b->st) return NULL;
   Onnx__NodeProto *n = g->node[g->n_node - 1];
-  b->st = append_message(&a, &n->attribute, &n->n_attribute, &onnx__attribute_proto__descriptor);
+  b->st = message_add(&a, &n->attribute, &n->n_attribute, &onnx__attribute_proto__descriptor);
   if (!b->st) b->st = mem_string(&a->name, name);
   if (b->st) return NULL;
   a->has_type = true;

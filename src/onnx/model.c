@@ -98,6 +98,41 @@ int64_t model_bytes(const model *m) {
   return m->bytes;
 }
 
+static bool is_quantiser(const Onnx__NodeProto *n) {
+  return !strcmp(proto_text(n->op_type), "DequantizeLinear") ||
+         !strcmp(proto_text(n->op_type), "QuantizeLinear");
+}
+
+/* Whether a number of that name is a weight: read by some node, and no scale, zero point or statistic. */
+static bool is_weight(const Onnx__GraphProto *g, const Onnx__TensorProto *t) {
+  bool read = false;
+  for (size_t i = 0; i < g->n_node; i++) {
+    const Onnx__NodeProto *n = g->node[i];
+    for (size_t k = 0; k < n->n_input; k++) {
+      if (strcmp(n->input[k], proto_text(t->name)) != 0) continue;
+      if (is_quantiser(n) && k) return false;
+      if (!strcmp(n->op_type, "BatchNormalization") && k > 2) return false;
+      read = is_quantiser(n) || t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    }
+  }
+  return read;
+}
+
+/* Gradients end at a QuantizeLinear, so behind one the graph counts none. */
+int64_t model_parameters(const model *m) {
+  const Onnx__GraphProto *g = m->proto->graph;
+  bool quantised = false;
+  int64_t n = 0;
+  for (size_t i = 0; i < g->n_node; i++) quantised = quantised || is_quantiser(g->node[i]);
+  if (!quantised) return m->graph->n_parameters;
+  for (size_t i = 0; i < g->n_initializer; i++) {
+    int64_t count = 1;
+    for (size_t k = 0; k < g->initializer[i]->n_dims; k++) count *= g->initializer[i]->dims[k];
+    if (is_weight(g, g->initializer[i])) n += count;
+  }
+  return n;
+}
+
 int model_opset(const model *m) {
   return load_opset(m->proto, "");
 }

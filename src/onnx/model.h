@@ -26,6 +26,8 @@ const graph *model_graph(const model *m); /* owned by the model */
 const char *model_path(const model *m);
 uint64_t model_hash(const model *m); /* XXH3 of the file's bytes, and of external data behind them */
 int64_t model_bytes(const model *m); /* of the file and of external data */
+/* Numbers that training has changed; of a quantised model also those it holds as integers. */
+int64_t model_parameters(const model *m);
 
 /* Local. Writes the model with parameters and statistics from block[n_block] to `path` (through a temporary
  * file, flushed, renamed). The bytes depend on nothing but the model and the block. A model of 2 GiB and

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "stages/common.h"
+#include "stages/compare.h"
 #include "stages/stages.h"
 
 #include <stdio.h>
@@ -147,14 +148,35 @@ json_t *metrics_json(const metric_sums *m) {
                    json_number(metric_nll(m)), "ece", json_number(metric_ece(m)));
 }
 
-static void print(const comm *c, const mpistill_evaluate_options *o, const mpistill_evaluation *e) {
+static json_t *comparison_json(const mpistill_evaluate_options *o, const comparison *x) {
+  json_t *j = metrics_json(&x->other);
+  json_object_set_new(j, "model", json_string(o->against));
+  json_object_set_new(j, "agreement", json_number(x->same / x->rows));
+  json_object_set_new(j, "mean_logit_difference", json_number(x->distance / x->rows));
+  json_object_set_new(j, "largest_logit_difference", json_number(x->largest));
+  return j;
+}
+
+static void print_comparison(const mpistill_evaluate_options *o, const mpistill_evaluation *e,
+                             const comparison *x) {
+  printf("against     %s\nagreement   %.4f of rows, logits differ by %.3g on average, %.3g at most\n",
+         o->against, x->same / x->rows, x->distance / x->rows, x->largest);
+  if (x->other.rows > 0)
+    printf("lost        accuracy %.4f, nll %.4f (its accuracy %.4f, nll %.4f)\n",
+           metric_accuracy(&x->other) - e->accuracy, e->nll - metric_nll(&x->other),
+           metric_accuracy(&x->other), metric_nll(&x->other));
+}
+
+static void print(const comm *c, const mpistill_evaluate_options *o, const mpistill_evaluation *e,
+                  const comparison *x) {
   if (o->out.json) {
-    stage_print_json(c, json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "model", o->model,
-                                  "split", o->split, "samples", (json_int_t)e->samples, "errors",
-                                  (json_int_t)e->errors, "accuracy", json_number(e->accuracy), "nll",
-                                  json_number(e->nll), "ece", json_number(e->ece), "parameters",
-                                  (json_int_t)e->parameters, "bytes", (json_int_t)e->bytes, "latency_s",
-                                  json_number(e->latency_s)));
+    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "model", o->model, "split",
+                            o->split, "samples", (json_int_t)e->samples, "errors", (json_int_t)e->errors,
+                            "accuracy", json_number(e->accuracy), "nll", json_number(e->nll), "ece",
+                            json_number(e->ece), "parameters", (json_int_t)e->parameters, "bytes",
+                            (json_int_t)e->bytes, "latency_s", json_number(e->latency_s));
+    if (x) json_object_set_new(all, "against", comparison_json(o, x));
+    stage_print_json(c, all);
     return;
   }
   if (comm_rank(c) != 0) return;
@@ -163,6 +185,7 @@ static void print(const comm *c, const mpistill_evaluate_options *o, const mpist
          "bytes       %lld\nlatency_s   %.3g\n",
          (long long)e->samples, (long long)e->errors, e->accuracy, e->nll, e->ece, (long long)e->parameters,
          (long long)e->bytes, e->latency_s);
+  if (x) print_comparison(o, e, x);
   fflush(stdout);
 }
 
@@ -172,24 +195,26 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   subject s = {0};
   metric_sums sums;
   mpistill_evaluation e = {0};
+  comparison x;
   TRY(stage_begin(c));
   TRY(dataset_open(&d, c, o->dataset));
   TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, s.input, stage_threads(o->threads), !o->out.quiet, &sums));
+  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, s.input, o, &x));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   e.samples = (int64_t)sums.rows;
   e.errors = (int64_t)sums.errors;
   e.accuracy = metric_accuracy(&sums);
   e.nll = metric_nll(&sums);
   e.ece = metric_ece(&sums);
-  e.parameters = s.k.g->n_parameters;
+  e.parameters = model_parameters(s.m);
   e.bytes = model_bytes(s.m);
   if (result)
     *result = e;
   else
-    print(c, o, &e);
+    print(c, o, &e, o->against ? &x : NULL);
 done:
   subject_close(&s);
   dataset_close(&d);

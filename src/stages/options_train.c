@@ -27,6 +27,11 @@ static const char *temperature_schedule_choice(int i) {
   return i < 2 ? names[i] : NULL;
 }
 
+static const char *precision_choice(int i) {
+  static const char *const names[] = {"float32", "float16", "int8"};
+  return i < 3 ? names[i] : NULL;
+}
+
 #define AT(field) offsetof(mpistill_loss, field)
 
 const option loss_fields[] = {
@@ -312,6 +317,21 @@ const option training_rows[] = {
      .initial = "0",
      .help = "of the order of rows and of dropout"},
     {.flag = "output", .type = OPTION_PATH, .at = AT(output), .help = "ONNX file to write", .required = true},
+    {.flag = "precision",
+     .key = "precision",
+     .type = OPTION_CHOICE,
+     .at = AT(precision),
+     .initial = "float32",
+     .choice = precision_choice,
+     .help = "of the student in that file; with float16 and int8 the trained one is OUTPUT.float32.onnx"},
+    {.flag = "calibration-rows",
+     .key = "calibration_rows",
+     .type = OPTION_INT,
+     .at = AT(calibration_rows),
+     .initial = "512",
+     .min = 1,
+     .max = 1e9,
+     .help = "of the split, to find the ranges of activations from for int8"},
     {.flag = "checkpoint",
      .type = OPTION_PATH,
      .at = AT(checkpoint),

@@ -12,6 +12,7 @@
 #include "stages/evaluate.h"
 #include "stages/features.h"
 #include "stages/recipe.h"
+#include "stages/reduced.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/train.h"
@@ -323,6 +324,7 @@ static status distill(job *j, bool baseline) {
   for (size_t i = 0; baseline && i < t.losses.n; i++)
     if (!strcmp(t.losses.items[i].kind, "cross-entropy"))
       hard.label_smoothing = t.losses.items[i].label_smoothing;
+  if (baseline) t.precision = NULL;
   if (baseline) t.losses = (mpistill_losses){.n = 1, .items = &hard};
   if (baseline) t.features = (mpistill_features){0};
   if (t.features.n) TRY(comm_agree(j->c, soft_paths(j, j->soft, true, &files)));
@@ -346,7 +348,7 @@ static status measure_model(job *j, row *r, const char *path, const char *input,
   subject s = {0};
   TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d,
                    j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
-  r->parameters = s.k.g->n_parameters;
+  r->parameters = model_parameters(s.m);
   r->bytes = model_bytes(s.m);
   r->has_model = true;
   TRY(evaluate_latency(j->c, &s.k, s.block, &r->latency_s));
@@ -464,12 +466,18 @@ done:
 
 static status measure_all(job *j) {
   status st = STATUS_OK;
-  TRY(comm_agree(j->c, mem_new(&j->rows, j->r.teachers.n + 3, sizeof *j->rows)));
+  char *full = NULL;
+  TRY(comm_agree(j->c, mem_new(&j->rows, j->r.teachers.n + 4, sizeof *j->rows)));
   if (j->r.teachers.n) TRY(measure_teachers(j));
   if (j->r.baseline)
     TRY(measure_model(j, add_row(j, "baseline", "baseline"), j->baseline, j->r.distill.input, true));
+  if (reduced_wanted(&j->r.distill)) {
+    TRY(comm_agree(j->c, reduced_full_path(&full, j->student)));
+    TRY(measure_model(j, add_row(j, "student", "student float32"), full, j->r.distill.input, true));
+  }
   TRY(measure_model(j, add_row(j, "student", "student"), j->student, j->r.distill.input, true));
 done:
+  mem_free(full);
   return st;
 }
 

@@ -10,6 +10,7 @@
 #include "stages/evaluate.h"
 #include "stages/freeze.h"
 #include "stages/options_rows.h"
+#include "stages/reduced.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/trainer.h"
@@ -38,8 +39,10 @@ typedef struct job {
   double rows_done, rows_before; /* by this and earlier runs; by earlier ones */
   double started_s, train_s, saved_s;
   lock *lock;
-  char *folder;      /* of checkpoints */
-  char *inputs_text; /* rank 0 */
+  char *folder;           /* of checkpoints */
+  char *inputs_text;      /* rank 0 */
+  unsigned char *reduced; /* the student's bytes in o->precision, on rank 0 */
+  size_t n_reduced;
 } job;
 
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
@@ -127,6 +130,10 @@ static status collect_inputs(job *j, const char *dataset_hash) {
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
   if (inner) json_object_set_new(j->inputs, "features", inner);
   if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
+  if (reduced_wanted(o)) {
+    json_object_set_new(j->inputs, "precision", json_string(o->precision));
+    json_object_set_new(j->inputs, "calibration_rows", json_integer(o->calibration_rows));
+  }
   if (j->inputs) j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
   if (!j->inputs_text) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
   if (o->checkpoint)
@@ -288,9 +295,11 @@ static status run_training(job *j) {
 
 static status write_alone(job *j) {
   status st = STATUS_OK;
-  char *part = NULL;
+  char *part = NULL, *full = NULL;
   TRY(mem_format(&part, "%s.part", j->o->output));
-  st = model_write(j->s.m, trainer_block(j->t), part);
+  if (j->reduced) TRY(reduced_full_path(&full, j->o->output));
+  st = model_write(j->s.m, trainer_block(j->t), full ? full : part);
+  if (!st && full) st = file_write(part, j->reduced, j->n_reduced);
   /* It could be written at the start: no longer the user's slip. */
   if (st == STATUS_BAD_INPUT) status_set(st = STATUS_FAILED, "%s", status_message());
   TRY(st);
@@ -298,10 +307,15 @@ static status write_alone(job *j) {
   checkpoint_remove(j->folder);
 done:
   mem_free(part);
+  mem_free(full);
   return st;
 }
 
 static status write_student(job *j) {
+  status st = STATUS_OK;
+  if (reduced_wanted(j->o))
+    st = reduced_bytes(j->c, &j->s, trainer_block(j->t), j->d, j->o, &j->reduced, &j->n_reduced);
+  if (st) return st;
   return comm_agree(j->c, comm_rank(j->c) == 0 ? write_alone(j) : STATUS_OK);
 }
 
@@ -325,16 +339,35 @@ static const split *test_split(const dataset *d, const char *name) {
   return NULL;
 }
 
+/* What the student in the file, in its precision, is like on the test rows. */
+static status measure_written(job *j, const split *test, metric_sums *m) {
+  status st = STATUS_OK;
+  subject s = {0};
+  TRY(subject_open(&s, j->c, &(model_source){.path = j->o->output}, j->d, test->name, j->o->input));
+  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, test, s.input, (int)j->o->threads, false, m));
+done:
+  subject_close(&s);
+  return st;
+}
+
+static void print_metrics(const char *what, const metric_sums *m) {
+  if (m->rows > 0)
+    printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", what, metric_accuracy(m), m->errors,
+           m->rows, metric_nll(m));
+}
+
 static status report(job *j) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
   const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
-  metric_sums m = {0};
+  metric_sums m = {0}, written = {0};
   const array *input;
+  const bool reduced = reduced_wanted(o);
   j->s.k.n_inner = 0; /* no feature is looked at any more */
   if (test) {
     TRY(dataset_input(j->d, test, j->s.input->name, &input));
     TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, input, (int)o->threads, false, &m));
+    if (reduced) TRY(measure_written(j, test, &written));
   }
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
   json_t *result =
@@ -342,15 +375,22 @@ static status report(job *j) {
                 "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
                 json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
                 json_number(rate), "test", m.rows > 0 ? metrics_json(&m) : json_null());
+  if (reduced)
+    json_object_set_new(result, "written",
+                        json_pack("{s:s, s:o}", "precision", o->precision, "test",
+                                  written.rows > 0 ? metrics_json(&written) : json_null()));
   log_event(j->log, "done", json_incref(result));
   if (o->out.json && !o->out.no_result) {
     stage_print_json(j->c, json_incref(result));
   } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
     printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs,
            trainer_result(j->t)->loss, j->train_s, rate);
-    if (m.rows > 0)
-      printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", o->test_split, metric_accuracy(&m),
-             m.errors, m.rows, metric_nll(&m));
+    print_metrics(o->test_split, &m);
+    if (reduced && m.rows > 0) {
+      char what[64];
+      snprintf(what, sizeof what, "%s, %s", o->test_split, o->precision);
+      print_metrics(what, &written);
+    }
     fflush(stdout);
   }
   json_decref(result);
@@ -367,6 +407,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   stage_tell_mode(comm_rank(j->c) == 0 && !o->out.no_result, j->s.m, true);
   TRY(comm_agree(j->c, freeze_find(&j->frozen, j->s.k.g, &o->freeze, j->student.path)));
   j->s.k.frozen = j->frozen;
+  TRY(reduced_check(j->c, &j->s, o));
   if (o->soft_labels.n) {
     TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
     if (j->soft.classes != j->s.k.classes)
@@ -433,6 +474,7 @@ done:
   free(j.inputs_text);
   mem_free(j.folder);
   mem_free(j.frozen);
+  mem_free(j.reduced);
   lock_release(&j.lock);
   return st;
 }

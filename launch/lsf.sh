@@ -20,6 +20,7 @@ set -u
 
 recipe=${recipe:?recipe=RECIPE bsub < lsf.sh}
 options=()           # of mpistill run
+lost_limit=3         # times to go on from the checkpoint in the same job when a rank was lost
 place=${place:-core} # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
 
 # module load mpistill            # where the program and its libraries come from modules,
@@ -39,9 +40,15 @@ export OMP_NUM_THREADS=$((cores / each))
 # A host that is lost is noticed within half a minute.
 export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
 
-mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
-  -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
-job=$!
-trap 'kill -USR1 "$job"' USR1 USR2 TERM
-while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
-wait "$job"
+job='' asked=''
+trap 'asked=yes; [ -z "$job" ] || kill -USR1 "$job"' USR1 USR2 TERM
+for ((lost = 0; lost <= lost_limit; lost++)); do
+  mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
+    -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
+  job=$!
+  while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
+  wait "$job"
+  status=$?
+  if [ $status -le 128 ] || [ -n "$asked" ]; then break; fi # above: a rank was lost
+done
+exit "$status"

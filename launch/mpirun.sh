@@ -2,12 +2,12 @@
 # mpistill on this machine, or on the hosts of a file, started with mpirun:
 #
 #     mpirun.sh [--place core|numa|node] [--hostfile FILE] [-n RANKS] [--restarts N] COMMAND [OPTIONS]
-#     mpirun.sh --hostfile hosts --place numa --restarts 3 run recipe.yaml
+#     mpirun.sh --hostfile hosts --place numa run recipe.yaml
 #
 # --place     one rank a core (the default), a NUMA domain or a node; its cores are the rank's threads
 # --hostfile  lines of "HOST" or "HOST slots=CORES", as mpirun reads them; hosts reached by ssh, mpistill in the same place on each
 # -n          another number of ranks than the cores, domains or nodes there are
-# --restarts  when a rank or a host is lost, go on from the last checkpoint without it, at most N times
+# --restarts  when a rank or a host is lost, go on from the last checkpoint without it, at most N times (3)
 #
 # SIGUSR1, SIGUSR2 and SIGTERM write a checkpoint and end with status 75; the same command goes on from there.
 set -u
@@ -17,7 +17,7 @@ set -u
 # mpistill=(apptainer exec mpistill.sif mpistill)   # or from an image
 mpistill=("${MPISTILL:-mpistill}")
 
-place=core hostfile='' ranks='' restarts=0
+place=core hostfile='' ranks='' restarts=3
 while [ $# -gt 0 ]; do
   case $1 in
     --place) place=${2:?} ;;
@@ -96,8 +96,8 @@ while :; do
   while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
   wait "$job"
   status=$?
-  case $status in 0 | 2 | 75 | 127) exit $status ;; esac
-  if [ -n "$asked" ] || [ "$restarts" -le 0 ]; then exit $status; fi
+  # Above 128: a rank was killed, or mpirun lost a host. Anything else the program said itself.
+  if [ $status -le 128 ] || [ -n "$asked" ] || [ "$restarts" -le 0 ]; then exit $status; fi
   restarts=$((restarts - 1))
   shrink
   echo "mpirun.sh: ended with status $status; again on $ranks ranks, then at most $restarts times" >&2

@@ -18,6 +18,7 @@ cd "$PBS_O_WORKDIR" || exit 1
 recipe=${recipe:?qsub -v recipe=RECIPE pbs.sh}
 options=()               # of mpistill run
 script=${script:-pbs.sh} # this file: PBS runs a copy of it
+lost_limit=3             # times to go on from the checkpoint in the same job when a rank was lost
 place=${place:-core}     # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
 
 # module load mpistill            # where the program and its libraries come from modules,
@@ -39,15 +40,18 @@ export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMP
 
 # PBS gives no signal ahead of the limit: timeout does.
 limit=$(qstat -f "$PBS_JOBID" | awk -F '[ =:]+' '/Resource_List.walltime/ { print $3 * 3600 + $4 * 60 + $5 }')
-timeout --foreground --preserve-status --signal=USR1 $((limit - ${margin:-300} - SECONDS)) \
-  mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
-  -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
-job=$!
-stopped=''
-trap 'kill -USR1 "$job"' USR1
-trap 'stopped=yes; kill -USR1 "$job"' USR2 TERM
-while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
-wait "$job"
-status=$?
-if [ $status = 75 ] && [ -z "$stopped" ]; then qsub -v "recipe=$recipe,place=$place,script=$script" "$script"; fi
-exit $status
+job='' stopped=''
+trap '[ -z "$job" ] || kill -USR1 "$job"' USR1
+trap 'stopped=yes; [ -z "$job" ] || kill -USR1 "$job"' USR2 TERM
+for ((lost = 0; lost <= lost_limit; lost++)); do
+  timeout --foreground --preserve-status --signal=USR1 $((limit - ${margin:-300} - SECONDS)) \
+    mpirun -n $((each * nodes)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed --report-bindings \
+    -x OMP_NUM_THREADS "${mpistill[@]}" run "$recipe" "${options[@]}" &
+  job=$!
+  while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
+  wait "$job"
+  status=$?
+  if [ $status -le 128 ] || [ -n "$stopped" ]; then break; fi # above: a rank was lost
+done
+if [ "$status" = 75 ] && [ -z "$stopped" ]; then qsub -v "recipe=$recipe,place=$place,script=$script" "$script"; fi
+exit "$status"

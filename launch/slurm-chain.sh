@@ -13,6 +13,7 @@ student=student.onnx
 soft=soft ensemble=ensemble.h5 output=distilled.onnx
 temperature=4
 training=(--epochs 20 --batch 256 --kd-weight 0.9 --log distill.jsonl)
+lost_limit=3         # times to go on from the checkpoint in the same job when a rank was lost
 place=${PLACE:-core} # a rank on each core, "numa": on each NUMA domain, "node": on each node; its cores are its threads
 
 teach_job=(--nodes=1 --time=01:00:00)
@@ -30,7 +31,7 @@ submit() { # NAME STAGE OPTIONS OF SBATCH...
 }
 
 go() { # mpistill's arguments: on all ranks of this job
-  local cores each status job
+  local cores each status lost
   cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
   case $place in
     core) each=$cores ;;
@@ -41,14 +42,17 @@ go() { # mpistill's arguments: on all ranks of this job
   export OMP_NUM_THREADS=$((cores / each))
   # A host that is lost is noticed within half a minute.
   export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
-  asked=''
-  mpirun -n $((each * SLURM_JOB_NUM_NODES)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed \
-    --report-bindings -x OMP_NUM_THREADS "${mpistill[@]}" "$@" &
-  job=$!
-  trap 'asked=yes; kill -USR1 "$job"' USR1
-  while kill -0 "$job" 2>/dev/null; do wait "$job" || true; done # a signal cuts a wait short
-  status=0
-  wait "$job" || status=$?
+  asked='' job=''
+  trap 'asked=yes; [ -z "$job" ] || kill -USR1 "$job"' USR1
+  for ((lost = 0; lost <= lost_limit; lost++)); do
+    mpirun -n $((each * SLURM_JOB_NUM_NODES)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed \
+      --report-bindings -x OMP_NUM_THREADS "${mpistill[@]}" "$@" &
+    job=$!
+    while kill -0 "$job" 2>/dev/null; do wait "$job" || true; done # a signal cuts a wait short
+    status=0
+    wait "$job" || status=$?
+    if [ $status -le 128 ] || [ -n "$asked" ]; then break; fi # above: a rank was lost
+  done
   if [ -n "$asked" ] && [ $status = 75 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
   exit $status
 }

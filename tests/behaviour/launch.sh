@@ -45,11 +45,11 @@ done
 same 'the places give the same student' core/student.onnx node/student.onnx
 timeout 60 "$top/launch/mpirun.sh" --place rack run core.yaml >out 2>err
 check 'mpirun.sh names the places there are' test "$? $(grep -c 'core, numa or node' err)" = '2 1'
-timeout 60 "$top/launch/mpirun.sh" -n 2 --restarts 3 run nowhere.yaml >out 2>err
+timeout 60 "$top/launch/mpirun.sh" -n 2 run nowhere.yaml >out 2>err
 check 'mpirun.sh does not repeat what is wrong' test "$? $(grep -c 'nowhere.yaml' err)" = '2 1'
 
 recipe lost 200
-timeout 300 "$top/launch/mpirun.sh" -n 4 --restarts 2 run lost.yaml --quiet >out 2>err </dev/null &
+timeout 300 "$top/launch/mpirun.sh" -n 4 run lost.yaml --quiet >out 2>err </dev/null &
 job=$!
 until_true 60 trains lost
 # timeout's child is the script, its child mpirun, its children the ranks
@@ -60,11 +60,11 @@ for child in $launcher; do
 done
 kill -KILL "$(echo "$ranks" | awk '{ print $NF }')"
 wait "$job"
-check 'mpirun.sh --restarts: one rank of four is lost, three go on' test "$? $(told lost ranks)" = '0 3'
+check 'mpirun.sh: one rank of four is lost, three go on' test "$? $(told lost ranks)" = '0 3'
 same 'the student is that of an undisturbed training' lost/student.onnx straight/student.onnx
 
 recipe stopped 200
-timeout 300 "$top/launch/mpirun.sh" -n 2 --restarts 2 run stopped.yaml --quiet >out 2>err </dev/null &
+timeout 300 "$top/launch/mpirun.sh" -n 2 run stopped.yaml --quiet >out 2>err </dev/null &
 job=$!
 until_true 60 trains stopped
 kill -TERM "$(cat /proc/$job/task/$job/children)"

@@ -105,7 +105,14 @@ $(PRELOADS): $(BUILD)/tests/%.so: tests/%.c
 	$(call say,TOOL,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(WARNINGS) -O2 -g -MMD -MP -shared -fPIC -o $@ $< -ldl
 
+# libFuzzer targets: tests/fuzz/run.sh says with what.
+FUZZERS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/*.c))
+$(FUZZERS): $(BUILD)/tests/%: tests/%.c $(BUILD)/libmpistill.a
+	$(call say,FUZZ,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS_ALL) -fsanitize=fuzzer -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmpistill.a $(LDLIBS)
+
 unit: $(UNIT)
+fuzzers: $(FUZZERS)
 tools: $(TOOLS) $(PRELOADS)
 
 packages:
@@ -129,6 +136,9 @@ check-hosts:
 
 sanitize: packages-test
 	$(Q)tests/sanitize.sh
+
+fuzz: packages-test
+	$(Q)tests/fuzz/run.sh
 
 torture: all tools
 	$(Q)tests/torture.sh $(if $(KILLS),kills $(KILLS),seconds $(or $(SECONDS),1200))
@@ -163,6 +173,7 @@ help:
 	  check 'install what tests need, run all tests' sanitize 'the tests under AddressSanitizer, UBSan and valgrind' \
 	  check-slurm 'a Slurm of two nodes on this machine, as root: ten minutes' \
 	  check-hosts 'mpirun over hosts in network namespaces, as root: ten minutes' \
+	  fuzz 'every reader under libFuzzer, FUZZ_SECONDS=60 each, FUZZ=NAME for one' \
 	  torture 'SIGKILL at random instants for SECONDS=1200, or KILLS=N times' \
 	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
 	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
@@ -174,4 +185,4 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit tools packages packages-test quickstart check check-slurm check-hosts sanitize torture bench conformance format install info help clean
+.PHONY: all unit fuzzers tools packages packages-test quickstart check check-slurm check-hosts sanitize fuzz torture bench conformance format install info help clean

@@ -232,6 +232,11 @@ static port *pass_port(pass *p, int argument) {
   return NULL;
 }
 
+/* A pass that needs no scratch may get none. */
+static void *scratch_at(void *scratch, size_t offset) {
+  return scratch ? (char *)scratch + offset : NULL;
+}
+
 /* Gives a port its array for the next run; converted arrays find their place in the scratch. */
 static status pass_place(pass *p, const library *l, int argument, const void *array, void *scratch) {
   status st = STATUS_OK;
@@ -239,7 +244,7 @@ static status pass_place(pass *p, const library *l, int argument, const void *ar
   if (!q) return STATUS_OK;
   LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
   if (q->plain != q->own) {
-    LIBRARY(dnnl_memory_set_data_handle_v2(q->own, (char *)scratch + q->offset, l->stream));
+    LIBRARY(dnnl_memory_set_data_handle_v2(q->own, scratch_at(scratch, q->offset), l->stream));
   }
 done:
   return st;
@@ -257,7 +262,7 @@ done:
 /* skip: the argument whose array stands converted in the scratch already, 0 for none. */
 static status pass_run(pass *p, const library *l, int skip, void *scratch) {
   status st = STATUS_OK;
-  LIBRARY(dnnl_memory_set_data_handle_v2(p->scratchpad, (char *)scratch + p->scratchpad_offset, l->stream));
+  LIBRARY(dnnl_memory_set_data_handle_v2(p->scratchpad, scratch_at(scratch, p->scratchpad_offset), l->stream));
   for (int i = 0; i < p->n_ports; i++) {
     const port *q = &p->ports[i];
     if (q->kind != PORT_IN || !q->reorder || q->argument == skip) continue;

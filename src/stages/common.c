@@ -16,19 +16,20 @@
 
 status stage_begin(comm *c) {
   status st = STATUS_OK;
-  enum { WIDTH = 160 };
-  char mine[WIDTH] = {0}, *all = NULL;
+  struct {
+    char libraries[160], host[128];
+  } mine = {0}, *all = NULL;
   TRY(comm_agree(c, ops_init()));
-  TRY(comm_agree(c, mem_new(&all, (size_t)comm_size(c), WIDTH)));
-  snprintf(mine, sizeof mine, "%s", ops_libraries());
-  TRY(comm_gather_all(c, mine, all, WIDTH));
+  TRY(comm_agree(c, mem_new(&all, (size_t)comm_size(c), sizeof *all)));
+  snprintf(mine.libraries, sizeof mine.libraries, "%s", ops_libraries());
+  if (gethostname(mine.host, sizeof mine.host - 1)) strcpy(mine.host, "?");
+  TRY(comm_gather_all(c, &mine, all, sizeof mine));
   for (int i = 1; i < comm_size(c); i++)
-    if (memcmp(all, all + (size_t)i * WIDTH, WIDTH))
+    if (memcmp(all->libraries, all[i].libraries, sizeof mine.libraries))
       THROW(STATUS_BAD_INPUT,
-            "rank 0 runs on %s, but rank %d on %s: the results would depend on which rank did what; use "
-            "nodes of one "
-            "kind",
-            all, i, all + (size_t)i * WIDTH);
+            "rank 0 on host %s has %s, but rank %d on host %s has %s: the results would depend on which rank "
+            "did what; use hosts of one kind",
+            all->host, all->libraries, i, all[i].host, all[i].libraries);
 done:
   mem_free(all);
   return st;

@@ -1,0 +1,48 @@
+#!/bin/bash
+# What goes wrong with jobs on a cluster, and what is said about it: hosts that are not alike, a full /dev/shm, a launcher that the MPI
+# library does not know, more ranks than there is work for. (Several hosts: make check-hosts.)
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+
+cp "$digits" digits.h5
+must 0 create mlp --layers 64,32,10 --seed 1 --output untrained.onnx
+train=(train --model untrained.onnx --dataset digits.h5 --epochs 2 --batch 256 --shards 4 --quiet --output)
+must 0 "${train[@]}" alone.onnx
+
+# ---- hosts that are not alike: a rank whose OpenBLAS takes other kernels than rank 0's ----
+status=0
+timeout 120 "${MPIRUN:-mpirun}" --oversubscribe -n 1 -x OPENBLAS_CORETYPE=Prescott "$mpistill" "${train[@]}" unlike.onnx : \
+  -n 1 -x OPENBLAS_CORETYPE=Nehalem "$mpistill" "${train[@]}" unlike.onnx >out 2>err </dev/null || status=$?
+expect_error 'processors that are not alike are told at the start' 2 Prescott Nehalem 'hosts of one kind' "$(hostname)"
+check 'nothing was written' test ! -e unlike.onnx
+
+# ---- a full /dev/shm ----
+if unshare --mount mount -t tmpfs tmpfs /dev/shm 2>/dev/null; then
+  status=0
+  cat >full <<'END'
+mount -t tmpfs -o size=5m tmpfs /dev/shm && head -c 4m /dev/zero >/dev/shm/filled
+exec "$@"
+END
+  unshare --mount bash full timeout 120 "${MPIRUN:-mpirun}" --oversubscribe -n 2 "$mpistill" "${train[@]}" full.onnx >out 2>err </dev/null ||
+    status=$?
+  check 'a full /dev/shm is one warning' test "$status $(grep -c 'warning: ranks of one host share no memory.*/dev/shm full' err)" = '0 1'
+  same 'a full /dev/shm does not change the student' full.onnx alone.onnx
+else
+  echo 'skip a full /dev/shm: only root can fill one of its own'
+fi
+MPISTILL_SHARED_MEMORY=0 run 2 "${train[@]}" asked.onnx
+check 'no warning where messages were asked for' test "$status $(grep -c warning err)" = '0 0'
+same 'messages do not change the student' asked.onnx alone.onnx
+
+# ---- processes that do not find each other: srun without PMIx ----
+SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=4 run 0 "${train[@]}" lonely.onnx
+expect_error 'tasks of srun that MPI does not see' 2 'SLURM_STEP_NUM_TASKS' '4 processes' 'srun --mpi=pmix'
+
+# ---- more ranks than work ----
+run 3 "${train[@]}" three.onnx
+check 'shards that ranks do not divide' test "$status" = 0
+same 'are dealt unevenly, to the same student' three.onnx alone.onnx
+run 6 "${train[@]/--quiet/--force}" six.onnx
+check 'more ranks than shards: a hint with the remedy' test "$status $(grep -c '2 of 6 ranks have no shard.*--shards 6' err)" = '0 1'
+same 'and the same student' six.onnx alone.onnx
+finish

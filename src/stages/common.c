@@ -86,21 +86,16 @@ status stage_check_classes(const classifier *k, const dataset *d) {
                     (long long)k->classes, dataset_path(d), (long long)named);
 }
 
-status stage_input(const dataset *d, const split *sp, const char *name, const model *m, const array **out) {
-  const graph *g = model_graph(m);
-  for (int i = 0; !name && g->n_inputs == 1 && i < sp->n_inputs; i++)
-    if (!strcmp(sp->inputs[i].name, g->values[g->inputs[0]].name)) name = sp->inputs[i].name;
-  return dataset_input(d, sp, name, out);
-}
-
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                     const char *input_name) {
   status st = STATUS_OK;
+  const array *arrays[CLASSIFIER_MAX_INPUTS];
   *s = (subject){0};
   TRY(dataset_split(d, split_name, &s->sp));
   TRY(stage_read_model(&s->m, c, from));
-  TRY(stage_input(d, s->sp, input_name, s->m, &s->input));
-  TRY(comm_agree(c, classifier_bind(&s->k, s->m, s->input, dataset_path(d))));
+  TRY(classifier_arrays(s->m, d, s->sp, input_name, arrays));
+  s->input = arrays[0];
+  TRY(comm_agree(c, classifier_bind(&s->k, s->m, arrays, dataset_path(d))));
   TRY(stage_check_classes(&s->k, d));
   TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
   graph_initial_block(s->k.g, s->block);

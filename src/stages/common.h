@@ -39,16 +39,12 @@ void stage_tell_mode(bool show, const model *m, bool student);
 /* Local. STATUS_BAD_INPUT when the dataset names its classes and the model gives another number of them. */
 status stage_check_classes(const classifier *k, const dataset *d);
 
-/* Local. The array of the split that the model reads: the one named, else the only one, else the one with the
- * name of the model's input. */
-status stage_input(const dataset *d, const split *sp, const char *name, const model *m, const array **out);
-
-/* Collective. A model, the split and the input array it reads; stage_check_classes holds. */
+/* Collective. A model, the split and the input arrays it reads; stage_check_classes holds. */
 typedef struct subject {
   model *m;
   float *block; /* the file's parameters */
   const split *sp;
-  const array *input;
+  const array *input; /* the first */
   classifier k;
 } subject;
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,

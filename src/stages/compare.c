@@ -14,7 +14,7 @@ typedef struct sums {
 
 typedef struct side {
   predictor *p;
-  rows *input;
+  feed input;
   float *logits;
 } side;
 
@@ -28,7 +28,7 @@ done:
 
 static void side_close(side *s) {
   predictor_free(&s->p);
-  rows_close(&s->input);
+  feed_close(&s->input);
   mem_free(s->logits);
 }
 
@@ -46,8 +46,8 @@ static void add_row(sums *to, const float *a, const float *b, int64_t classes) {
 
 static status compare_block(side *a, side *b, int64_t from, int64_t n, int64_t classes, sums *to) {
   status st = STATUS_OK;
-  TRY(predictor_run(a->p, a->input, from, n, a->logits, NULL, NULL));
-  TRY(predictor_run(b->p, b->input, from, n, b->logits, NULL, NULL));
+  TRY(predictor_run(a->p, &a->input, from, n, a->logits, NULL, NULL));
+  TRY(predictor_run(b->p, &b->input, from, n, b->logits, NULL, NULL));
   for (int64_t i = 0; i < n; i++) add_row(to, a->logits + i * classes, b->logits + i * classes, classes);
 done:
   return st;
@@ -75,7 +75,7 @@ static void add_up(const sums *all, int64_t n_blocks, comparison *out) {
 }
 
 status compare_models(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                      const array *input, const mpistill_evaluate_options *o, comparison *out) {
+                      const mpistill_evaluate_options *o, comparison *out) {
   status st = STATUS_OK, mine;
   subject s = {0};
   side a = {0}, b = {0};
@@ -88,9 +88,9 @@ status compare_models(comm *c, const classifier *k, const float *block, dataset 
   if (s.k.classes != k->classes)
     THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s %lld: they cannot be compared", o->against,
           (long long)s.k.classes, k->path, (long long)k->classes);
-  TRY(evaluate_rows(c, &s.k, s.block, d, sp, s.input, threads, false, &out->other));
-  TRY(rows_open(&a.input, d, sp, input, 0));
-  TRY(rows_open(&b.input, d, sp, s.input, 0));
+  TRY(evaluate_rows(c, &s.k, s.block, d, sp, threads, false, &out->other));
+  TRY(feed_open(&a.input, k, d, sp));
+  TRY(feed_open(&b.input, &s.k, d, sp));
   mine = side_open(&a, k, block, sp->n, threads);
   if (!mine) mine = side_open(&b, &s.k, s.block, sp->n, threads);
   if (!mine) mine = mem_new(&all, (size_t)n_blocks, sizeof *all);

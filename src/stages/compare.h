@@ -16,6 +16,6 @@ typedef struct comparison {
 /* Collective. k with its block against the model at `path`, on the rows of sp. STATUS_BAD_INPUT when their
  * numbers of classes differ. */
 status compare_models(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                      const array *input, const mpistill_evaluate_options *o, comparison *out);
+                      const mpistill_evaluate_options *o, comparison *out);
 
 #endif

@@ -46,7 +46,8 @@ done:
 typedef struct work { /* one rank's blocks */
   const classifier *k;
   predictor *p;
-  rows *input, *labels;
+  feed input;
+  rows *labels;
   const dataset *d;
   const split *sp;
   int64_t n, block_rows;
@@ -57,7 +58,7 @@ typedef struct work { /* one rank's blocks */
 
 static status evaluate_block(work *w, int64_t b) {
   int64_t from = b * w->block_rows, n = w->n - from < w->block_rows ? w->n - from : w->block_rows;
-  status st = predictor_run(w->p, w->input, from, n, w->logits, NULL, NULL);
+  status st = predictor_run(w->p, &w->input, from, n, w->logits, NULL, NULL);
   if (!st) st = labels_read(w->labels, from, n, w->k->classes, w->d, w->sp, w->y);
   if (!st) metric_add(&w->sums[b], w->logits, w->y, n, w->k->classes);
   return st;
@@ -88,14 +89,14 @@ done:
 }
 
 status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                     const array *input, int threads, bool show, metric_sums *out) {
+                     int threads, bool show, metric_sums *out) {
   status st = STATUS_OK;
   work w = {.k = k, .d = d, .sp = sp, .n = sp->n};
   int64_t batch_rows = predict_batch_rows(k, sp->n);
   w.block_rows = batch_rows * PREDICT_BLOCK_BATCHES;
   int64_t n_blocks = (sp->n + w.block_rows - 1) / w.block_rows;
   *out = (metric_sums){0};
-  TRY(rows_open(&w.input, d, sp, input, 0));
+  TRY(feed_open(&w.input, k, d, sp));
   TRY(labels_open(&w.labels, d, sp));
   TRY(comm_agree(c, mem_new(&w.sums, (size_t)n_blocks, sizeof *w.sums)));
   TRY(comm_agree(c, evaluate_mine(&w, c, n_blocks, batch_rows, block, threads, show)));
@@ -104,7 +105,7 @@ status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *
 done:
   predictor_free(&w.p);
   rows_close(&w.labels);
-  rows_close(&w.input);
+  feed_close(&w.input);
   mem_free(w.logits);
   mem_free(w.y);
   mem_free(w.sums);
@@ -201,8 +202,8 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);
-  TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, s.input, stage_threads(o->threads), !o->out.quiet, &sums));
-  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, s.input, o, &x));
+  TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, stage_threads(o->threads), !o->out.quiet, &sums));
+  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, &x));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   e.samples = (int64_t)sums.rows;
   e.errors = (int64_t)sums.errors;

@@ -12,7 +12,7 @@
 /* Collective. Rows are divided in fixed blocks over the ranks; the sums are the same on any number of them.
  */
 status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                     const array *input, int threads, bool show, metric_sums *out);
+                     int threads, bool show, metric_sums *out);
 
 /* Collective. The split's labels, NULL without any. */
 status labels_open(rows **out, dataset *d, const split *sp);

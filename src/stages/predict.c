@@ -20,33 +20,46 @@ static int64_t step_macs(const step *s) {
   return count * (depth > 0 ? depth : 1);
 }
 
-static status bind_input(classifier *k, const array *a, const char *dataset_path) {
-  const graph *g = k->g;
-  if (g->n_inputs != 1)
-    return status_set(STATUS_BAD_INPUT, "%s: has %d inputs, expected one", k->path, g->n_inputs);
-  const value *x = &g->values[g->inputs[0]];
-  char text[128];
-  if (x->type != DTYPE_FLOAT)
-    return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float", k->path, x->name,
-                      dtype_name(x->type));
+static bool takes_integers(dtype type) {
+  return type == DTYPE_INT32 || type == DTYPE_INT64;
+}
+
+static status check_type(const classifier *k, const value *x, const array *a, const char *dataset_path) {
+  bool integers = a->type == ELEMENT_UINT8 || a->type == ELEMENT_INT32 || a->type == ELEMENT_INT64;
+  if (x->type != DTYPE_FLOAT && !takes_integers(x->type))
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float, int32 or int64", k->path,
+                      x->name, dtype_name(x->type));
+  if (takes_integers(x->type) && !integers)
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but '%s' of %s holds %s", k->path, x->name,
+                      dtype_name(x->type), a->name, dataset_path, element_name(a->type));
   if (x->shape.rank < 1)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' has no dimension for rows", k->path, x->name);
-  k->input = x->shape;
-  k->input.dims[0] = -1;
+  return STATUS_OK;
+}
+
+/* Input i, whatever the dimensions that the model leaves open. */
+static status bind_input(classifier *k, int i, const char *dataset_path) {
+  const value *x = &k->g->values[k->g->inputs[i]];
+  const array *a = k->arrays[i];
+  shape *in = &k->inputs[i];
+  char text[128], other[128];
+  status st = check_type(k, x, a, dataset_path);
+  if (st) return st;
+  *in = x->shape;
+  in->dims[0] = -1;
   bool same_rank = a->rank == x->shape.rank;
-  for (int i = 1; same_rank && i < a->rank; i++)
-    if (k->input.dims[i] < 0) k->input.dims[i] = a->dims[i];
-  bool fits = x->shape.rank == 2 && (k->input.dims[1] < 0 || k->input.dims[1] == a->row_values);
-  if (fits) k->input.dims[1] = a->row_values;
+  for (int d = 1; same_rank && d < a->rank; d++)
+    if (in->dims[d] < 0) in->dims[d] = a->dims[d];
+  bool fits = x->shape.rank == 2 && (in->dims[1] < 0 || in->dims[1] == a->row_values);
+  if (fits) in->dims[1] = a->row_values;
   if (!fits) {
     fits = same_rank;
-    for (int i = 1; fits && i < a->rank; i++) fits = k->input.dims[i] == a->dims[i];
+    for (int d = 1; fits && d < a->rank; d++) fits = in->dims[d] == a->dims[d];
   }
   if (fits) return STATUS_OK;
   shape have = {.rank = a->rank};
   memcpy(have.dims, a->dims, sizeof have.dims);
   have.dims[0] = -1;
-  char other[128];
   return status_set(
       STATUS_BAD_INPUT,
       "%s: input '%s' takes %s, but '%s' of %s has %s (a model with an input [N, %lld] or of the same "
@@ -108,7 +121,7 @@ static status bind_kind(classifier *k, logits_kind kind, plan *p) {
   return STATUS_OK;
 }
 
-status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path) {
+status classifier_bind(classifier *k, const model *m, const array *const *arrays, const char *dataset_path) {
   status st = STATUS_OK;
   plan *p = NULL;
   logits_place place;
@@ -116,7 +129,9 @@ status classifier_bind(classifier *k, const model *m, const array *a, const char
   memset(k, 0, sizeof *k);
   k->g = model_graph(m);
   k->path = model_path(m);
-  TRY(bind_input(k, a, dataset_path));
+  k->n_inputs = k->g->n_inputs;
+  memcpy(k->arrays, arrays, (size_t)k->n_inputs * sizeof *arrays);
+  for (int i = 0; i < k->n_inputs; i++) TRY(bind_input(k, i, dataset_path));
   TRY(bind_output(k, &place));
   TRY(plan_two(k));
   TRY(classifier_plan(&p, k, 1, false, NULL));
@@ -233,9 +248,10 @@ done:
 }
 
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
-  shape input = k->input;
+  shape inputs[CLASSIFIER_MAX_INPUTS];
   int taps[1 + CLASSIFIER_MAX_INNER] = {k->value};
-  input.dims[0] = rows;
+  memcpy(inputs, k->inputs, sizeof inputs);
+  for (int i = 0; i < k->n_inputs; i++) inputs[i].dims[0] = rows;
   for (int i = 0; i < k->n_inner; i++) taps[1 + i] = k->inner[i];
   status st = plan_new(out, k->g,
                        &(plan_options){.rows = rows,
@@ -244,7 +260,7 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
                                        .arena = arena,
                                        .taps = taps,
                                        .n_taps = 1 + k->n_inner,
-                                       .input_shapes = &input});
+                                       .input_shapes = inputs});
   if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
     st =
         status_set(STATUS_BAD_INPUT,
@@ -344,12 +360,13 @@ static void copy_inner(const classifier *k, const plan *pl, int64_t n, const des
   }
 }
 
-static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_t n, const destination *to) {
+static status run_batch(predictor *p, lane *l, const feed *input, int64_t from, int64_t n,
+                        const destination *to) {
   const classifier *k = p->k;
   float *logits = to->logits + to->first * k->classes;
   plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
   for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
-  status st = rows_floats(input, l->ids, n, plan_input(pl, 0)->data);
+  status st = feed_read(input, k, l->ids, n, pl);
   if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
   if (st) return st;
   if (k->order)
@@ -361,12 +378,12 @@ static status run_batch(predictor *p, lane *l, rows *input, int64_t from, int64_
   return STATUS_OK;
 }
 
-status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
                      status (*idle)(void *), void *idle_data) {
   return predictor_run_inner(p, input, from, n, logits, NULL, idle, idle_data);
 }
 
-status predictor_run_inner(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+status predictor_run_inner(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
                            float *const *inner, status (*idle)(void *), void *idle_data) {
   status st = STATUS_OK;
   char *message = NULL;

@@ -7,18 +7,20 @@
 #include "onnx/model.h"
 #include "store/dataset.h"
 
-enum { CLASSIFIER_MAX_INNER = 64 };
+enum { CLASSIFIER_MAX_INNER = 64, CLASSIFIER_MAX_INPUTS = 8 };
 
 /* Which value of a model holds its logits, and how an array of a dataset fits its input. */
 typedef struct classifier {
   const graph *g;
-  const char *path;       /* of the model, for messages; borrowed */
-  int output;             /* value of the output that was chosen */
-  int value;              /* that output, or what goes into its final Softmax */
-  shape input;            /* of one batch: dims[0] = -1 */
-  shape logits;           /* likewise: [-1, C] */
-  int64_t classes;        /* C */
-  int64_t macs;           /* multiply-adds of one row, about: from shapes alone */
+  const char *path; /* of the model, for messages; borrowed */
+  int output;       /* value of the output that was chosen */
+  int value;        /* that output, or what goes into its final Softmax */
+  int n_inputs;
+  shape inputs[CLASSIFIER_MAX_INPUTS];        /* of one batch: dims[0] = -1 */
+  const array *arrays[CLASSIFIER_MAX_INPUTS]; /* of the dataset, that they read; borrowed */
+  shape logits;                               /* likewise: [-1, C] */
+  int64_t classes;                            /* C */
+  int64_t macs;                               /* multiply-adds of one row, about: from shapes alone */
   bool probabilities;     /* `value` holds probabilities: their logarithms are the logits (logits.h) */
   const attribute *names; /* of the classes as the model says them, NULL: it does not; borrowed */
   int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */
@@ -27,10 +29,15 @@ typedef struct classifier {
   const bool *frozen; /* of training plans (plan.h), borrowed; NULL: nothing is */
 } classifier;
 
-/* Local. STATUS_BAD_INPUT when the model has not one float input, or not one output of floats [rows, classes]
- * (or a single output that is not), or when its input does not take the rows of `a` (an input [N, D] takes
- * any array of D values a row, in row-major order). */
-status classifier_bind(classifier *k, const model *m, const array *a, const char *dataset_path);
+/* Local. The arrays of sp that the model's inputs read: by the input's name; for a model of one input the one
+ * named, else the only one there is, else the one of its name. STATUS_BAD_INPUT where there are none. */
+status classifier_arrays(const model *m, const dataset *d, const split *sp, const char *name,
+                         const array *arrays[CLASSIFIER_MAX_INPUTS]);
+
+/* Local. STATUS_BAD_INPUT when the model has not one output of floats [rows, classes] (or a single output
+ * that is not), or when an input does not take the rows of its array: an input [N, D] takes any array of D
+ * values a row, in row-major order; inputs are floats, or int32 and int64 for arrays of integers. */
+status classifier_bind(classifier *k, const model *m, const array *const *arrays, const char *dataset_path);
 /* Local. Adds an inner tensor of floats [rows, ...] by its name to k->inner; *place is its index there (an
  * older one for a name that was added before), *s its shape, dims[0] = -1. STATUS_BAD_INPUT when the model
  * has no such tensor, with the nearest name. */
@@ -47,6 +54,17 @@ status classifier_order(classifier *k, const dataset *d);
 /* Local. classifier_bind's plan options for a batch of `rows`: reads the logits with plan_tap(p, 0). */
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena);
 
+/* Where a classifier's inputs come from: rows of the arrays of a split. */
+typedef struct feed {
+  rows *rows[CLASSIFIER_MAX_INPUTS];
+} feed;
+/* Collective. The arrays of sp, which may be another split than k was bound to, by the names k->arrays have.
+ */
+status feed_open(feed *f, const classifier *k, dataset *d, const split *sp);
+void feed_close(feed *f); /* collective */
+/* Local, any thread. Rows ids[0..n) into the inputs of a plan of n rows. */
+status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t n, const plan *p);
+
 /* Plans of one classifier for whole batches and the last one, one set a thread. */
 typedef struct predictor predictor;
 /* Local. block: float[g->n_block], borrowed until predictor_free. batch_rows: rows a forward pass; the last
@@ -59,10 +77,10 @@ void predictor_touch(predictor *p);
 
 /* Local. Logits [n, C] of rows from..from+n of `input`, in batches of batch_rows counted from `from`. `idle`,
  * if any, is called by the calling thread between batches (to answer other ranks). */
-status predictor_run(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
                      status (*idle)(void *), void *idle_data);
 /* The same with inner[k->n_inner] of [n, ...]: the classifier's inner tensors. */
-status predictor_run_inner(predictor *p, rows *input, int64_t from, int64_t n, float *logits,
+status predictor_run_inner(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
                            float *const *inner, status (*idle)(void *), void *idle_data);
 
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */

@@ -21,19 +21,20 @@ status reduced_full_path(char **out, const char *output) {
 typedef struct calibration {
   const subject *s;
   const float *block;
-  rows *input;
+  feed input;
   precision_range *ranges;
   int n_ranges, *taps;
   arena *memory;
 } calibration;
 
 static status plan_of(plan **p, const calibration *w, int64_t rows) {
-  shape input = w->s->k.input;
-  input.dims[0] = rows;
+  shape inputs[CLASSIFIER_MAX_INPUTS];
+  memcpy(inputs, w->s->k.inputs, sizeof inputs);
+  for (int i = 0; i < w->s->k.n_inputs; i++) inputs[i].dims[0] = rows;
   status st = plan_new(
       p, w->s->k.g,
       &(plan_options){
-          .rows = rows, .arena = w->memory, .taps = w->taps, .n_taps = w->n_ranges, .input_shapes = &input});
+          .rows = rows, .arena = w->memory, .taps = w->taps, .n_taps = w->n_ranges, .input_shapes = inputs});
   if (!st) plan_set_parameters(*p, w->block);
   return st;
 }
@@ -50,7 +51,7 @@ static void widen(precision_range *r, const tensor *t) {
 static status run_rows(calibration *w, plan *p, int64_t from, int64_t n, int64_t of) {
   int64_t ids[CALIBRATION_BATCH], all = w->s->sp->n;
   for (int64_t i = 0; i < n; i++) ids[i] = (from + i) * all / of;
-  status st = rows_floats(w->input, ids, n, plan_input(p, 0)->data);
+  status st = feed_read(&w->input, &w->s->k, ids, n, p);
   if (!st) st = plan_forward(p, &(run_context){.rows = ids, .row_share = 1.0f});
   for (int i = 0; i < w->n_ranges && !st; i++) widen(&w->ranges[i], plan_tap(p, i));
   return st;
@@ -133,9 +134,9 @@ status reduced_bytes(comm *c, const subject *s, const float *block, dataset *d,
   status st = STATUS_OK;
   calibration w = {.s = s, .block = block};
   *bytes = NULL;
-  TRY(rows_open(&w.input, d, s->sp, s->input, 0));
+  TRY(feed_open(&w.input, &s->k, d, s->sp));
   TRY(comm_agree(c, comm_rank(c) == 0 ? reduce(&w, o, bytes, n) : STATUS_OK));
 done:
-  rows_close(&w.input);
+  feed_close(&w.input);
   return st;
 }

@@ -354,7 +354,7 @@ static status measure_model(job *j, row *r, const char *path, const char *input,
   TRY(evaluate_latency(j->c, &s.k, s.block, &r->latency_s));
   if (!with_sums) goto done;
   TRY(subject_order(&s, j->c, j->d));
-  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, s.input, stage_threads(j->r.threads), false, &r->sums));
+  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, stage_threads(j->r.threads), false, &r->sums));
   r->measured = r->sums.rows > 0;
 done:
   subject_close(&s);

@@ -19,8 +19,9 @@
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
-  int64_t classes, macs, hash, batch_rows, input; /* its place in the split */
-  int64_t probabilities;                          /* 1: they become log-probabilities */
+  int64_t classes, macs, hash, batch_rows;
+  int64_t inputs[CLASSIFIER_MAX_INPUTS]; /* its arrays' places in the split, from 1 on; 0: no more */
+  int64_t probabilities;                 /* 1: they become log-probabilities */
   int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
 } facts;
 
@@ -28,7 +29,8 @@ typedef struct lesson { /* one teacher and its file */
   const mpistill_teacher *options;
   int n_taps;
   const char *taps[SOFTLABELS_MAX_FEATURES]; /* in the order of the file */
-  const array *input;
+  const array *inputs[CLASSIFIER_MAX_INPUTS];
+  feed feed; /* of the job's arrays */
   facts f;
   char *path;
   softlabels_header header;
@@ -45,7 +47,7 @@ typedef struct job {
   char hash[HASH_TEXT_BYTES];
   int n;
   lesson *teachers;
-  rows **inputs; /* [n] shared arrays: the same pointer for teachers that read the same array */
+  rows **arrays; /* [sp->n_inputs] those that some teacher reads */
   queue *q;
   /* The teacher this rank holds: */
   int held;
@@ -158,15 +160,15 @@ static status learn_facts(const job *j, lesson *t) {
   classifier k = {0};
   TRY(model_read(&m, t->options->model));
   stage_tell_mode(!j->o->out.no_result, m, false);
-  TRY(stage_input(j->d, j->sp, t->options->input, m, &t->input));
-  TRY(classifier_bind(&k, m, t->input, dataset_path(j->d)));
+  TRY(classifier_arrays(m, j->d, j->sp, t->options->input, t->inputs));
+  TRY(classifier_bind(&k, m, t->inputs, dataset_path(j->d)));
   TRY(check_classes(j, t, &k));
   t->f = (facts){.classes = k.classes,
                  .macs = k.macs > 0 ? k.macs : 1,
                  .hash = (int64_t)model_hash(m),
-                 .input = t->input - j->sp->inputs,
                  .probabilities = k.probabilities,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
+  for (int i = 0; i < k.n_inputs; i++) t->f.inputs[i] = t->inputs[i] - j->sp->inputs + 1;
   TRY(bind_taps(t, &k, &t->f));
 done:
   classifier_clear(&k);
@@ -186,7 +188,8 @@ static status share_facts(job *j) {
   TRY(comm_combine_counts(j->c, (int64_t *)all, (size_t)j->n * (sizeof *all / sizeof(int64_t))));
   for (int i = 0; i < j->n; i++) {
     j->teachers[i].f = all[i];
-    j->teachers[i].input = &j->sp->inputs[all[i].input];
+    for (int k = 0; k < CLASSIFIER_MAX_INPUTS && all[i].inputs[k]; k++)
+      j->teachers[i].inputs[k] = &j->sp->inputs[all[i].inputs[k] - 1];
   }
 done:
   mem_free(all);
@@ -350,7 +353,7 @@ static status hold_teacher(job *j, int i) {
   TRY(model_read(&j->m, t->options->model));
   if ((int64_t)model_hash(j->m) != t->f.hash)
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
-  TRY(classifier_bind(&j->k, j->m, t->input, dataset_path(j->d)));
+  TRY(classifier_bind(&j->k, j->m, t->inputs, dataset_path(j->d)));
   TRY(check_classes(j, t, &j->k));
   TRY(bind_taps(t, &j->k, NULL));
   TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
@@ -378,7 +381,7 @@ static status do_block(job *j, int i, int64_t b) {
   if (n > t->header.block_rows) n = t->header.block_rows;
   pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
-  TRY(predictor_run_inner(j->p, j->inputs[i], from, n, j->logits, j->features, answer, j));
+  TRY(predictor_run_inner(j->p, &t->feed, from, n, j->logits, j->features, answer, j));
   st = softlabels_write_all(t->file, b, j->logits, (const float *const *)j->features);
   if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", t->options->model, status_message());
 done:
@@ -451,14 +454,16 @@ done:
   return st;
 }
 
+/* An array that several teachers read is opened once. */
 static status open_inputs(job *j) {
   status st = STATUS_OK;
-  TRY(comm_agree(j->c, mem_new(&j->inputs, (size_t)j->n, sizeof *j->inputs)));
-  for (int i = 0; i < j->n; i++) {
-    for (int k = 0; k < i; k++)
-      if (j->teachers[k].input == j->teachers[i].input) j->inputs[i] = j->inputs[k];
-    if (!j->inputs[i]) TRY(rows_open(&j->inputs[i], j->d, j->sp, j->teachers[i].input, 0));
-  }
+  TRY(comm_agree(j->c, mem_new(&j->arrays, (size_t)j->sp->n_inputs, sizeof *j->arrays)));
+  for (int i = 0; i < j->n; i++)
+    for (int k = 0; k < CLASSIFIER_MAX_INPUTS && j->teachers[i].inputs[k]; k++) {
+      rows **r = &j->arrays[j->teachers[i].inputs[k] - j->sp->inputs];
+      if (!*r) TRY(rows_open(r, j->d, j->sp, j->teachers[i].inputs[k], 0));
+      j->teachers[i].feed.rows[k] = *r;
+    }
 done:
   return st;
 }
@@ -477,17 +482,13 @@ done:
 static void free_all(job *j) {
   release_teacher(j);
   queue_free(&j->q);
-  for (int i = j->n - 1; j->inputs && i >= 0; i--) {
-    bool shared_with = false;
-    for (int k = 0; k < i; k++) shared_with = shared_with || j->inputs[k] == j->inputs[i];
-    if (!shared_with) rows_close(&j->inputs[i]);
-  }
+  for (int i = 0; j->arrays && i < j->sp->n_inputs; i++) rows_close(&j->arrays[i]);
   for (int i = 0; i < j->n; i++) {
     softlabels_close(&j->teachers[i].file);
     softlabels_header_clear(&j->teachers[i].header);
     mem_free(j->teachers[i].path);
   }
-  mem_free(j->inputs);
+  mem_free(j->arrays);
   mem_free(j->teachers);
   dataset_close(&j->d);
   log_close(&j->log);

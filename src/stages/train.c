@@ -344,7 +344,7 @@ static status measure_written(job *j, const split *test, metric_sums *m) {
   status st = STATUS_OK;
   subject s = {0};
   TRY(subject_open(&s, j->c, &(model_source){.path = j->o->output}, j->d, test->name, j->o->input));
-  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, test, s.input, (int)j->o->threads, false, m));
+  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, test, (int)j->o->threads, false, m));
 done:
   subject_close(&s);
   return st;
@@ -361,12 +361,10 @@ static status report(job *j) {
   const mpistill_train_options *o = j->o;
   const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
   metric_sums m = {0}, written = {0};
-  const array *input;
   const bool reduced = reduced_wanted(o);
   j->s.k.n_inner = 0; /* no feature is looked at any more */
   if (test) {
-    TRY(dataset_input(j->d, test, j->s.input->name, &input));
-    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, input, (int)o->threads, false, &m));
+    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, (int)o->threads, false, &m));
     if (reduced) TRY(measure_written(j, test, &written));
   }
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
@@ -455,7 +453,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
     TRY(drop_leftover(&j));
     goto done;
   }
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, j.s.input, &j.soft, &j.inner));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.soft, &j.inner));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));

@@ -34,7 +34,7 @@ struct trainer {
   const mpistill_train_options *o;
   const classifier *k;
   sources *soft;
-  rows *inputs;
+  feed inputs;
   int32_t *labels; /* [n], NULL when no loss reads them */
   int64_t n;
   objective goal;
@@ -204,7 +204,7 @@ done:
 }
 
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, const array *input, sources *soft, const features *inner) {
+                   const split *sp, sources *soft, const features *inner) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
@@ -220,7 +220,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   find_sizes(t);
   TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
   TRY(features_check_shards(inner, t->sizes, t->n_sizes));
-  TRY(rows_open(&t->inputs, d, sp, input, 0));
+  TRY(feed_open(&t->inputs, k, d, sp));
   for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
   TRY(features_load(inner));
   TRY(reducer_new(&t->sums, c, t->shards, n_trained(t), trainer_n_losses(t) + 1, t->threads));
@@ -238,7 +238,7 @@ void trainer_free(trainer **t) {
   mem_free((*t)->workers);
   updater_free(&(*t)->update);
   reducer_free(&(*t)->sums);
-  rows_close(&(*t)->inputs);
+  feed_close(&(*t)->inputs);
   mem_free((*t)->labels);
   mem_free((*t)->order);
   mem_free(*t);
@@ -290,7 +290,7 @@ typedef struct batch { /* a global batch */
 } batch;
 
 static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
-  status st = rows_floats(t->inputs, w->ids, n, plan_input(p, 0)->data);
+  status st = feed_read(&t->inputs, t->k, w->ids, n, p);
   for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
   for (int i = 0; w->teachers && !st && i < t->soft->n; i++)
     st = sources_rows(t->soft, i, w->ids, n, w->raw, w->teachers + i * n * t->k->classes);

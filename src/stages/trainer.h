@@ -27,7 +27,7 @@ typedef struct epoch_result {
 /* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
  * d, sp, soft, inner are borrowed; soft->n == 0: no teachers; inner: opened with this k. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, const array *input, sources *soft, const features *inner);
+                   const split *sp, sources *soft, const features *inner);
 void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */

@@ -103,7 +103,7 @@ $(TOOLS): $(BUILD)/tests/%: tests/%.c $(BUILD)/libmpistill.a
 PRELOADS := $(patsubst tests/%.c,$(BUILD)/tests/%.so,$(wildcard tests/preload/*.c))
 $(PRELOADS): $(BUILD)/tests/%.so: tests/%.c
 	$(call say,TOOL,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(WARNINGS) -O2 -g -MMD -MP -shared -fPIC -o $@ $< -ldl
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(WARNINGS) -O2 -g -MMD -MP -shared -fPIC -o $@ $< -ldl
 
 # libFuzzer targets: tests/fuzz/run.sh says with what.
 FUZZERS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/*.c))

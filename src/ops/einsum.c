@@ -344,7 +344,8 @@ static nest turned(const nest *n) {
 
 /* The packed side, where it lies: in the kept memory or, in place, at its source. */
 static float *packed_at(const step *s, const side *d, const float *source) {
-  return d->in_place ? (float *)source : (float *)s->saved + d->at;
+  if (d->in_place) return (float *)source;
+  return s->saved ? (float *)s->saved + d->at : NULL; /* nothing to pack */
 }
 
 /* y [m, n] = a b for every one of the batch; ta, tb: a, b are given transposed. */

@@ -103,7 +103,7 @@ static status get_position(hid_t file, const char *path, checkpoint_position *at
   if (at->epoch < 0 || at->batch < 0 || at->rollbacks < 0 || n != 1 || at->n_sums > CHECKPOINT_MAX_SUMS)
     THROW(STATUS_BAD_INPUT, "%s: is not a whole checkpoint", path);
   at->rate_scale = *rate;
-  memcpy(at->sums, sums, (size_t)at->n_sums * sizeof *sums);
+  if (at->n_sums) memcpy(at->sums, sums, (size_t)at->n_sums * sizeof *sums);
 done:
   mem_free(rate);
   mem_free(sums);

@@ -1,5 +1,4 @@
 /* For LD_PRELOAD: the wall clock jumps by a day, to and fro, at each look at it. The clock that does not jump is left alone. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <sys/time.h>

@@ -6,7 +6,6 @@
  * N: counts from 1; "N+" means that one and all that follow. ACTION: kill (SIGKILL for this process, before the
  * call), stop (SIGSTOP), or the name of the error that the call returns: ENOSPC, EIO, EDQUOT. RANK: 0 if not given.
  * MPISTILL_FAULT_COUNT=FILE: the number of calls is written there at the end. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

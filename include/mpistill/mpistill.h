@@ -50,6 +50,7 @@ typedef struct mpistill_loss {
   double temperature;     /* of losses on softened logits; 0: that of the training options */
   double temperature_end; /* the temperature moves there by the last step; 0: it stays */
   char *temperature_schedule; /* how: "linear" (NULL: the same), "cosine" */
+  bool learn_temperature; /* kd: it begins there and is learned, against the student */
   bool standardize;       /* kd, reverse-kl, jsd, dkd: rows of logits get mean 0 and standard deviation 1 first */
   double alpha, beta;     /* dkd */
   double gamma;           /* dist */

@@ -55,7 +55,9 @@ static void write_methods(FILE *out) {
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
     fprintf(out, "%s\n  %s\n  %s%s\n", (*k)->name, (*k)->formula,
             (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature",
-            combine_on_the_fly(*k) ? "; a method of distill as well" : "");
+            (*k)->in_training        ? "; a method of distill alone"
+            : combine_on_the_fly(*k) ? "; a method of distill as well"
+                                     : "");
     if ((*k)->needs) fprintf(out, "  needs: %s\n", (*k)->needs);
     fputs("  options:", out);
     for (const char *const *o = (*k)->options; o && *o; o++) write_flag(out, *o);

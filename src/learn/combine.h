@@ -18,12 +18,14 @@ typedef struct combine_batch {
   int n_teachers;                  /* K, from 1 to COMBINE_MAX_TEACHERS */
   int64_t rows, classes;           /* C */
   const float *const *logits;      /* [K] of [rows, C] */
+  const float *student;            /* [rows, C] its logits, for rules of training; else NULL */
   const double *weights;           /* [K], >= 0, sum 1 */
   const double *log_class_weights; /* [K, C], logarithms, in place of `weights`: learned; else NULL */
   double temperature;              /* T */
   const int32_t *labels;           /* [rows], -1: none; for rules that need them */
   const int64_t *ids;              /* [rows] their places in the dataset: what random numbers are drawn by */
   uint64_t seed;
+  uint64_t step;                             /* of training, for rules of it */
   const mpistill_aggregate_options *options; /* the noise of pate-*; else not read */
 } combine_batch;
 
@@ -32,9 +34,11 @@ typedef struct combine_kind {
   const char *formula;        /* with source, for --help-methods */
   const char *needs;          /* in words, for --help-methods; NULL: nothing but the soft labels */
   bool linear;                /* the result serves every temperature: the file's temperature is 0 ("any") */
+  bool in_training;           /* reads the student or the step: a rule of distill, not of aggregate */
   bool needs_labels;          /* reads the labels of the rows it combines */
   bool learned;               /* its weights are found from labelled rows first (stacking.h) */
   bool partial;               /* may leave rows without an answer */
+  int max_teachers;           /* 0: COMBINE_MAX_TEACHERS */
   double floor;               /* the least probability it gives a class, 0: none */
   const char *const *options; /* of mpistill_aggregate_options by their keys, NULL-ended */
   /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in
@@ -52,5 +56,8 @@ const combine_kind *combine_find(const char *name);
 bool combine_reads(const combine_kind *k, const char *key);
 /* Whether rows can be combined as they are read, in any order: no labels, nothing found first, no budget. */
 bool combine_on_the_fly(const combine_kind *k);
+/* Local. Of n <= 64 vectors whose products are a[n, n]: w[n] >= 0, of sum 1, none above `most`, that make
+ * |sum_i w_i v_i| least. */
+void combine_shortest(int n, const double *a, double most, double *w);
 
 #endif

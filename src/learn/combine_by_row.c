@@ -68,7 +68,7 @@ static void confidence_rows(const combine_batch *b, float *out) {
 }
 
 /* The teacher whose share of [0, 1) holds u; one of weight 0 has none. */
-static int pick(const combine_batch *b, double u) {
+int combine_pick(const combine_batch *b, double u) {
   int last = 0;
   for (int k = 0; k < b->n_teachers; k++) {
     if (b->weights[k] <= 0) continue;
@@ -84,7 +84,7 @@ static void random_rows(const combine_batch *b, float *out) {
   for (int64_t i = 0; i < b->rows; i++) {
     uint32_t words[4];
     rng_words(b->seed, RNG_COMBINE, COMBINE_DRAW_TEACHER, (uint64_t)b->ids[i], words);
-    memcpy(out + i * b->classes, b->logits[pick(b, words[0] * 0x1p-32)] + i * b->classes, bytes);
+    memcpy(out + i * b->classes, b->logits[combine_pick(b, words[0] * 0x1p-32)] + i * b->classes, bytes);
   }
 }
 

@@ -11,6 +11,8 @@ extern const combine_kind combine_entropy;
 extern const combine_kind combine_confidence;
 extern const combine_kind combine_vote;
 extern const combine_kind combine_random;
+extern const combine_kind combine_random_batch;
+extern const combine_kind combine_aekd;
 extern const combine_kind combine_pate_lnmax;
 extern const combine_kind combine_pate_gnmax;
 
@@ -18,7 +20,16 @@ extern const combine_kind combine_pate_gnmax;
 void combine_mix_row(const combine_batch *b, int64_t row, const double *weights, float *out);
 
 /* Streams of RNG_COMBINE; the index is the row, or the row and class. */
-enum { COMBINE_DRAW_TEACHER, COMBINE_DRAW_ANSWER, COMBINE_DRAW_THRESHOLD, COMBINE_DRAW_HELD_OUT };
+enum {
+  COMBINE_DRAW_TEACHER,
+  COMBINE_DRAW_ANSWER,
+  COMBINE_DRAW_THRESHOLD,
+  COMBINE_DRAW_HELD_OUT,
+  COMBINE_DRAW_BATCH /* the index is the step */
+};
+
+/* The teacher whose share of [0, 1) holds u, by their weights. */
+int combine_pick(const combine_batch *b, double u);
 
 /* Probabilities become logits, none below this. */
 #define COMBINE_FLOOR 1e-7

@@ -24,15 +24,18 @@ typedef struct loss_batch {
                              with NaN was not answered by them (combine.h): it has no loss on soft labels */
   int64_t batch_rows;     /* rows of the global batch: what a mean divides by */
   int64_t batch_labelled; /* labelled rows of the global batch */
-  double progress; /* of training, from 0 at the first step to 1 at the last: for scheduled temperatures */
-  float *scratch;  /* [loss_scratch(kind, rows, C)], aligned for doubles */
+  double progress;    /* of training, from 0 at the first step to 1 at the last: for scheduled temperatures */
+  double temperature; /* of this step where it is learned; 0: as the options say */
+  double *temperature_slope; /* added to: weight * d(loss)/dT; NULL: not asked for */
+  float *scratch;            /* [loss_scratch(kind, rows, C)], aligned for doubles */
 } loss_batch;
 
 typedef struct loss_kind {
   const char *name;    /* "kd" */
   const char *formula; /* with reductions and source, for --help-losses */
   bool needs_labels, needs_soft;
-  bool relates_rows; /* compares the rows of a shard: a shard of one row has nothing to compare */
+  bool learns_temperature; /* writes temperature_slope */
+  bool relates_rows;       /* compares the rows of a shard: a shard of one row has nothing to compare */
   int scratch_rows; /* scratch: vectors of C floats, beside three [rows, C] of doubles where rows are compared
                      */
   const char *const *options; /* keys of mpistill_loss that it reads beside kind and weight, NULL-ended */
@@ -51,6 +54,16 @@ size_t loss_scratch(const loss_kind *k, int64_t rows, int64_t classes);
 /* The temperature at that progress of training: fixed, or moving from `temperature` to `temperature_end`. 1
  * for kinds that have none. */
 double loss_temperature(const mpistill_loss *options, double progress);
+/* Whether the temperature is not the same in all steps. */
 bool loss_is_scheduled(const mpistill_loss *options);
+
+/* A temperature between 1 and 21 that is learned with the student's optimizer as a number x: against the
+ * student, to make the loss larger, from not at all at the first step to fully at the last (Li et al. 2023).
+ */
+double loss_learned_temperature(float x);
+float loss_temperature_start(double temperature); /* x */
+/* By x, from d(loss)/dT. */
+float loss_temperature_gradient(float x, double slope, double progress);
+status loss_check_learned(const mpistill_loss *options);
 
 #endif

@@ -69,20 +69,24 @@ double loss_rows(const mpistill_loss *options, const loss_batch *b, bool labelle
                  float *gradient) {
   const int64_t n = b->classes, mean_of = labelled ? b->batch_labelled : b->batch_rows;
   if (mean_of <= 0) return 0;
-  const double t = loss_temperature(options, b->progress);
+  const double t = b->temperature > 0 ? b->temperature : loss_temperature(options, b->progress);
   const float factor = (float)(options->weight * t / (double)mean_of);
-  double loss = 0;
+  double loss = 0, by_scale = 0, slopes = 0;
   for (int64_t i = 0; i < b->rows; i++) {
     loss_row r = {.classes = n,
                   .student = b->logits + i * n,
                   .teacher = b->soft + i * n,
                   .label = labelled ? b->labels[i] : -1,
                   .inverse_t = 1 / t,
-                  .terms = b->scratch};
+                  .terms = b->scratch,
+                  .by_scale = b->temperature_slope ? &by_scale : NULL};
     float *g = gradient + i * n;
     if (isnan(r.teacher[0]) || (labelled && r.label < 0)) continue;
     loss += options->standardize ? standardised_row(options, r, b->scratch + 2 * n, factor, value, g)
                                  : value(options, &r, factor, g);
+    slopes += by_scale;
   }
+  if (b->temperature_slope)
+    *b->temperature_slope += options->weight * (2 * t * loss - slopes) / (double)mean_of;
   return t * t * loss / (double)mean_of;
 }

@@ -31,13 +31,14 @@ size_t loss_scratch(const loss_kind *k, int64_t rows, int64_t classes) {
 /* ---- temperature ---- */
 
 bool loss_is_scheduled(const mpistill_loss *options) {
-  return options->temperature_end > 0 && options->temperature_end != options->temperature;
+  return options->learn_temperature ||
+         (options->temperature_end > 0 && options->temperature_end != options->temperature);
 }
 
 double loss_temperature(const mpistill_loss *options, double progress) {
   double from = options->temperature, to = options->temperature_end;
   if (!(from > 0)) return 1;
-  if (!loss_is_scheduled(options)) return from;
+  if (!loss_is_scheduled(options) || options->learn_temperature) return from;
   if (options->temperature_schedule && !strcmp(options->temperature_schedule, "cosine"))
     return to + (from - to) * 0.5 * (1 + cos(3.14159265358979323846 * progress));
   return from + (to - from) * progress;
@@ -57,5 +58,5 @@ status loss_check_temperature(const mpistill_loss *options) {
     return status_set(STATUS_BAD_INPUT,
                       "loss '%s': temperature_end is %g, expected a number from 0.001 to 1000000",
                       options->kind, end);
-  return STATUS_OK;
+  return loss_check_learned(options);
 }

@@ -19,7 +19,8 @@ typedef struct loss_row {
   const float *student, *teacher; /* [C] logits */
   int32_t label;
   double inverse_t;
-  float *terms; /* [2 * C] for use */
+  float *terms;     /* [2 * C] for use */
+  double *by_scale; /* set to d(value)/d(1/T) by kinds that learn their temperature; NULL: not asked for */
 } loss_row;
 
 /* The row's value at temperature T; adds factor * d(value)/d(student/T) to gradient[C]. */

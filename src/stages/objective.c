@@ -27,6 +27,7 @@ status objective_make(objective *out, const mpistill_train_options *o, const sou
     const mpistill_loss *l = &out->losses[i];
     const loss_kind *k = out->kinds[i] = loss_find(l->kind);
     if (!k) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
+    out->learned[i] = k->learns_temperature && l->learn_temperature ? out->n_learned++ : -1;
     status st = k->check ? k->check(l) : STATUS_OK;
     if (!st && k->needs_soft) st = check_soft(k, l, soft);
     if (st) return st;
@@ -59,30 +60,47 @@ size_t objective_scratch(const objective *o, int64_t rows, int64_t classes) {
   return most;
 }
 
-static const float *combine(const sources *soft, const float *teachers, float *combined, const int64_t *ids,
-                            uint64_t seed, const loss_batch *b, double temperature) {
+static const float *combine(const sources *soft, const objective_shard *s, const loss_batch *b,
+                            double temperature) {
   const float *logits[soft->n];
-  for (int i = 0; i < soft->n; i++) logits[i] = teachers + i * b->rows * b->classes;
-  if (soft->n == 1) return teachers;
+  for (int i = 0; i < soft->n; i++) logits[i] = s->teachers + i * b->rows * b->classes;
+  if (soft->n == 1) return s->teachers;
   soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
                                     .rows = b->rows,
                                     .classes = b->classes,
                                     .logits = logits,
+                                    .student = b->logits,
                                     .weights = soft->weights,
                                     .temperature = temperature,
-                                    .ids = ids,
-                                    .seed = seed},
-                   combined);
-  return combined;
+                                    .ids = s->ids,
+                                    .seed = s->seed,
+                                    .step = s->step},
+                   s->combined);
+  return s->combined;
 }
 
-void objective_evaluate(const objective *o, const sources *soft, const float *teachers, float *combined,
-                        const int64_t *ids, uint64_t seed, loss_batch *b, float *gradient, double *parts) {
+void objective_initial(const objective *o, float *to) {
+  for (int i = 0; i < o->n; i++)
+    if (o->learned[i] >= 0) to[o->learned[i]] = loss_temperature_start(o->losses[i].temperature);
+}
+
+double objective_temperature(const objective *o, int i, const float *learned) {
+  return o->learned[i] < 0 ? 0 : loss_learned_temperature(learned[o->learned[i]]);
+}
+
+void objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+                        float *gradient, double *parts) {
   double combined_for = 0;
   for (int i = 0; i < o->n; i++) {
-    const double temperature = loss_temperature(&o->losses[i], b->progress);
+    double slope = 0;
+    b->temperature = objective_temperature(o, i, s->learned);
+    b->temperature_slope = b->temperature > 0 ? &slope : NULL;
+    const double temperature =
+        b->temperature > 0 ? b->temperature : loss_temperature(&o->losses[i], b->progress);
     if (o->kinds[i]->needs_soft && combined_for != temperature)
-      b->soft = combine(soft, teachers, combined, ids, seed, b, combined_for = temperature);
+      b->soft = combine(soft, s, b, combined_for = temperature);
     parts[i] = o->kinds[i]->evaluate(&o->losses[i], b, gradient);
+    const int at = o->learned[i];
+    if (at >= 0) s->learned_gradient[at] = loss_temperature_gradient(s->learned[at], slope, b->progress);
   }
 }

@@ -12,6 +12,8 @@ typedef struct objective {
   int n;
   mpistill_loss losses[OBJECTIVE_MAX_LOSSES];
   const loss_kind *kinds[OBJECTIVE_MAX_LOSSES];
+  int n_learned;                     /* temperatures that are learned */
+  int learned[OBJECTIVE_MAX_LOSSES]; /* of each loss, -1: none */
   bool needs_labels, needs_soft;
   const char *needs_both; /* a loss that learns only from labelled rows with soft labels, NULL: none */
 } objective;
@@ -27,10 +29,25 @@ status objective_check_shards(const objective *o, const int64_t *sizes, int n_si
 /* Floats of scratch for a shard. */
 size_t objective_scratch(const objective *o, int64_t rows, int64_t classes);
 
-/* Local. parts[n] of a shard, and the gradient of the weighted sum added to gradient[rows, C]. b: all but
- * `soft`, which is set. teachers: [soft->n, rows, C]; combined: [rows, C] for use; ids: the rows' places in
- * the dataset; seed: for rules that draw. */
-void objective_evaluate(const objective *o, const sources *soft, const float *teachers, float *combined,
-                        const int64_t *ids, uint64_t seed, loss_batch *b, float *gradient, double *parts);
+/* Local. Where what is learned beside the student begins: to[n_learned]. */
+void objective_initial(const objective *o, float *to);
+/* Local. The temperature of a loss where it is learned, 0 where it is not. */
+double objective_temperature(const objective *o, int i, const float *learned);
+
+/* What a shard's losses are computed from. */
+typedef struct objective_shard {
+  const float *teachers; /* [soft->n, rows, C] */
+  float *combined;       /* [rows, C] for use */
+  const int64_t *ids;    /* the rows' places in the dataset */
+  uint64_t seed;         /* for rules that draw */
+  uint64_t step;
+  const float *learned; /* [n_learned] */
+  float *learned_gradient;
+} objective_shard;
+
+/* Local. parts[n] of a shard, and the gradient of the weighted sum added to gradient[rows, C];
+ * learned_gradient is overwritten. b: all but `soft` and the temperature, which are set. */
+void objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+                        float *gradient, double *parts);
 
 #endif

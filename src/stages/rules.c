@@ -212,6 +212,8 @@ static void check_aggregate(const mpistill_aggregate_options *o, const options_s
   check_weights(&o->weights, n, what, p);
   if (!rule) return;
   check_method_options(o, rule, seen, p);
+  if (rule->in_training && o->output)
+    problems_add(p, "method '%s' is one of distill: it changes as the student does", rule->name);
   const bool fits = rule->learned || o->calibrate;
   const char *given[] = {options_given(seen, &o->fit), options_given(seen, &o->held_out)};
   for (int i = 0; i < 2; i++)
@@ -294,7 +296,7 @@ static void check_fit_split(const mpistill_recipe *r, const options_seen *seen, 
 static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
   const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
   double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
-  if (!r->teachers.n || !rule || rule->linear) return;
+  if (!r->teachers.n || !rule || rule->linear || rule->in_training) return;
   for (size_t i = 0; i < r->distill.losses.n; i++) {
     const mpistill_loss *l = &r->distill.losses.items[i];
     const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;

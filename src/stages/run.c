@@ -306,7 +306,14 @@ done:
   return st;
 }
 
-/* The student, from the ensemble or (baseline) from hard labels alone with all else alike. */
+/* Whether teachers are combined as the student learns, not before. */
+static bool combines_in_training(const job *j) {
+  const combine_kind *rule = j->r.aggregate.method ? combine_find(j->r.aggregate.method) : NULL;
+  return j->r.teachers.n > 0 && rule && rule->in_training;
+}
+
+/* The student, from the ensemble, the teachers together or (baseline) from hard labels alone with all else
+ * alike. */
 static status distill(job *j, bool baseline) {
   status st = STATUS_OK;
   mpistill_strings files = {0};
@@ -321,14 +328,20 @@ static status distill(job *j, bool baseline) {
   t.soft_labels = (mpistill_strings){.n = baseline || !j->r.teachers.n ? 0 : 1, .items = &j->ensemble};
   t.weights = (mpistill_reals){0};
   t.method = NULL;
+  const bool together = !baseline && combines_in_training(j);
+  if (t.features.n || together) TRY(comm_agree(j->c, soft_paths(j, j->soft, true, &files)));
+  if (together) {
+    t.soft_labels = files;
+    t.weights = j->r.aggregate.weights;
+    t.method = files.n > 1 ? j->r.aggregate.method : NULL;
+  }
   for (size_t i = 0; baseline && i < t.losses.n; i++)
     if (!strcmp(t.losses.items[i].kind, "cross-entropy"))
       hard.label_smoothing = t.losses.items[i].label_smoothing;
   if (baseline) t.precision = NULL;
   if (baseline) t.losses = (mpistill_losses){.n = 1, .items = &hard};
   if (baseline) t.features = (mpistill_features){0};
-  if (t.features.n) TRY(comm_agree(j->c, soft_paths(j, j->soft, true, &files)));
-  t.feature_files = files;
+  if (t.features.n && !together) t.feature_files = files;
   TRY(train_student(j->c, &t, &j->student_source));
 done:
   free_paths(&files);
@@ -373,8 +386,10 @@ static status measure_teachers(job *j) {
   a.inputs = paths;
   a.dataset = j->r.dataset;
   a.out = stage_output(j);
+  const bool together = combines_in_training(j), has_ensemble = all_live && !together;
+  if (together) a.method = (char *)(uintptr_t) "probability-mean"; /* for the teachers' own figures */
   if (!all_live) a.weights = (mpistill_reals){0};
-  if (measured) TRY(aggregate_measure(j->c, &a, all_live ? j->ensemble : NULL, members));
+  if (measured) TRY(aggregate_measure(j->c, &a, has_ensemble ? j->ensemble : NULL, members));
   size_t live = 0;
   for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
@@ -386,7 +401,7 @@ static status measure_teachers(job *j) {
   }
   row *r = add_row(j, "ensemble", "ensemble");
   r->sums = members[live];
-  r->measured = measured && all_live && r->sums.rows > 0;
+  r->measured = measured && has_ensemble && r->sums.rows > 0;
   for (int i = 0; i < j->n_rows - 1; i++) {
     r->parameters += j->rows[i].parameters;
     r->bytes += j->rows[i].bytes;
@@ -493,7 +508,7 @@ static status dry_run(job *j) {
       printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.fit_split, j->soft_fit,
              t->name);
   }
-  if (j->r.teachers.n)
+  if (j->r.teachers.n && !combines_in_training(j))
     printf("%d. aggregate  %zu soft-label files -> %s\n", step++, j->r.teachers.n, j->ensemble);
   if (j->r.baseline)
     printf("%d. train      %s on hard labels -> %s\n", step++, j->student_source.path, j->baseline);
@@ -513,7 +528,7 @@ static status run_stages(job *j) {
   TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
   if (j->r.fit_split) TRY(teach(j, j->r.fit_split, j->soft_fit));
-  if (j->r.teachers.n) {
+  if (j->r.teachers.n && !combines_in_training(j)) {
     TRY(begin(j, "aggregate"));
     TRY(aggregate(j));
   }

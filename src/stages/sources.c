@@ -25,6 +25,8 @@ static status set_weights(sources *s, const mpistill_reals *weights) {
 
 static status set_rule(sources *s, const char *method) {
   s->rule = combine_find(method ? method : "probability-mean");
+  if (s->rule && s->rule->max_teachers && s->n > s->rule->max_teachers)
+    return status_set(STATUS_BAD_INPUT, "method '%s' takes up to %d teachers", method, s->rule->max_teachers);
   if (s->rule) return STATUS_OK;
   status st = status_set(STATUS_BAD_INPUT, "method '%s' is not known; there are:", method);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) status_add_line("%s", (*k)->name);

@@ -168,6 +168,17 @@ static unsigned ask(void *data) {
   return clock_seconds() - j->saved_s >= j->o->checkpoint_seconds ? WANT_CHECKPOINT : 0;
 }
 
+/* Temperatures that are learned; NULL: none is. */
+static json_t *temperatures_json(const job *j) {
+  json_t *all = json_object();
+  for (int i = 0; i < trainer_n_losses(j->t); i++)
+    if (trainer_temperature(j->t, i) > 0)
+      json_object_set_new(all, trainer_loss_name(j->t, i), json_number(trainer_temperature(j->t, i)));
+  if (json_object_size(all)) return all;
+  json_decref(all);
+  return NULL;
+}
+
 static void log_epoch(job *j) {
   const epoch_result *e = trainer_result(j->t);
   int64_t epoch = trainer_epoch(j->t);
@@ -175,14 +186,14 @@ static void log_epoch(job *j) {
   json_object_set_new(parts, "total", json_number(e->loss));
   for (int i = 0; i < trainer_n_losses(j->t); i++)
     json_object_set_new(parts, trainer_loss_name(j->t, i), json_number(e->parts[i]));
-  log_event(j->log, "epoch",
-            json_pack("{s:I, s:I, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch,
-                      "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss", parts,
-                      "learning_rate", json_number(e->learning_rate), "samples_per_s",
-                      json_number((double)trainer_rows(j->t) / e->seconds), "seconds", "all",
-                      json_number(e->seconds), "read", json_number(e->read_s), "forward",
-                      json_number(e->forward_s), "backward", json_number(e->backward_s), "allreduce",
-                      json_number(e->reduce_s)));
+  log_event(
+      j->log, "epoch",
+      json_pack("{s:I, s:I, s:o, s:o*, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch,
+                "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss", parts, "temperature",
+                temperatures_json(j), "learning_rate", json_number(e->learning_rate), "samples_per_s",
+                json_number((double)trainer_rows(j->t) / e->seconds), "seconds", "all",
+                json_number(e->seconds), "read", json_number(e->read_s), "forward", json_number(e->forward_s),
+                "backward", json_number(e->backward_s), "allreduce", json_number(e->reduce_s)));
 }
 
 static void log_start(job *j) {

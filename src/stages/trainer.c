@@ -173,9 +173,18 @@ static void worker_clear(worker *w) {
   mem_free(w->inner_scratch);
 }
 
-/* Floats that are trained: the model's block, then what the features learn themselves. */
+/* Floats that are trained beside the model's block: what the features learn themselves, then temperatures. */
+static size_t n_beside(const trainer *t) {
+  return (size_t)t->inner->n_parameters + (size_t)t->goal.n_learned;
+}
+
 static size_t n_trained(const trainer *t) {
-  return (size_t)(t->k->g->n_block + t->inner->n_parameters);
+  return (size_t)t->k->g->n_block + n_beside(t);
+}
+
+/* Learned temperatures in a vector of that length. */
+static float *learned_in(const trainer *t, float *whole) {
+  return whole + t->k->g->n_block + t->inner->n_parameters;
 }
 
 static status set_initial(trainer *t) {
@@ -185,6 +194,7 @@ static status set_initial(trainer *t) {
   TRY(comm_agree(t->c, mem_new(&block, n_trained(t), sizeof *block)));
   graph_initial_block(t->k->g, block);
   features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
+  objective_initial(&t->goal, learned_in(t, block));
   reducer_slice(t->sums, &begin, &end);
   memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
   TRY(reducer_share(t->sums));
@@ -195,8 +205,8 @@ done:
 
 static status make_local(trainer *t) {
   status st = STATUS_OK;
-  TRY(updater_new(&t->update, t->k->g, t->k->frozen, (size_t)t->inner->n_parameters, t->sums,
-                  &t->o->optimizer, t->o->clip_norm));
+  TRY(updater_new(&t->update, t->k->g, t->k->frozen, n_beside(t), t->sums, &t->o->optimizer,
+                  t->o->clip_norm));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
   for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));
 done:
@@ -253,6 +263,10 @@ const char *trainer_loss_name(const trainer *t, int i) {
   return i < t->goal.n ? t->goal.losses[i].kind : t->inner->terms[i - t->goal.n].name;
 }
 
+double trainer_temperature(const trainer *t, int i) {
+  return i < t->goal.n ? objective_temperature(&t->goal, i, learned_in(t, reducer_parameters(t->sums))) : 0;
+}
+
 static double loss_weight(const trainer *t, int i) {
   return i < t->goal.n ? t->goal.losses[i].weight : t->inner->terms[i - t->goal.n].options.weight;
 }
@@ -307,8 +321,7 @@ static double progress_at(const trainer *t, int64_t step) {
   return last > 0 ? (double)step / (double)last : 0;
 }
 
-/* more: the gradient by what the features learn themselves. */
-static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *more,
+static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *leaf,
                             double *stats) {
   float *gradient = plan_tap_gradient(p, 0)->data;
   loss_batch in = {.rows = n,
@@ -324,8 +337,16 @@ static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b
   if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof *gradient);
   memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
   features_clear(t->inner, p, t->k);
-  objective_evaluate(&t->goal, t->soft, w->teachers, w->soft, w->ids, t->o->seed, &in, gradient, stats);
-  features_evaluate(t->inner, p, n, b->rows, w->inner, reducer_parameters(t->sums) + t->k->g->n_block, more,
+  float *parameters = reducer_parameters(t->sums);
+  const objective_shard shard = {.teachers = w->teachers,
+                                 .combined = w->soft,
+                                 .ids = w->ids,
+                                 .seed = t->o->seed,
+                                 .step = (uint64_t)b->step,
+                                 .learned = learned_in(t, parameters),
+                                 .learned_gradient = learned_in(t, leaf)};
+  objective_evaluate(&t->goal, t->soft, &shard, &in, gradient, stats);
+  features_evaluate(t->inner, p, n, b->rows, w->inner, parameters + t->k->g->n_block, leaf + t->k->g->n_block,
                     w->inner_scratch, stats + t->goal.n);
 }
 
@@ -357,7 +378,7 @@ static status run_shard(const trainer *t, worker *w, const batch *b, int shard) 
   at[1] = clock_seconds();
   if (!st) st = plan_forward(p, &run);
   at[2] = clock_seconds();
-  if (!st) evaluate_losses(t, w, p, b, n, leaf + t->k->g->n_block, stats);
+  if (!st) evaluate_losses(t, w, p, b, n, leaf, stats);
   if (!st) st = plan_backward(p, &run);
   at[3] = clock_seconds();
   w->read_s += at[1] - at[0];

@@ -35,6 +35,7 @@ int trainer_default_shards(int64_t batch);
 
 int trainer_n_losses(const trainer *t);
 const char *trainer_loss_name(const trainer *t, int i);
+double trainer_temperature(const trainer *t, int i); /* where it is learned: of the next step; else 0 */
 int trainer_shards(const trainer *t);
 bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);

@@ -1,6 +1,7 @@
 """Reference values for the tests of src/learn, from PyTorch in double precision: reference.py SECTION.
 
 One array a line: NAME VALUE... Cases of a kind are numbered: loss/kd/0/logits, loss/kd/0/gradient, ..."""
+import itertools
 import sys
 
 import numpy as np
@@ -128,6 +129,9 @@ def losses():
             put(at + "logits", logits)
             put(at + "soft", soft)
             put(at + "labels", labels)
+            if kind == "kd":
+                o.temperature = leaf(o.temperature)
+                put(at + "temperature_slope", torch.autograd.grad(weight * function(z, t, y, o), o.temperature)[0])
             put(at + "value", [value.item()])
             put(at + "gradient", z.grad)
             # In two shards, the first of two rows: what a loss that compares rows gives then.
@@ -260,6 +264,28 @@ def first(z, w, y, t, noise):
     return z[0]
 
 
+def shortest(v, most):
+    """Weights within [0, most], of sum 1, of the shortest sum of the vectors: the best of all ways to fix some of them at a bound."""
+    a, n, best = v @ v.T, len(v), (np.inf, None)
+    for kinds in itertools.product(("free", 0, most), repeat=n):
+        free = [i for i in range(n) if kinds[i] == "free"]
+        w = np.array([0 if k == "free" else k for k in kinds], float)
+        if free:
+            m = np.zeros((len(free) + 1, len(free) + 1))
+            m[:-1, :-1], m[:-1, -1], m[-1, :-1] = a[np.ix_(free, free)], 1, 1
+            solution = np.linalg.lstsq(m, np.append(-(a @ w)[free], 1 - w.sum()), rcond=None)[0]
+            w[free] = solution[:-1]
+        if abs(w.sum() - 1) < 1e-9 and w.min() > -1e-12 and w.max() < most + 1e-12 and w @ a @ w < best[0]:
+            best = w @ a @ w, w
+    return best[1]
+
+
+def aekd(z, w, y, t, noise, student):
+    p, q, k = torch.softmax(z / t, 2), torch.softmax(torch.tensor(student) / t, 1), len(z)
+    v = torch.tensor(np.stack([shortest((q[i] - p[:, i]).numpy(), 2 / k if k > 2 else 1) for i in range(z.shape[1])], 1).clip(0))
+    return mixed(torch.log_softmax(z / t, 2), torch.log(v)[:, :, None], t)
+
+
 def lnmax(z, w, y, t, noise):
     return one_hot_logits(winner(z), t)
 
@@ -280,9 +306,10 @@ def without_ties(k, rows, classes):
 def combine():
     small = [(3, 6, 10, 1, 5), (2, 3, 70, 4, 10), (1, 4, 5, 2, 5), (5, 2, 129, 0.25, 200)]
     for kind, function in (("probability-mean", probability_mean), ("logit-mean", logit_mean), ("learned", learned), ("entropy", entropy),
-                           ("confidence", confidence), ("vote", vote), ("random", first), ("pate-lnmax", lnmax), ("pate-gnmax", gnmax)):
+                           ("confidence", confidence), ("vote", vote), ("random", first), ("random-batch", first),
+                           ("aekd", aekd), ("pate-lnmax", lnmax), ("pate-gnmax", gnmax)):
         for case, (k, rows, classes, temperature, scale) in enumerate(small):
-            if k == 1 and kind in ("entropy", "confidence"):
+            if k == 1 and kind in ("entropy", "confidence", "aekd"):
                 k = 4
             private = kind.startswith("pate")
             z = without_ties(k, rows, classes) if private else floats(k, rows, classes, scale=scale)
@@ -293,7 +320,7 @@ def combine():
             y = random.integers(0, classes, rows)
             y[1] = -1
             w = random.random((k, classes) if kind == "learned" else k)
-            if kind == "random":
+            if kind.startswith("random"):
                 w[1:] = 0
             w = w / w.sum(0)
             at = "combine/%s/%d/" % (kind, case)
@@ -301,7 +328,10 @@ def combine():
             put(at + "logits", z)
             put(at + "labels", y)
             put(at + "weights", w)
-            put(at + "result", function(torch.tensor(z), torch.tensor(w), torch.tensor(y), temperature, noise))
+            more = [floats(rows, classes, scale=min(scale, 10))] if kind == "aekd" else []
+            if more:
+                put(at + "student", more[0])
+            put(at + "result", function(torch.tensor(z), torch.tensor(w), torch.tensor(y), temperature, noise, *more))
     # Smallest epsilon over the orders of Renyi divergence.
     orders = 1 + np.logspace(-6, 9, 3_000_001)
     for case, (noise, asked, delta) in enumerate([(20, 100, 1e-5), (20, 1000, 1e-6), (0.5, 3, 1e-5), (5, 1, 0.1)]):

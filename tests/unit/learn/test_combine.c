@@ -6,7 +6,7 @@
 typedef struct combine_case {
   combine_batch b;
   const float *teachers[8];
-  float *logits;
+  float *logits, *student;
   double *log_weights;
   int32_t *labels;
   int64_t *ids;
@@ -34,6 +34,8 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
   c->b.logits = c->teachers;
   c->b.weights = kind->learned ? NULL : weights;
   c->b.log_class_weights = kind->learned ? c->log_weights : NULL;
+  if (reference_find("combine/%s/%d/student", kind->name, i))
+    c->b.student = c->student = reference_floats("combine", kind->name, i, "student");
   c->b.labels = kind->needs_labels ? c->labels : NULL;
   c->b.ids = c->ids;
   c->b.seed = 5;
@@ -41,7 +43,7 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
 }
 
 static void case_free(combine_case *c) {
-  free(c->logits), free(c->labels), free(c->ids), free(c->log_weights);
+  free(c->logits), free(c->student), free(c->labels), free(c->ids), free(c->log_weights);
 }
 
 static float *combined(const combine_kind *kind, const combine_batch *b) {
@@ -96,12 +98,16 @@ static void check_permuted(const combine_kind *kind, combine_case *c, const doub
   for (int64_t r = 0; r < c->b.rows; r++)
     if (c->labels[r] >= 0) c->labels[r] = (int32_t)((c->labels[r] + n / 2) % n);
   if (kind->learned) c->b.log_class_weights = log_weights;
+  float *student = calloc((size_t)(c->b.rows * n), sizeof *student);
+  for (int64_t i = 0; c->student && i < c->b.rows * n; i++)
+    student[i / n * n + (i % n + n / 2) % n] = c->student[i];
+  c->b.student = student;
   float *out = combined(kind, &c->b);
   for (int64_t i = 0; i < c->b.rows * n; i++) {
     double x = out[i / n * n + (i % n + n / 2) % n];
     assert_true(fabs(x - expected[i]) <= 1e-6 * fabs(expected[i]) + 1e-7 || (isnan(x) && isnan(expected[i])));
   }
-  free(out), free(logits), free(log_weights);
+  free(out), free(logits), free(log_weights), free(student);
 }
 
 static void test_permuted_classes_give_the_permuted_combination(void **state) {
@@ -120,6 +126,7 @@ static void check_alone(const combine_kind *kind, combine_case *c, const double 
   one.logits = teachers;
   for (int k = 0; k < one.n_teachers; k++) teachers[k] = c->teachers[k] + row * one.classes;
   if (one.labels) one.labels += row;
+  if (one.student) one.student += row * one.classes;
   one.ids += row;
   float *alone = combined(kind, &one);
   assert_memory_equal(alone, whole + row * one.classes, (size_t)one.classes * sizeof *alone);
@@ -301,7 +308,7 @@ static void test_noise_must_be_given(void **state) {
 static void test_unanswered_rows(void **state) {
   (void)state;
   const float a[] = {1, 2, 3, NAN, NAN, NAN}, b[] = {NAN, NAN, NAN, NAN, NAN, NAN};
-  const float *both[] = {a, b};
+  const float *both[] = {a, b}, student[] = {0, 1, 0, 0, 1, 0};
   const double weights[] = {0.5, 0.5};
   const int32_t labels[] = {1, 1};
   const int64_t ids[] = {0, 1};
@@ -312,6 +319,7 @@ static void test_unanswered_rows(void **state) {
                                 .rows = 2,
                                 .classes = 3,
                                 .logits = both,
+                                .student = student,
                                 .weights = weights,
                                 .temperature = 2,
                                 .labels = labels,
@@ -320,6 +328,43 @@ static void test_unanswered_rows(void **state) {
     for (int j = 3; j < 6; j++) assert_true(isnan(out[j]));
     if (!strcmp((*k)->name, "vote")) assert_true(out[2] == 0 && out[0] < -30);
   }
+}
+
+static void test_random_batch_takes_one_teacher_for_all_rows(void **state) {
+  (void)state;
+  enum { STEPS = 4000 };
+  const float a[] = {1, 1}, b[] = {2, 2};
+  const float *both[] = {a, b};
+  int second = 0;
+  for (uint64_t step = 0; step < STEPS; step++) {
+    float out[2];
+    combine_find("random-batch")
+        ->rows(&(combine_batch){.n_teachers = 2,
+                                .rows = 2,
+                                .classes = 1,
+                                .logits = both,
+                                .weights = (double[]){0.75, 0.25},
+                                .seed = 9,
+                                .step = step},
+               out);
+    assert_true(out[0] == out[1]);
+    second += out[0] == 2;
+  }
+  assert_true(fabs(second / (double)STEPS - 0.25) < 0.03);
+}
+
+/* Two gradients that point the same way: all weight on the shorter, as far as it may go. */
+static void test_the_shortest_sum_keeps_within_its_bound(void **state) {
+  (void)state;
+  const double a[] = {1, 2, 2, 4}; /* 1 and 2 on a line */
+  double w[2];
+  combine_shortest(2, a, 1, w);
+  assert_true(fabs(w[0] - 1) < 1e-9 && fabs(w[1]) < 1e-9);
+  combine_shortest(2, a, 0.6, w);
+  assert_true(fabs(w[0] - 0.6) < 1e-9 && fabs(w[1] - 0.4) < 1e-9);
+  const double opposite[] = {1, -3, -3, 9};
+  combine_shortest(2, opposite, 1, w);
+  assert_true(fabs(w[0] - 0.75) < 1e-9);
 }
 
 static int setup(void **state) {
@@ -339,6 +384,8 @@ int main(void) {
       cmocka_unit_test(test_epsilon_is_the_least_over_all_orders),
       cmocka_unit_test(test_noise_must_be_given),
       cmocka_unit_test(test_unanswered_rows),
+      cmocka_unit_test(test_random_batch_takes_one_teacher_for_all_rows),
+      cmocka_unit_test(test_the_shortest_sum_keeps_within_its_bound),
   };
   return cmocka_run_group_tests(tests, setup, reference_free);
 }

@@ -384,6 +384,51 @@ static void test_losses_follow_the_temperature(void **state) {
   every_case(check_progress);
 }
 
+/* A temperature that is given for the step takes the place of the options'; its slope is PyTorch's. */
+static void test_the_slope_by_the_temperature_is_that_of_pytorch(void **state) {
+  (void)state;
+  int n = 0;
+  for (const loss_kind *const *k = loss_kinds(); *k; k++)
+    for (int i = 0; (*k)->learns_temperature && reference_find("loss/%s/%d/temperature_slope", (*k)->name, i);
+         i++) {
+      loss_case c;
+      case_load(&c, *k, i);
+      float *g = zeros(&c.batch);
+      double slope = 0;
+      c.batch.temperature = c.options.temperature;
+      c.batch.temperature_slope = &slope;
+      c.options.temperature = 77;
+      assert_close((*k)->evaluate(&c.options, &c.batch, g), c.value, 1e-6);
+      assert_close(slope, *reference_values("loss", (*k)->name, i, "temperature_slope"), 1e-5);
+      free(g);
+      case_free(&c);
+      n++;
+    }
+  assert_true(n >= 5);
+}
+
+static void test_learned_temperatures(void **state) {
+  (void)state;
+  for (double t = 1.5; t < 21; t += 1.5)
+    assert_close(loss_learned_temperature(loss_temperature_start(t)), t, 1e-6);
+  const float x = loss_temperature_start(4);
+  const double h = 1e-2,
+               by_x = (loss_learned_temperature(x + (float)h) - loss_learned_temperature(x - (float)h)) /
+                      (2 * h);
+  assert_true(loss_temperature_gradient(x, 3, 0) == 0);
+  assert_close(loss_temperature_gradient(x, 3, 1), -3 * by_x, 1e-4);
+  assert_close(loss_temperature_gradient(x, 3, 0.5), -1.5 * by_x, 1e-4);
+  mpistill_loss o = {.kind = "kd", .temperature = 4, .learn_temperature = true};
+  assert_int_equal(loss_find("kd")->check(&o), STATUS_OK);
+  assert_true(loss_is_scheduled(&o));
+  assert_true(loss_temperature(&o, 1) == 4);
+  o.temperature = 21;
+  assert_int_equal(loss_find("kd")->check(&o), STATUS_BAD_INPUT);
+  o.temperature = 4;
+  o.temperature_end = 2;
+  assert_int_equal(loss_find("kd")->check(&o), STATUS_BAD_INPUT);
+}
+
 static void test_bad_options_are_refused(void **state) {
   (void)state;
   for (const loss_kind *const *k = loss_kinds(); *k; k++) {
@@ -428,6 +473,8 @@ int main(void) {
       cmocka_unit_test(test_kd_of_the_mixture_has_the_mean_gradient),
       cmocka_unit_test(test_temperature_moves_to_its_end),
       cmocka_unit_test(test_losses_follow_the_temperature),
+      cmocka_unit_test(test_the_slope_by_the_temperature_is_that_of_pytorch),
+      cmocka_unit_test(test_learned_temperatures),
       cmocka_unit_test(test_bad_options_are_refused),
   };
   return cmocka_run_group_tests(tests, setup, reference_free);

@@ -198,14 +198,19 @@ typedef struct mpistill_evaluation {
 } mpistill_evaluation;
 
 typedef struct mpistill_create_options {
-  char *kind;            /* "mlp", "cnn", "resnet" */
+  char *kind;            /* "mlp", "cnn", "resnet", "mobilenet", "transformer", "vit", "lstm", "gru", "two-tower" */
   mpistill_ints layers;  /* mlp: widths from input to classes */
-  int64_t depth;         /* resnet: 6n + 2 */
-  int64_t width;         /* resnet: channels of the first stage; 0: 16 */
+  int64_t depth;         /* resnet: 6n + 2; transformer, vit: blocks, 0: 4; lstm, gru: layers, 0: 1 */
+  int64_t width;         /* resnet, mobilenet: channels of the first stage, 0: 16; of tokens, patches, embeddings, 0: 64 */
   mpistill_ints channels; /* cnn: of each convolution; empty: 32, 64 */
   int64_t kernel;        /* cnn: 3 or 5; 0: 5 */
-  int64_t hidden;        /* cnn: units of the fully connected layer before the classes; 0: there is none */
-  mpistill_ints input;   /* cnn, resnet: channels, height, width */
+  int64_t hidden;        /* cnn, two-tower: units of the fully connected layer, 0: there is none; lstm, gru: of the state */
+  mpistill_ints input;   /* images: channels, height, width; lstm, gru without tokens: length, features */
+  int64_t tokens;        /* transformer, lstm, gru: number of different tokens */
+  int64_t length;        /* ... and how many a row has */
+  int64_t heads;         /* transformer, vit: of attention; 0: 4 */
+  int64_t patch;         /* vit: side of a patch; 0: 4 */
+  int64_t users, items;  /* two-tower: how many there are */
   int64_t classes;
   double dropout;
   bool batch_norm;       /* mlp, cnn */

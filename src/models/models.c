@@ -5,7 +5,9 @@
 #include <string.h>
 
 const model_kind *const *model_kinds(void) {
-  static const model_kind *const kinds[] = {&model_mlp, &model_cnn, &model_resnet, NULL};
+  static const model_kind *const kinds[] = {&model_mlp,         &model_cnn, &model_resnet, &model_mobilenet,
+                                            &model_transformer, &model_vit, &model_lstm,   &model_gru,
+                                            &model_two_tower,   NULL};
   return kinds;
 }
 
@@ -18,7 +20,7 @@ const model_kind *model_kind_find(const char *name) {
 static status unknown_kind(const char *name) {
   status_set(STATUS_BAD_INPUT, "there is no kind of model '%s'; there are:", name ? name : "");
   for (const model_kind *const *k = model_kinds(); *k; k++)
-    status_add_line("  %-8s %s", (*k)->name, (*k)->help);
+    status_add_line("  %-11s %s", (*k)->name, (*k)->help);
   return STATUS_BAD_INPUT;
 }
 

@@ -27,15 +27,29 @@ const char *part_named(part_name out, const char *format, ...) __attribute__((fo
 /* y = x Wt + b; weight [outputs, inputs]. */
 void part_linear(builder *b, part_name at, const char *name, int64_t inputs, int64_t outputs,
                  build_init init);
-/* Square kernel, padding kernel / 2; weight [outputs, inputs, kernel, kernel]. */
+/* Square kernel, padding kernel / 2 (none for a patch, whose stride is its kernel); weight [outputs, inputs
+ * or 1, kernel, kernel]. */
 typedef struct convolution {
   int64_t inputs, outputs, kernel, stride;
   bool bias;
   build_init init;
+  bool depthwise; /* outputs = inputs, each from one */
+  bool patch;
 } convolution;
 void part_conv(builder *b, part_name at, const char *name, const convolution *c);
 void part_batch_norm(builder *b, part_name at, const char *name, int64_t channels);
 void part_dropout(builder *b, part_name at, const char *name, double ratio);
+/* y = x W + b over the last axis of any rank; weight [inputs, outputs]. */
+void part_dense(builder *b, part_name at, const char *name, int64_t inputs, int64_t outputs);
+void part_layer_norm(builder *b, part_name at, const char *name, int64_t width);
+/* Rows name.weight[tokens, width] of the integers `at`. */
+void part_embedding(builder *b, part_name at, const char *name, int64_t tokens, int64_t width);
+/* `at` becomes op(at, other). */
+void part_binary(builder *b, part_name at, const char *name, const char *op, const char *other);
+/* The same with one number. */
+void part_scalar(builder *b, part_name at, const char *name, const char *op, float value);
+void part_transpose(builder *b, part_name at, const char *name, const int64_t *order, int rank);
+void part_reshape(builder *b, part_name at, const char *name, const int64_t *dims, int rank);
 /* A node without parameters. */
 void part_plain(builder *b, part_name at, const char *name, const char *op);
 
@@ -44,5 +58,7 @@ status check_range(const char *option, int64_t value, int64_t min, int64_t max);
 status check_dropout(double ratio);
 status check_image(const mpistill_ints *input); /* --input CxHxW */
 status check_classes(int64_t classes);
+/* What must be given: STATUS_BAD_INPUT with the help's words when it is 0. */
+status check_given(const char *option, const char *what, int64_t value, int64_t min, int64_t max);
 
 #endif

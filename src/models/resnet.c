@@ -30,11 +30,17 @@ static void block(builder *b, part_name at, const char *prefix, int64_t inputs, 
                   int64_t stride) {
   part_name shortcut, name;
   part_named(shortcut, "%s", at);
-  conv_norm(b, at, prefix, "1", &(convolution){inputs, outputs, 3, stride, false, BUILD_HE});
+  conv_norm(
+      b, at, prefix, "1",
+      &(convolution){.inputs = inputs, .outputs = outputs, .kernel = 3, .stride = stride, .init = BUILD_HE});
   part_plain(b, at, part_named(name, "%srelu1", prefix), "Relu");
-  conv_norm(b, at, prefix, "2", &(convolution){outputs, outputs, 3, 1, false, BUILD_HE});
+  conv_norm(
+      b, at, prefix, "2",
+      &(convolution){.inputs = outputs, .outputs = outputs, .kernel = 3, .stride = 1, .init = BUILD_HE});
   if (inputs != outputs || stride != 1)
-    conv_norm(b, shortcut, prefix, "_shortcut", &(convolution){inputs, outputs, 1, stride, false, BUILD_HE});
+    conv_norm(b, shortcut, prefix, "_shortcut",
+              &(convolution){
+                  .inputs = inputs, .outputs = outputs, .kernel = 1, .stride = stride, .init = BUILD_HE});
   part_named(name, "%sadd", prefix);
   builder_node(b, "Add", name, (const char *[]){at, shortcut, NULL}, name);
   part_named(at, "%s", name);
@@ -47,7 +53,9 @@ static status build(builder *b, const mpistill_create_options *o) {
   TRY(check(o));
   int64_t blocks = (o->depth - 2) / 6, width = o->width ? o->width : WIDTH;
   builder_input(b, at, o->input.items, 3);
-  conv_norm(b, at, "", "0", &(convolution){o->input.items[0], width, 3, 1, false, BUILD_HE});
+  conv_norm(b, at, "", "0",
+            &(convolution){
+                .inputs = o->input.items[0], .outputs = width, .kernel = 3, .stride = 1, .init = BUILD_HE});
   part_plain(b, at, "relu0", "Relu");
   for (int stage = 0; stage < STAGES; stage++)
     for (int i = 0; i < blocks; i++) {

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { BUILD_IR_VERSION = 8 };
+enum { BUILD_IR_VERSION = 8, FLOAT = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT };
 
 static const int64_t BYTES_MAX =
     INT32_MAX - (1 << 20); /* protobuf messages end at 2 GiB; the rest is for the graph */
@@ -72,9 +72,9 @@ static status add_dimension(Onnx__TensorShapeProto *s, const char *name, int64_t
   return st;
 }
 
-/* An input or output: float, [N, dims...]. */
-static status add_end(Onnx__ValueInfoProto ***array, size_t *n, const char *name, const int64_t *dims,
-                      int rank) {
+/* An input or output: [N, dims...]. */
+static status add_end(Onnx__ValueInfoProto ***array, size_t *n, const char *name, int element,
+                      const int64_t *dims, int rank) {
   status st = STATUS_OK;
   Onnx__ValueInfoProto *info;
   TRY(message_add(&info, array, n, &onnx__value_info_proto__descriptor));
@@ -84,7 +84,7 @@ static status add_end(Onnx__ValueInfoProto ***array, size_t *n, const char *name
   info->type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
   Onnx__TypeProto__Tensor *type = info->type->tensor_type;
   type->has_elem_type = true;
-  type->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+  type->elem_type = element;
   TRY(message_new(&type->shape, &onnx__tensor_shape_proto__descriptor));
   TRY(add_dimension(type->shape, "N", 0));
   for (int i = 0; i < rank; i++) TRY(add_dimension(type->shape, NULL, dims[i]));
@@ -94,12 +94,17 @@ done:
 
 void builder_input(builder *b, const char *name, const int64_t *dims, int rank) {
   Onnx__GraphProto *g = b->proto->graph;
-  if (!b->st) b->st = add_end(&g->input, &g->n_input, name, dims, rank);
+  if (!b->st) b->st = add_end(&g->input, &g->n_input, name, FLOAT, dims, rank);
+}
+
+void builder_tokens(builder *b, const char *name, const int64_t *dims, int rank) {
+  Onnx__GraphProto *g = b->proto->graph;
+  if (!b->st) b->st = add_end(&g->input, &g->n_input, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, dims, rank);
 }
 
 void builder_output(builder *b, const char *name, const int64_t *dims, int rank) {
   Onnx__GraphProto *g = b->proto->graph;
-  if (!b->st) b->st = add_end(&g->output, &g->n_output, name, dims, rank);
+  if (!b->st) b->st = add_end(&g->output, &g->n_output, name, FLOAT, dims, rank);
 }
 
 /* An initializer with zeroed raw_data of `bytes` an element. */
@@ -143,6 +148,9 @@ static void fill(float *x, int64_t n, uint64_t seed, uint64_t stream, build_init
       break;
     case BUILD_HE:
       x[i] = deviation * rng_normal(seed, RNG_INITIALISE, stream, at);
+      break;
+    case BUILD_SMALL:
+      x[i] = 0.02f * rng_normal(seed, RNG_INITIALISE, stream, at);
       break;
     case BUILD_GLOROT:
       x[i] = limit * (2 * rng_uniform(seed, RNG_INITIALISE, stream, at) - 1);
@@ -190,6 +198,13 @@ done:
 void builder_node(builder *b, const char *type, const char *name, const char *const *inputs,
                   const char *output) {
   if (!b->st) b->st = add_node(b, type, name, inputs, output);
+}
+
+void builder_node_output(builder *b, const char *output) {
+  Onnx__GraphProto *g = b->proto->graph;
+  if (b->st) return;
+  Onnx__NodeProto *n = g->node[g->n_node - 1];
+  b->st = message_add_string(&n->output, &n->n_output, output);
 }
 
 /* A named attribute of the node added last; NULL after a failure. */

@@ -16,6 +16,7 @@ enum {
   INT8 = ONNX__TENSOR_PROTO__DATA_TYPE__INT8,
   INT32 = ONNX__TENSOR_PROTO__DATA_TYPE__INT32,
   OPSET = 13,
+  STEM_BYTES = 16,
   FEWEST = 64 /* numbers of a weight: below, scales and nodes cost more than it saves */
 };
 
@@ -55,6 +56,7 @@ typedef struct work {
   size_t n_weights;
   const precision_range *ranges;
   int n_ranges;
+  char stem[STEM_BYTES];   /* of what is added: "int8" */
   Onnx__NodeProto **nodes; /* the new list */
   size_t n_nodes;
   size_t n_moved; /* of the file's nodes: they belong to the new list */
@@ -147,12 +149,35 @@ static const rule *quantised(const work *w, const Onnx__NodeProto *n) {
   return find_weight(w, n->input[r->weight]) ? r : NULL;
 }
 
+static bool has_stem(const work *w, const char *name) {
+  for (const char *at = strstr(proto_text(name), w->stem); at; at = strstr(at + 1, w->stem))
+    if (at > name && at[-1] == '.') return true;
+  return false;
+}
+
+/* "NAME.int8_scale" and the like must be new names: "int8" grows until no name of the model has it. */
+static void choose_stem(work *w) {
+  const Onnx__GraphProto *g = w->g;
+  bool taken = true;
+  strcpy(w->stem, "int8");
+  while (taken && strlen(w->stem) + 1 < STEM_BYTES) {
+    taken = false;
+    for (size_t i = 0; i < g->n_initializer; i++) taken = taken || has_stem(w, g->initializer[i]->name);
+    for (size_t i = 0; i < g->n_node; i++) {
+      taken = taken || has_stem(w, g->node[i]->name);
+      for (size_t k = 0; k < g->node[i]->n_output; k++) taken = taken || has_stem(w, g->node[i]->output[k]);
+    }
+    if (taken) strcat(w->stem, "_");
+  }
+}
+
 static status open_work(work *w, const char *name, const unsigned char *bytes, size_t n,
                         Onnx__ModelProto **proto) {
   status st = STATUS_OK;
   w->name = name;
   TRY(proto_unpack(proto, name, &onnx__model_proto__descriptor, bytes, n));
   w->g = (*proto)->graph;
+  choose_stem(w);
   int opset = load_opset(*proto, "");
   if (opset < OPSET)
     THROW(STATUS_BAD_INPUT,
@@ -206,7 +231,7 @@ static status add_node(work *w, const char *type, const char *of, const char *su
   status st = STATUS_OK;
   char *title = NULL;
   Onnx__NodeProto *n;
-  TRY(mem_format(&title, "%s.%s", of, suffix));
+  TRY(mem_format(&title, "%s.%s_%s", of, w->stem, suffix));
   TRY(message_add(&n, &w->nodes, &w->n_nodes, &onnx__node_proto__descriptor));
   TRY(message_node(n, type, title, inputs, output));
   if (axis >= 0) TRY(message_int(n, "axis", axis));
@@ -220,7 +245,7 @@ static status add_constant(work *w, const char *of, const char *suffix, int type
                            size_t rank, const void *data, size_t bytes, char **full) {
   status st = STATUS_OK;
   unsigned char *raw = NULL;
-  TRY(mem_format(full, "%s.%s", of, suffix));
+  TRY(mem_format(full, "%s.%s_%s", of, w->stem, suffix));
   TRY(mem_new(&raw, bytes, 1));
   memcpy(raw, data, bytes);
   TRY(message_initializer(w->g, *full, type, dims, rank, raw, bytes));
@@ -259,7 +284,7 @@ done:
   return st;
 }
 
-/* NAME.quantized -> DequantizeLinear -> NAME, so that who reads the weight need not change. */
+/* NAME.int8 -> DequantizeLinear -> NAME, so that who reads the weight need not change. */
 static status store_weight(work *w, weight *x) {
   status st = STATUS_OK;
   char *q = NULL, *s = NULL, *z = NULL, *name = x->from->name;
@@ -269,7 +294,7 @@ static status store_weight(work *w, weight *x) {
   TRY(add_constant(w, name, "scale", FLOAT, &x->channels, 1, x->scales, (size_t)x->channels * sizeof(float),
                    &s));
   TRY(add_constant(w, name, "zero_point", INT8, &x->channels, 1, zeros, (size_t)x->channels, &z));
-  TRY(mem_format(&q, "%s.quantized", name));
+  TRY(mem_format(&q, "%s.%s", name, w->stem));
   TRY(add_node(w, "DequantizeLinear", name, "dequantize", (const char *[]){q, s, z, NULL}, name, x->axis));
   tensor_proto_drop_data(x->from);
   x->from->data_type = INT8;
@@ -301,7 +326,7 @@ static const precision_range *range_of(const work *w, const char *name) {
   return NULL;
 }
 
-/* The pair for a tensor, once: NAME.dequantized is what quantised nodes read. */
+/* The pair for a tensor, once: NAME.int8_value is what quantised nodes read. */
 static status store_data(work *w, const char *name, bool there) {
   status st = STATUS_OK;
   char *s = NULL, *z = NULL, *q = NULL, *d = NULL;
@@ -311,8 +336,8 @@ static status store_data(work *w, const char *name, bool there) {
   levels(range_of(w, name), &scale, &zero);
   TRY(add_constant(w, name, "scale", FLOAT, NULL, 0, &scale, sizeof scale, &s));
   TRY(add_constant(w, name, "zero_point", UINT8, NULL, 0, &zero, sizeof zero, &z));
-  TRY(mem_format(&q, "%s.quantized", name));
-  TRY(mem_format(&d, "%s.dequantized", name));
+  TRY(mem_format(&q, "%s.%s", name, w->stem));
+  TRY(mem_format(&d, "%s.%s_value", name, w->stem));
   TRY(add_node(w, "QuantizeLinear", name, "quantize", (const char *[]){name, s, z, NULL}, q, -1));
   TRY(add_node(w, "DequantizeLinear", name, "dequantize", (const char *[]){q, s, z, NULL}, d, -1));
 done:
@@ -364,7 +389,7 @@ static status store_bias(work *w, const Onnx__NodeProto *n, const rule *r) {
   }
   TRY(add_constant(w, b->name, "scale", FLOAT, &x->channels, 1, scales, (size_t)x->channels * sizeof *scales,
                    &s));
-  TRY(mem_format(&q, "%s.quantized", b->name));
+  TRY(mem_format(&q, "%s.%s", b->name, w->stem));
   TRY(add_node(w, "DequantizeLinear", b->name, "dequantize", (const char *[]){q, s, NULL}, b->name, 0));
   tensor_proto_drop_data(b);
   b->data_type = INT32;
@@ -391,7 +416,7 @@ static status store_nodes(work *w) {
     const rule *r = quantised(w, n);
     if (r) {
       bool there = false;
-      TRY(mem_format(&d, "%s.dequantized", n->input[0]));
+      TRY(mem_format(&d, "%s.%s_value", n->input[0], w->stem));
       for (size_t k = 0; k < w->n_nodes && !there; k++) there = !strcmp(w->nodes[k]->output[0], d);
       TRY(store_data(w, n->input[0], there));
       TRY(store_bias(w, n, r));

@@ -128,7 +128,7 @@ int64_t model_parameters(const model *m) {
   for (size_t i = 0; i < g->n_initializer; i++) {
     int64_t count = 1;
     for (size_t k = 0; k < g->initializer[i]->n_dims; k++) count *= g->initializer[i]->dims[k];
-    if (is_weight(g, g->initializer[i])) n += count;
+    if (g->initializer[i]->n_dims && is_weight(g, g->initializer[i])) n += count;
   }
   return n;
 }

@@ -20,7 +20,7 @@ typedef struct reference_array {
   double *values;
 } reference_array;
 
-enum { REFERENCE_MAX = 1024 };
+enum { REFERENCE_MAX = 2048 };
 static reference_array references[REFERENCE_MAX];
 static int n_references;
 

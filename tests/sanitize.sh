@@ -53,7 +53,7 @@ RECIPE
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitized="${BUILD:-build}/sanitize"
 # With sanitizers the compiler warns of what cannot happen (GCC's manual says so).
-BUILD=$sanitized SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error' OPTIMIZE='-O1 -g' \
+BUILD=$sanitized SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error' OPTIMIZE='-O1 -g' MPISTILL_PATIENCE=5 \
   tests/check.sh unit || failures=$((failures + 1))
 small_run sanitize-1-rank 1 "$top/$sanitized/mpistill"
 small_run sanitize-2-ranks 2 "$top/$sanitized/mpistill"

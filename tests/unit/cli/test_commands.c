@@ -74,7 +74,7 @@ static void every_command_is_whole(void **state) {
     assert_int_equal(!(*k)->topic, !(*k)->topic_help);
     rows_are_whole((*k)->rows, false);
   }
-  assert_int_equal(n, 9);
+  assert_int_equal(n, 10);
   assert_null(command_find("report"));
 }
 

@@ -17,9 +17,9 @@ static const char *program;
 /* What a fresh process with only these variables says: the status of comm_start. */
 static int start_with(const char *variables, char *message, size_t bytes) {
   char command[4096];
-  const char *path = getenv("PATH");
-  snprintf(command, sizeof command, "env -i PATH='%s' HOME=/tmp %s '%s' start", path ? path : "/usr/bin:/bin",
-           variables, program);
+  const char *path = getenv("PATH"), *sanitizer = getenv("ASAN_OPTIONS");
+  snprintf(command, sizeof command, "env -i PATH='%s' HOME=/tmp ASAN_OPTIONS='%s' %s '%s' start",
+           path ? path : "/usr/bin:/bin", sanitizer ? sanitizer : "", variables, program);
   FILE *said = popen(command, "r");
   assert_non_null(said);
   size_t n = fread(message, 1, bytes - 1, said);

@@ -3,11 +3,19 @@
 #include <stddef.h>
 #include <string.h>
 
-static const combine_kind *const kinds[] = {
-    &combine_probability_mean, &combine_logit_mean,   &combine_learned,
-    &combine_entropy,          &combine_confidence,   &combine_vote,
-    &combine_random,           &combine_random_batch, &combine_aekd,
-    &combine_pate_lnmax,       &combine_pate_gnmax,   NULL};
+static const combine_kind *const kinds[] = {&combine_probability_mean,
+                                            &combine_logit_mean,
+                                            &combine_learned,
+                                            &combine_entropy,
+                                            &combine_confidence,
+                                            &combine_vote,
+                                            &combine_random,
+                                            &combine_random_batch,
+                                            &combine_aekd,
+                                            &combine_union,
+                                            &combine_pate_lnmax,
+                                            &combine_pate_gnmax,
+                                            NULL};
 
 const combine_kind *const *combine_kinds(void) {
   return kinds;

@@ -12,14 +12,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { COMBINE_MAX_TEACHERS = 4096 };
+enum { COMBINE_MAX_TEACHERS = 4096, COMBINE_UNION_CLASSES = 16384 };
 
 typedef struct combine_batch {
-  int n_teachers;                  /* K, from 1 to COMBINE_MAX_TEACHERS */
-  int64_t rows, classes;           /* C */
-  const float *const *logits;      /* [K] of [rows, C] */
-  const float *student;            /* [rows, C] its logits, for rules of training; else NULL */
-  const double *weights;           /* [K], >= 0, sum 1 */
+  int n_teachers;             /* K, from 1 to COMBINE_MAX_TEACHERS */
+  int64_t rows, classes;      /* C */
+  const float *const *logits; /* [K] of [rows, C] */
+  const float *student;       /* [rows, C] its logits, for rules of training; else NULL */
+  const unsigned char *const
+      *known;            /* [K] of [C], 1: the teacher knows the class; NULL: all of them. For rules
+                            that unite; logits of others are -infinity, or that of its class '*' */
+  const bool *others;    /* [K] the teacher has a class '*' for all that it does not know; NULL: none */
+  const double *weights; /* [K], >= 0, sum 1 */
   const double *log_class_weights; /* [K, C], logarithms, in place of `weights`: learned; else NULL */
   double temperature;              /* T */
   const int32_t *labels;           /* [rows], -1: none; for rules that need them */
@@ -35,6 +39,7 @@ typedef struct combine_kind {
   const char *needs;          /* in words, for --help-methods; NULL: nothing but the soft labels */
   bool linear;                /* the result serves every temperature: the file's temperature is 0 ("any") */
   bool in_training;           /* reads the student or the step: a rule of distill, not of aggregate */
+  bool unites;                /* takes teachers that know some of the classes */
   bool needs_labels;          /* reads the labels of the rows it combines */
   bool learned;               /* its weights are found from labelled rows first (stacking.h) */
   bool partial;               /* may leave rows without an answer */

@@ -13,6 +13,7 @@ extern const combine_kind combine_vote;
 extern const combine_kind combine_random;
 extern const combine_kind combine_random_batch;
 extern const combine_kind combine_aekd;
+extern const combine_kind combine_union;
 extern const combine_kind combine_pate_lnmax;
 extern const combine_kind combine_pate_gnmax;
 

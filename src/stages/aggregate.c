@@ -98,7 +98,7 @@ static status make_header(job *j) {
     TRY(mem_string(&h->teachers[h->n_teachers], softlabels_get(j->in.files[h->n_teachers])->teacher));
   }
   /* Without a dataset the classes are in the first file's order. */
-  int named = j->d ? 0 : first->n_classes;
+  int named = j->d || j->in.rule->unites ? 0 : first->n_classes;
   TRY(mem_new(&h->classes, (size_t)named, sizeof *h->classes));
   for (; h->n_classes < named; h->n_classes++)
     TRY(mem_string(&h->classes[h->n_classes], first->classes[h->n_classes]));
@@ -177,7 +177,9 @@ static void measure_member(job *j, int member, metric_sums *sums, int64_t n) {
   for (int64_t r = 0; r < n; r++) {
     const float *z = j->logits[member] + r * j->in.classes;
     const bool answered = !isnan(z[0]);
-    if (answered) metric_add(sums, z, &j->y[r], 1, j->in.classes);
+    const unsigned char *known = j->in.known && member < j->in.n ? j->in.known[member] : NULL;
+    const bool asked = !known || j->y[r] < 0 || known[j->y[r]]; /* of a class that it can name */
+    if (answered && asked) metric_add(sums, z, &j->y[r], 1, j->in.classes);
     j->best[member * j->header.block_rows + r] = answered ? metric_argmax(z, j->in.classes) : -1;
   }
 }
@@ -198,6 +200,8 @@ static combine_batch batch_of(const job *j, int64_t rows, double temperature) {
                          .rows = rows,
                          .classes = j->in.classes,
                          .logits = (const float *const *)j->logits,
+                         .known = (const unsigned char *const *)j->in.known,
+                         .others = j->in.others,
                          .weights = j->in.weights,
                          .log_class_weights = j->in.log_class_weights,
                          .temperature = temperature,

@@ -86,8 +86,8 @@ status stage_check_classes(const classifier *k, const dataset *d) {
                     (long long)k->classes, dataset_path(d), (long long)named);
 }
 
-status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
-                    const char *input_name) {
+status subject_open_any(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
+                        const char *input_name) {
   status st = STATUS_OK;
   const array *arrays[CLASSIFIER_MAX_INPUTS];
   *s = (subject){0};
@@ -96,11 +96,16 @@ status subject_open(subject *s, comm *c, const model_source *from, dataset *d, c
   TRY(classifier_arrays(s->m, d, s->sp, input_name, arrays));
   s->input = arrays[0];
   TRY(comm_agree(c, classifier_bind(&s->k, s->m, arrays, dataset_path(d))));
-  TRY(stage_check_classes(&s->k, d));
   TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
   graph_initial_block(s->k.g, s->block);
 done:
   return st;
+}
+
+status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
+                    const char *input_name) {
+  status st = subject_open_any(s, c, from, d, split_name, input_name);
+  return st ? st : stage_check_classes(&s->k, d);
 }
 
 status subject_order(subject *s, comm *c, const dataset *d) {

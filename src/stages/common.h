@@ -49,6 +49,9 @@ typedef struct subject {
 } subject;
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                     const char *input_name);
+/* Collective. The same for a model that may know other classes than the dataset names. */
+status subject_open_any(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
+                        const char *input_name);
 /* Collective. classifier_order, before the model's logits are compared with labels. */
 status subject_order(subject *s, comm *c, const dataset *d);
 /* Collective. STATUS_BAD_INPUT unless the model can be trained on logits in the order of the dataset's

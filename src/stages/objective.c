@@ -69,6 +69,8 @@ static const float *combine(const sources *soft, const objective_shard *s, const
                                     .rows = b->rows,
                                     .classes = b->classes,
                                     .logits = logits,
+                                    .known = (const unsigned char *const *)soft->known,
+                                    .others = soft->others,
                                     .student = b->logits,
                                     .weights = soft->weights,
                                     .temperature = temperature,

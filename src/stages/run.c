@@ -167,8 +167,12 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
   sources in = {0};
   mpistill_strings taps = {0};
   const mpistill_aggregate_options *a = &j->r.aggregate;
+  const combine_kind *rule = combine_find(a->method ? a->method : "probability-mean");
+  const bool united = rule && rule->unites;
+  if (!t->model && united) goto done; /* aggregate compares it with the others */
   if (t->model) {
-    TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+    TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+    if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d));
     stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
   } else {
     mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
@@ -180,7 +184,7 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
   if (t->model) TRY(comm_agree(j->c, taps_of(j, t, &taps)));
   for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, check_tap(&s.k, taps.items[i])));
   int64_t its = t->model ? s.k.classes : in.classes;
-  if (its != classes)
+  if (its != classes && !(united && t->classes.n))
     THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
           t->model ? t->model : t->soft_labels, t->name, (long long)its, (long long)classes);
 done:
@@ -359,8 +363,8 @@ static row *add_row(job *j, const char *kind, const char *name) {
 static status measure_model(job *j, row *r, const char *path, const char *input, bool with_sums) {
   status st = STATUS_OK;
   subject s = {0};
-  TRY(subject_open(&s, j->c, &(model_source){.path = path}, j->d,
-                   j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
+  TRY(subject_open_any(&s, j->c, &(model_source){.path = path}, j->d,
+                       j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
   r->parameters = model_parameters(s.m);
   r->bytes = model_bytes(s.m);
   r->has_model = true;

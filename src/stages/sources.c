@@ -46,7 +46,7 @@ static status compare(const sources *s, int i, bool trust_rows) {
   if (a->dims[0] != b->dims[0])
     return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0],
                       first, (long long)a->dims[0]);
-  if (a->dims[1] != b->dims[1])
+  if (a->dims[1] != b->dims[1] && !s->rule->unites)
     return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)b->dims[1],
                       first, (long long)a->dims[1]);
   if (!*a->dataset_hash || !*b->dataset_hash) {
@@ -103,6 +103,73 @@ done:
   return st;
 }
 
+/* ---- files that list different classes ---- */
+
+/* All classes there are: those the dataset names, else up to the highest number that a file lists. */
+static status unite(sources *s, dataset *d) {
+  status st = STATUS_OK;
+  s->classes = d ? dataset_n_classes(d) : 0;
+  const bool named = s->classes > 0;
+  for (int i = 0; !named && i < s->n; i++) {
+    const softlabels_header *h = softlabels_get(s->files[i]);
+    if (!h->n_classes && h->dims[1] > s->classes) s->classes = h->dims[1];
+    for (int j = 0; j < h->n_classes; j++) {
+      int64_t number;
+      if (text_to_int(h->classes[j], &number) && number >= s->classes) s->classes = number + 1;
+    }
+  }
+  if (s->classes > COMBINE_UNION_CLASSES)
+    THROW(STATUS_BAD_INPUT, "method '%s' takes up to %d classes", s->rule->name, COMBINE_UNION_CLASSES);
+  TRY(mem_new(&s->known, (size_t)s->n, sizeof *s->known));
+  TRY(mem_new(&s->others, (size_t)s->n, sizeof *s->others));
+done:
+  return st;
+}
+
+/* Columns of file i to all classes, -1 for that of the others. */
+static status place_known(sources *s, int i, dataset *d) {
+  status st = STATUS_OK;
+  const softlabels_header *h = softlabels_get(s->files[i]);
+  const char *path = softlabels_path(s->files[i]);
+  TRY(mem_new(&s->known[i], (size_t)s->classes, 1));
+  TRY(mem_new(&s->place[i], (size_t)h->dims[1], sizeof **s->place));
+  if (!h->n_classes && h->dims[1] != s->classes)
+    THROW(STATUS_BAD_INPUT, "%s: has %lld of %lld classes and does not list them (classes)", path,
+          (long long)h->dims[1], (long long)s->classes);
+  for (int64_t j = 0; j < h->dims[1]; j++) {
+    const char *name = h->n_classes ? h->classes[j] : NULL;
+    const bool rest = name && !strcmp(name, "*");
+    const int64_t at = !name || rest ? j
+                                     : class_place(name, d ? dataset_classes(d) : NULL,
+                                                   d ? dataset_n_classes(d) : 0, s->classes);
+    if (rest ? s->others[i] : at < 0 || at >= s->classes || s->known[i][at])
+      THROW(STATUS_BAD_INPUT, "%s: class '%s' (position %lld) is %s", path, name ? name : "", (long long)j,
+            at < 0 ? "not known" : "named twice");
+    if (rest)
+      s->others[i] = true;
+    else
+      s->known[i][at] = 1;
+    s->place[i][j] = rest ? -1 : at;
+  }
+  if (h->dims[1] - s->others[i] == s->classes && s->others[i])
+    THROW(STATUS_BAD_INPUT, "%s: lists all classes: there are no others for its '*'", path);
+done:
+  return st;
+}
+
+static status check_all_known(const sources *s, const dataset *d) {
+  if (s->n < 2)
+    return status_set(STATUS_BAD_INPUT, "method '%s' takes several soft-label files", s->rule->name);
+  for (int64_t c = 0; c < s->classes; c++) {
+    bool any = false;
+    for (int i = 0; i < s->n; i++) any = any || s->known[i][c];
+    if (!any && d && dataset_n_classes(d))
+      return status_set(STATUS_BAD_INPUT, "no teacher knows class '%s'", dataset_classes(d)[c]);
+    if (!any) return status_set(STATUS_BAD_INPUT, "no teacher knows class %lld", (long long)c);
+  }
+  return STATUS_OK;
+}
+
 status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
                     const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows) {
   status st = STATUS_OK;
@@ -116,12 +183,14 @@ status sources_open(sources *s, comm *c, const mpistill_strings *paths, const ch
   const softlabels_header *h = softlabels_get(s->files[0]);
   s->rows = h->dims[0];
   s->classes = h->dims[1];
+  if (s->rule->unites) TRY(comm_agree(c, unite(s, d)));
   if (d && !sp) TRY(dataset_split(d, h->split, &sp));
   for (int i = 0; i < s->n; i++) {
     TRY(compare(s, i, trust_rows));
     if (d) TRY(softlabels_match(s->files[i], d, sp, trust_rows));
-    TRY(comm_agree(c, place_classes(s, i, d)));
+    TRY(comm_agree(c, s->known ? place_known(s, i, d) : place_classes(s, i, d)));
   }
+  if (s->known) TRY(check_all_known(s, d));
 done:
   return st;
 }
@@ -130,7 +199,10 @@ void sources_close(sources *s) {
   for (int i = 0; i < s->n; i++) {
     softlabels_close(&s->files[i]);
     mem_free(s->place[i]);
+    if (s->known) mem_free(s->known[i]);
   }
+  mem_free(s->known);
+  mem_free(s->others);
   mem_free(s->files);
   mem_free(s->place);
   mem_free(s->weights);
@@ -191,8 +263,25 @@ done:
   return st;
 }
 
+/* Rows of a teacher's own classes to rows of all. */
+static void spread_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
+  const int64_t width = softlabels_get(s->files[i])->dims[1];
+  for (int64_t r = 0; r < n; r++, raw += width, out += s->classes) {
+    float rest = isnan(raw[0]) ? NAN : -INFINITY;
+    for (int64_t j = 0; j < width; j++)
+      if (s->place[i][j] < 0) rest = raw[j];
+    for (int64_t c = 0; c < s->classes; c++) out[c] = rest;
+    for (int64_t j = 0; j < width; j++)
+      if (s->place[i][j] >= 0) out[s->place[i][j]] = raw[j];
+  }
+}
+
 /* Into the dataset's order of classes where the file has another, and calibrated. */
 static void finish_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
+  if (s->known) {
+    spread_rows(s, i, n, raw, out);
+    return;
+  }
   for (int64_t r = 0; s->place[i] && r < n; r++)
     for (int64_t j = 0; j < s->classes; j++) out[r * s->classes + s->place[i][j]] = raw[r * s->classes + j];
   for (int64_t j = 0; s->calibration && j < n * s->classes; j++) out[j] = (float)(out[j] / s->calibration[i]);

@@ -11,6 +11,8 @@ typedef struct sources {
   int n;
   softlabels **files;
   int64_t **place;       /* [n] of [classes]: the dataset's class of a file's column; NULL: in order */
+  unsigned char **known; /* [n] of [classes] and [n], as in combine_batch; NULL unless the rule unites */
+  bool *others;
   double *weights;       /* [n], sum 1 */
   double *calibration;   /* [n] temperatures that the logits are divided by as they are read; NULL: none */
   double *class_weights; /* [n, classes] in place of weights; NULL: none */

@@ -303,6 +303,58 @@ def without_ties(k, rows, classes):
     return z
 
 
+def union_of(z, w, t, known, others):
+    """The best q of each row, by L-BFGS on its logits."""
+    out = torch.zeros(z.shape[1:], dtype=torch.float64)
+    for row in range(z.shape[1]):
+        own = [torch.softmax(torch.cat([z[k, row][known[k]], z[k, row][~known[k]][:1]] if others[k] else [z[k, row][known[k]]]) / t, 0)
+               for k in range(len(z))]
+        u = leaf(np.zeros(z.shape[2]))
+        optimizer = torch.optim.LBFGS([u], max_iter=20000, max_eval=50000, tolerance_grad=1e-13, tolerance_change=1e-16, history_size=30,
+                                      line_search_fn="strong_wolfe")
+
+        def closure():
+            optimizer.zero_grad()
+            loss = 0
+            for k, p in enumerate(own):
+                if others[k]:
+                    log_q = torch.log_softmax(u, 0)
+                    log_q = torch.cat([log_q[known[k]], torch.logsumexp(log_q[~known[k]], 0)[None]])
+                else:
+                    log_q = torch.log_softmax(u[known[k]], 0)
+                loss = loss - w[k] * (p * log_q).sum()
+            loss.backward()
+            return loss
+        optimizer.step(closure)
+        out[row] = torch.log_softmax(u.detach(), 0)
+    return t * torch.clamp(out, min=np.log(1e-7))
+
+
+def unions():
+    for case, (k, rows, classes, t, with_others) in enumerate([(3, 5, 6, 1, 0), (3, 4, 7, 3, 1), (4, 6, 9, 2, 2), (2, 4, 5, 1, 0)]):
+        known, others = np.zeros((k, classes), bool), np.zeros(k, bool)
+        for i in range(k):  # neighbours overlap, the last list goes to the end
+            known[i, i * (classes // k):(i + 1) * (classes // k) + 2] = True
+        known[-1, -(classes // k) - 1:] = True
+        others[:with_others] = True
+        if with_others == 2:
+            known[-1] = True  # the one that knows all
+        if case == 3:
+            known[:] = True
+        z = torch.tensor(floats(k, rows, classes, scale=2))
+        for i in range(k):
+            z[i][:, ~known[i]] = z[i, :, :1] + 1 if others[i] else -np.inf
+        w = random.dirichlet(np.ones(k))
+        at = "combine/union/%d/" % case
+        put(at + "options", [k, rows, classes, t, 0, 0, 0, 0])
+        put(at + "logits", z)
+        put(at + "labels", np.zeros(rows))
+        put(at + "weights", w)
+        put(at + "known", known)
+        put(at + "others", others)
+        put(at + "result", union_of(z, w, t, torch.tensor(known), others))
+
+
 def combine():
     small = [(3, 6, 10, 1, 5), (2, 3, 70, 4, 10), (1, 4, 5, 2, 5), (5, 2, 129, 0.25, 200)]
     for kind, function in (("probability-mean", probability_mean), ("logit-mean", logit_mean), ("learned", learned), ("entropy", entropy),
@@ -340,6 +392,7 @@ def combine():
     for case, (sigma1, sigma2, asked, answered, delta) in enumerate([(150, 40, 1000, 286, 1e-5), (20, 5, 10, 10, 1e-8), (3, 2, 500, 0, 1e-3)]):
         divergence = orders * (asked / (2 * sigma1 ** 2) + answered / sigma2 ** 2)
         put("epsilon/pate-gnmax/%d" % case, [sigma1, sigma2, asked, answered, delta, np.min(divergence + np.log(1 / delta) / (orders - 1))])
+    unions()
 
 
 def stacking():

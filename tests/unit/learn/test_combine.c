@@ -7,11 +7,29 @@ typedef struct combine_case {
   combine_batch b;
   const float *teachers[8];
   float *logits, *student;
+  unsigned char *known;
+  const unsigned char *lists[8];
+  bool others[8];
   double *log_weights;
   int32_t *labels;
   int64_t *ids;
   mpistill_aggregate_options options;
 } combine_case;
+
+/* Which classes each teacher knows, where that is not all. */
+static void case_union(combine_case *c, const combine_kind *kind, int number) {
+  const reference_array *known = reference_find("combine/%s/%d/known", kind->name, number);
+  if (!known) return;
+  const double *others = reference_values("combine", kind->name, number, "others");
+  c->known = calloc((size_t)known->n, 1);
+  for (int64_t j = 0; j < known->n; j++) c->known[j] = known->values[j] != 0;
+  for (int k = 0; k < c->b.n_teachers; k++) {
+    c->lists[k] = c->known + k * c->b.classes;
+    c->others[k] = others[k] != 0;
+  }
+  c->b.known = c->lists;
+  c->b.others = c->others;
+}
 
 static void case_load(combine_case *c, const combine_kind *kind, int i) {
   const double *o = reference_values("combine", kind->name, i, "options");
@@ -34,6 +52,7 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
   c->b.logits = c->teachers;
   c->b.weights = kind->learned ? NULL : weights;
   c->b.log_class_weights = kind->learned ? c->log_weights : NULL;
+  case_union(c, kind, i);
   if (reference_find("combine/%s/%d/student", kind->name, i))
     c->b.student = c->student = reference_floats("combine", kind->name, i, "student");
   c->b.labels = kind->needs_labels ? c->labels : NULL;
@@ -43,7 +62,7 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
 }
 
 static void case_free(combine_case *c) {
-  free(c->logits), free(c->student), free(c->labels), free(c->ids), free(c->log_weights);
+  free(c->logits), free(c->student), free(c->known), free(c->labels), free(c->ids), free(c->log_weights);
 }
 
 static float *combined(const combine_kind *kind, const combine_batch *b) {
@@ -98,6 +117,10 @@ static void check_permuted(const combine_kind *kind, combine_case *c, const doub
   for (int64_t r = 0; r < c->b.rows; r++)
     if (c->labels[r] >= 0) c->labels[r] = (int32_t)((c->labels[r] + n / 2) % n);
   if (kind->learned) c->b.log_class_weights = log_weights;
+  unsigned char *known = calloc((size_t)(c->b.n_teachers * n), 1);
+  for (int64_t i = 0; c->known && i < c->b.n_teachers * n; i++)
+    known[i / n * n + (i % n + n / 2) % n] = c->known[i];
+  for (int k = 0; c->known && k < c->b.n_teachers; k++) c->lists[k] = known + k * n;
   float *student = calloc((size_t)(c->b.rows * n), sizeof *student);
   for (int64_t i = 0; c->student && i < c->b.rows * n; i++)
     student[i / n * n + (i % n + n / 2) % n] = c->student[i];
@@ -107,7 +130,7 @@ static void check_permuted(const combine_kind *kind, combine_case *c, const doub
     double x = out[i / n * n + (i % n + n / 2) % n];
     assert_true(fabs(x - expected[i]) <= 1e-6 * fabs(expected[i]) + 1e-7 || (isnan(x) && isnan(expected[i])));
   }
-  free(out), free(logits), free(log_weights), free(student);
+  free(out), free(logits), free(log_weights), free(student), free(known);
 }
 
 static void test_permuted_classes_give_the_permuted_combination(void **state) {

@@ -130,6 +130,15 @@ typedef struct mpistill_train_options {
   mpistill_output_options out;
 } mpistill_train_options;
 
+/* What a teacher's images are made of the dataset's, in this order. */
+typedef struct mpistill_preprocess {
+  mpistill_ints size;    /* height, width to resize to (bilinear), or one for both; empty: as they are */
+  mpistill_ints crop;    /* height, width of the middle that is kept; empty: all */
+  char *channel_order;   /* "same" (NULL), "reversed": RGB to BGR */
+  mpistill_reals scale, offset; /* x * scale + offset, one number or one a channel; empty: 1, 0 */
+  char *layout;          /* "nchw" (NULL), "nhwc" */
+} mpistill_preprocess;
+
 typedef struct mpistill_teacher {
   char *name;
   char *model;           /* ONNX, or */
@@ -137,6 +146,7 @@ typedef struct mpistill_teacher {
   char *input;           /* input array of the dataset */
   mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output; empty: all in order */
   mpistill_strings taps; /* tensors of the model that are stored beside its logits */
+  mpistill_preprocess preprocess;
 } mpistill_teacher;
 
 typedef struct mpistill_teachers {
@@ -152,6 +162,7 @@ typedef struct mpistill_teach_options {
   int64_t top_k;         /* 0: all */
   int64_t block;         /* rows a block; 0: from the model's cost */
   mpistill_strings taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
+  mpistill_preprocess preprocess; /* of teachers that have none of their own */
   int64_t threads;
   char *output;          /* folder: OUTPUT/<teacher>.h5 */
   bool restart;

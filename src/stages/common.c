@@ -95,7 +95,7 @@ status subject_open_any(subject *s, comm *c, const model_source *from, dataset *
   TRY(stage_read_model(&s->m, c, from));
   TRY(classifier_arrays(s->m, d, s->sp, input_name, arrays));
   s->input = arrays[0];
-  TRY(comm_agree(c, classifier_bind(&s->k, s->m, arrays, dataset_path(d))));
+  TRY(comm_agree(c, classifier_bind(&s->k, s->m, arrays, from->pre, dataset_path(d))));
   TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
   graph_initial_block(s->k.g, s->block);
 done:

@@ -27,6 +27,7 @@ typedef struct model_source {
   const char *path;
   const unsigned char *bytes; /* NULL: read path */
   size_t n;
+  const mpistill_preprocess *pre; /* of its input, NULL: none */
 } model_source;
 
 /* Collective. Rank 0 reads the file, all ranks parse the same bytes. */

@@ -1,6 +1,8 @@
 /* Which arrays of a dataset a model's inputs read, and reading them. */
 #include "stages/predict.h"
 
+#include "base/mem.h"
+
 #include <string.h>
 
 static status list_inputs(const graph *g, const char *path, const split *sp, const char *missing,
@@ -66,8 +68,24 @@ static void widen(void *data, int64_t n) {
   }
 }
 
+static status read_images(const feed *f, const classifier *k, const int64_t *ids, int64_t n,
+                          const tensor *x) {
+  status st = STATUS_OK;
+  float *row = NULL;
+  const int64_t values = shape_count(&x->shape) / n;
+  TRY(mem_new(&row, (size_t)rows_values(f->rows[0]), sizeof *row));
+  for (int64_t i = 0; i < n; i++) {
+    TRY(rows_floats(f->rows[0], ids + i, 1, row));
+    preprocess_rows(&k->pre, row, 1, x->type, (char *)x->data + (size_t)(i * values) * dtype_bytes(x->type));
+  }
+done:
+  mem_free(row);
+  return st;
+}
+
 status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t n, const plan *p) {
   status st = STATUS_OK;
+  if (k->pre.active) return read_images(f, k, ids, n, plan_input(p, 0));
   for (int i = 0; i < k->n_inputs && !st; i++) {
     const tensor *x = plan_input(p, i);
     if (x->type == DTYPE_FLOAT) {

@@ -2,7 +2,6 @@
  * stages. */
 #include "base/mem.h"
 #include "learn/combine.h"
-#include "models/models.h"
 #include "stages/options_rows.h"
 #include "store/dataset.h"
 
@@ -12,11 +11,6 @@
 
 const char *combine_choice(int i) {
   const combine_kind *k = combine_kinds()[i];
-  return k ? k->name : NULL;
-}
-
-const char *model_choice(int i) {
-  const model_kind *k = model_kinds()[i];
   return k ? k->name : NULL;
 }
 
@@ -71,6 +65,67 @@ const option stop_rows[] = {
 
 /* ---- teach ---- */
 
+static const char *layout_choice(int i) {
+  static const char *const names[] = {"nchw", "nhwc"};
+  return i < 2 ? names[i] : NULL;
+}
+
+static const char *channel_choice(int i) {
+  static const char *const names[] = {"same", "reversed"};
+  return i < 2 ? names[i] : NULL;
+}
+
+#define AT(field) offsetof(mpistill_preprocess, field)
+
+static const option preprocess_fields[] = {
+    {.flag = "size",
+     .key = "size",
+     .type = OPTION_INTS,
+     .at = AT(size),
+     .min = 1,
+     .max = 65536,
+     .value = "HxW",
+     .help = "teachers' images are resized to this, bilinear [as they are]"},
+    {.flag = "crop",
+     .key = "crop",
+     .type = OPTION_INTS,
+     .at = AT(crop),
+     .min = 1,
+     .max = 65536,
+     .value = "HxW",
+     .help = "and their middle is kept [all]"},
+    {.flag = "channel-order",
+     .key = "channel_order",
+     .type = OPTION_CHOICE,
+     .at = AT(channel_order),
+     .choice = channel_choice,
+     .help = "reversed: RGB becomes BGR [same]"},
+    {.flag = "scale",
+     .key = "scale",
+     .type = OPTION_REALS,
+     .at = AT(scale),
+     .min = -1e30,
+     .max = 1e30,
+     .value = "X,X...",
+     .help = "factor of all channels or of each [1]"},
+    {.flag = "offset",
+     .key = "offset",
+     .type = OPTION_REALS,
+     .at = AT(offset),
+     .min = -1e30,
+     .max = 1e30,
+     .value = "X,X...",
+     .help = "added behind the factor [0]"},
+    {.flag = "layout",
+     .key = "layout",
+     .type = OPTION_CHOICE,
+     .at = AT(layout),
+     .choice = layout_choice,
+     .help = "of the teachers' inputs [nchw]"},
+    {0}};
+
+#undef AT
+
 const option teacher_fields[] = {
     {.key = "name",
      .type = OPTION_STRING,
@@ -93,7 +148,12 @@ const option teacher_fields[] = {
     {.key = "taps",
      .type = OPTION_STRINGS,
      .at = offsetof(mpistill_teacher, taps),
-     .help = "inner tensors to store beside its logits; those that distill.features names need not be listed"},
+     .help =
+         "inner tensors to store beside its logits; those that distill.features names need not be listed"},
+    {.key = "preprocess",
+     .type = OPTION_GROUP,
+     .at = offsetof(mpistill_teacher, preprocess),
+     .fields = preprocess_fields},
     {0}};
 
 /* "NAME=FILE", or "FILE": the name is the file's without folder and ".onnx". */
@@ -162,6 +222,7 @@ const option teach_option_rows[] = {
      .value = "[TEACHER=]TENSOR",
      .help = "store an inner tensor beside the logits, of one teacher or of all; repeat it for several; "
              "'mpistill inspect MODEL' lists them"},
+    {.key = "preprocess", .type = OPTION_GROUP, .at = AT(preprocess), .fields = preprocess_fields},
     {.flag = "threads",
      .type = OPTION_INT,
      .at = AT(threads),
@@ -341,141 +402,8 @@ const option evaluate_option_rows[] = {
 
 #undef AT
 
-/* ---- create, import ---- */
+/* ---- import ---- */
 
-#define AT(field) offsetof(mpistill_create_options, field)
-
-const option create_option_rows[] = {
-    {.key = "create", .type = OPTION_CHOICE, .at = AT(kind), .choice = model_choice, .help = "kind of model"},
-    {.flag = "layers",
-     .key = "layers",
-     .type = OPTION_INTS,
-     .at = AT(layers),
-     .min = 1,
-     .max = 1e9,
-     .value = "N,N...",
-     .help = "mlp: widths from input to classes"},
-    {.flag = "depth",
-     .key = "depth",
-     .type = OPTION_INT,
-     .at = AT(depth),
-     .min = 1,
-     .max = 1e5,
-     .help = "resnet: layers; transformer, vit: blocks [4]; lstm, gru: layers [1]"},
-    {.flag = "width",
-     .key = "width",
-     .type = OPTION_INT,
-     .at = AT(width),
-     .min = 1,
-     .max = 1e6,
-     .help = "resnet, mobilenet: channels of the first stage [16]; others: of tokens, patches, embeddings [64]"},
-    {.flag = "channels",
-     .key = "channels",
-     .type = OPTION_INTS,
-     .at = AT(channels),
-     .min = 1,
-     .max = 1e6,
-     .value = "N,N...",
-     .help = "cnn: channels of each convolution [32,64]"},
-    {.flag = "kernel",
-     .key = "kernel",
-     .type = OPTION_INT,
-     .at = AT(kernel),
-     .initial = "5",
-     .min = 3,
-     .max = 5,
-     .help = "cnn: side of the convolutions' kernels, 3 or 5"},
-    {.flag = "hidden",
-     .key = "hidden",
-     .type = OPTION_INT,
-     .at = AT(hidden),
-     .initial = "128",
-     .min = 0,
-     .max = 1e9,
-     .help = "cnn, two-tower: units of the fully connected layer, 0: there is none; lstm, gru: of the state"},
-    {.flag = "tokens",
-     .key = "tokens",
-     .type = OPTION_INT,
-     .at = AT(tokens),
-     .min = 1,
-     .max = 1e9,
-     .help = "transformer, lstm, gru: different tokens there are; token 0 is padding for the transformer"},
-    {.flag = "length",
-     .key = "length",
-     .type = OPTION_INT,
-     .at = AT(length),
-     .min = 1,
-     .max = 1e6,
-     .help = "transformer, lstm, gru: tokens of a row"},
-    {.flag = "heads",
-     .key = "heads",
-     .type = OPTION_INT,
-     .at = AT(heads),
-     .min = 1,
-     .max = 1024,
-     .help = "transformer, vit: heads of attention [4]"},
-    {.flag = "patch",
-     .key = "patch",
-     .type = OPTION_INT,
-     .at = AT(patch),
-     .min = 1,
-     .max = 1024,
-     .help = "vit: side of a patch [4]"},
-    {.flag = "users",
-     .key = "users",
-     .type = OPTION_INT,
-     .at = AT(users),
-     .min = 1,
-     .max = 1e9,
-     .help = "two-tower: different users there are"},
-    {.flag = "items",
-     .key = "items",
-     .type = OPTION_INT,
-     .at = AT(items),
-     .min = 1,
-     .max = 1e9,
-     .help = "two-tower: different items there are"},
-    {.flag = "input",
-     .key = "input",
-     .type = OPTION_INTS,
-     .at = AT(input),
-     .min = 1,
-     .max = 1e9,
-     .value = "CxHxW",
-     .help = "channels, height and width of an input row; lstm, gru without --tokens: length and features"},
-    {.flag = "classes",
-     .key = "classes",
-     .type = OPTION_INT,
-     .at = AT(classes),
-     .min = 1,
-     .max = 1e9,
-     .help = "number of classes"},
-    {.flag = "dropout",
-     .key = "dropout",
-     .type = OPTION_REAL,
-     .at = AT(dropout),
-     .initial = "0",
-     .min = 0,
-     .max = 1,
-     .help = "share of hidden units dropped in training"},
-    {.flag = "batch-norm",
-     .key = "batch_norm",
-     .type = OPTION_FLAG,
-     .at = AT(batch_norm),
-     .help = "normalise hidden layers over the batch"},
-    {.flag = "activation",
-     .key = "activation",
-     .type = OPTION_STRING,
-     .at = AT(activation),
-     .initial = "relu",
-     .value = "KIND",
-     .help = "after hidden layers: relu, tanh, sigmoid, leaky-relu"},
-    {.flag = "seed", .type = OPTION_SEED, .at = AT(seed), .initial = "0", .help = "of the initial weights"},
-    {.flag = "output", .type = OPTION_PATH, .at = AT(output), .help = "ONNX file to write", .required = true},
-    OUT(mpistill_create_options, force_rows),
-    {0}};
-
-#undef AT
 #define AT(field) offsetof(mpistill_import_options, field)
 
 const option import_option_rows[] = {
@@ -538,11 +466,10 @@ const option run_option_rows[] = {
 
 /* Stages take what they share (dataset, seed, threads, outputs) from the recipe's top: those rows of theirs
  * have no key. */
-static const option recipe_distill_rows[] = {
-    {.type = OPTION_GROUP, .fields = soft_rows},
-    {.type = OPTION_GROUP, .fields = feature_rows},
-    {.type = OPTION_GROUP, .fields = training_rows},
-    {0}};
+static const option recipe_distill_rows[] = {{.type = OPTION_GROUP, .fields = soft_rows},
+                                             {.type = OPTION_GROUP, .fields = feature_rows},
+                                             {.type = OPTION_GROUP, .fields = training_rows},
+                                             {0}};
 
 #define AT(field) offsetof(mpistill_recipe, field)
 

@@ -80,7 +80,8 @@ static status measure_teacher(job *j, const mpistill_teacher *t) {
   subject s = {0};
   teacher *x = &j->teachers[j->n];
   double before = measure_resident();
-  TRY(subject_open(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+  TRY(subject_open(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)}, j->d,
+                   j->r.teach.split, t->input));
   *x = (teacher){.t = t, .input = s.input, .classes = s.k.classes, .held_bytes = measure_resident() - before};
   TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->m));
   j->n++;

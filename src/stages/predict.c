@@ -68,6 +68,30 @@ static status bind_input(classifier *k, int i, const char *dataset_path) {
       shape_text(&have, other, sizeof other), (long long)a->row_values);
 }
 
+/* What is made of images must be what the model takes. */
+static status bind_preprocess(classifier *k, const mpistill_preprocess *pre, const char *dataset_path) {
+  status st = STATUS_OK;
+  const value *x = &k->g->values[k->g->inputs[0]];
+  char text[128], other[128];
+  if (!pre || !preprocess_given(pre)) return st;
+  if (k->n_inputs > 1)
+    THROW(STATUS_BAD_INPUT, "%s: has %d inputs; preprocess is for models of one", k->path, k->n_inputs);
+  if (x->type != DTYPE_FLOAT && x->type != DTYPE_UINT8 && x->type != DTYPE_INT8 && x->type != DTYPE_INT32)
+    THROW(STATUS_BAD_INPUT, "%s: input '%s' is %s, expected float, uint8, int8 or int32", k->path, x->name,
+          dtype_name(x->type));
+  TRY(preprocess_make(&k->pre, pre, k->arrays[0], dataset_path));
+  const shape have = preprocess_shape(&k->pre, -1);
+  bool fits = x->shape.rank == have.rank;
+  for (int d = 1; fits && d < have.rank; d++) fits = x->shape.dims[d] < 0 || x->shape.dims[d] == have.dims[d];
+  if (!fits)
+    THROW(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but preprocess makes %s of '%s' of %s", k->path,
+          x->name, shape_text(&x->shape, text, sizeof text), shape_text(&have, other, sizeof other),
+          k->arrays[0]->name, dataset_path);
+  k->inputs[0] = have;
+done:
+  return st;
+}
+
 /* A batch fixed to one row at export shows with two, often far from its cause: in a Reshape. */
 static status plan_two(const classifier *k) {
   plan *p = NULL;
@@ -121,7 +145,8 @@ static status bind_kind(classifier *k, logits_kind kind, plan *p) {
   return STATUS_OK;
 }
 
-status classifier_bind(classifier *k, const model *m, const array *const *arrays, const char *dataset_path) {
+status classifier_bind(classifier *k, const model *m, const array *const *arrays,
+                       const mpistill_preprocess *pre, const char *dataset_path) {
   status st = STATUS_OK;
   plan *p = NULL;
   logits_place place;
@@ -131,7 +156,8 @@ status classifier_bind(classifier *k, const model *m, const array *const *arrays
   k->path = model_path(m);
   k->n_inputs = k->g->n_inputs;
   memcpy(k->arrays, arrays, (size_t)k->n_inputs * sizeof *arrays);
-  for (int i = 0; i < k->n_inputs; i++) TRY(bind_input(k, i, dataset_path));
+  TRY(bind_preprocess(k, pre, dataset_path));
+  for (int i = 0; i < k->n_inputs && !k->pre.active; i++) TRY(bind_input(k, i, dataset_path));
   TRY(bind_output(k, &place));
   TRY(plan_two(k));
   TRY(classifier_plan(&p, k, 1, false, NULL));

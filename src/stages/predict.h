@@ -5,6 +5,7 @@
 
 #include "graph/plan.h"
 #include "onnx/model.h"
+#include "stages/preprocess.h"
 #include "store/dataset.h"
 
 enum { CLASSIFIER_MAX_INNER = 64, CLASSIFIER_MAX_INPUTS = 8 };
@@ -18,6 +19,7 @@ typedef struct classifier {
   int n_inputs;
   shape inputs[CLASSIFIER_MAX_INPUTS];        /* of one batch: dims[0] = -1 */
   const array *arrays[CLASSIFIER_MAX_INPUTS]; /* of the dataset, that they read; borrowed */
+  preprocess pre;                             /* of a model of one input */
   shape logits;                               /* likewise: [-1, C] */
   int64_t classes;                            /* C */
   int64_t macs;                               /* multiply-adds of one row, about: from shapes alone */
@@ -36,8 +38,11 @@ status classifier_arrays(const model *m, const dataset *d, const split *sp, cons
 
 /* Local. STATUS_BAD_INPUT when the model has not one output of floats [rows, classes] (or a single output
  * that is not), or when an input does not take the rows of its array: an input [N, D] takes any array of D
- * values a row, in row-major order; inputs are floats, or int32 and int64 for arrays of integers. */
-status classifier_bind(classifier *k, const model *m, const array *const *arrays, const char *dataset_path);
+ * values a row, in row-major order; inputs are floats, or int32 and int64 for arrays of integers. `pre`,
+ * NULL: nothing, says what is made of the array's rows first; the model may then take uint8, int8 or int32 as
+ * well. */
+status classifier_bind(classifier *k, const model *m, const array *const *arrays,
+                       const mpistill_preprocess *pre, const char *dataset_path);
 /* Local. Adds an inner tensor of floats [rows, ...] by its name to k->inner; *place is its index there (an
  * older one for a name that was added before), *s its shape, dims[0] = -1. STATUS_BAD_INPUT when the model
  * has no such tensor, with the nearest name. */

@@ -171,7 +171,8 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
   const bool united = rule && rule->unites;
   if (!t->model && united) goto done; /* aggregate compares it with the others */
   if (t->model) {
-    TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model}, j->d, j->r.teach.split, t->input));
+    TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
+                         j->d, j->r.teach.split, t->input));
     if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d));
     stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
   } else {
@@ -360,11 +361,11 @@ static row *add_row(job *j, const char *kind, const char *name) {
   return r;
 }
 
-static status measure_model(job *j, row *r, const char *path, const char *input, bool with_sums) {
+static status measure_model(job *j, row *r, const model_source *from, const char *input, bool with_sums) {
   status st = STATUS_OK;
   subject s = {0};
-  TRY(subject_open_any(&s, j->c, &(model_source){.path = path}, j->d,
-                       j->has_test ? j->r.distill.test_split : j->r.distill.split, input));
+  TRY(subject_open_any(&s, j->c, from, j->d, j->has_test ? j->r.distill.test_split : j->r.distill.split,
+                       input));
   r->parameters = model_parameters(s.m);
   r->bytes = model_bytes(s.m);
   r->has_model = true;
@@ -399,7 +400,8 @@ static status measure_teachers(job *j) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
     row *r = add_row(j, "teacher", t->name);
     if (!t->model) continue;
-    TRY(measure_model(j, r, t->model, t->input, false));
+    TRY(measure_model(j, r, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
+                      t->input, false));
     r->sums = members[live++];
     r->measured = measured && r->sums.rows > 0;
   }
@@ -489,12 +491,15 @@ static status measure_all(job *j) {
   TRY(comm_agree(j->c, mem_new(&j->rows, j->r.teachers.n + 4, sizeof *j->rows)));
   if (j->r.teachers.n) TRY(measure_teachers(j));
   if (j->r.baseline)
-    TRY(measure_model(j, add_row(j, "baseline", "baseline"), j->baseline, j->r.distill.input, true));
+    TRY(measure_model(j, add_row(j, "baseline", "baseline"), &(model_source){.path = j->baseline},
+                      j->r.distill.input, true));
   if (reduced_wanted(&j->r.distill)) {
     TRY(comm_agree(j->c, reduced_full_path(&full, j->student)));
-    TRY(measure_model(j, add_row(j, "student", "student float32"), full, j->r.distill.input, true));
+    TRY(measure_model(j, add_row(j, "student", "student float32"), &(model_source){.path = full},
+                      j->r.distill.input, true));
   }
-  TRY(measure_model(j, add_row(j, "student", "student"), j->student, j->r.distill.input, true));
+  TRY(measure_model(j, add_row(j, "student", "student"), &(model_source){.path = j->student},
+                    j->r.distill.input, true));
 done:
   mem_free(full);
   return st;

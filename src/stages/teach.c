@@ -161,7 +161,7 @@ static status learn_facts(const job *j, lesson *t) {
   TRY(model_read(&m, t->options->model));
   stage_tell_mode(!j->o->out.no_result, m, false);
   TRY(classifier_arrays(m, j->d, j->sp, t->options->input, t->inputs));
-  TRY(classifier_bind(&k, m, t->inputs, dataset_path(j->d)));
+  TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
   TRY(check_classes(j, t, &k));
   t->f = (facts){.classes = k.classes,
                  .macs = k.macs > 0 ? k.macs : 1,
@@ -237,11 +237,22 @@ done:
   return st;
 }
 
+/* Of the model and of what its images are made into: other logits have another one. */
+static status identity(const job *j, const lesson *t, char out[HASH_TEXT_BYTES]) {
+  char *text = NULL;
+  status st = preprocess_text(teach_preprocess(j->o, t->options), &text);
+  uint64_t hash = (uint64_t)t->f.hash;
+  if (text) hash ^= hash_bytes(text, strlen(text));
+  if (!st) hash_text(hash, out);
+  mem_free(text);
+  return st;
+}
+
 static status make_header(const job *j, lesson *t) {
   status st = STATUS_OK;
   softlabels_header *h = &t->header;
   char hash[HASH_TEXT_BYTES];
-  hash_text((uint64_t)t->f.hash, hash);
+  TRY(identity(j, t, hash));
   TRY(mem_string(&h->teacher, t->options->name));
   TRY(mem_string(&h->model_hash, hash));
   TRY(mem_string(&h->dataset_hash, j->hash));
@@ -267,7 +278,7 @@ done:
 }
 
 static const char *difference(const softlabels_header *a, const softlabels_header *b) {
-  if (strcmp(a->model_hash, b->model_hash)) return "model";
+  if (strcmp(a->model_hash, b->model_hash)) return "model or preprocess";
   if (strcmp(a->dataset_hash, b->dataset_hash)) return "dataset";
   if (strcmp(a->split, b->split)) return "split";
   if (a->type != b->type) return "dtype";
@@ -353,7 +364,7 @@ static status hold_teacher(job *j, int i) {
   TRY(model_read(&j->m, t->options->model));
   if ((int64_t)model_hash(j->m) != t->f.hash)
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
-  TRY(classifier_bind(&j->k, j->m, t->inputs, dataset_path(j->d)));
+  TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
   TRY(check_classes(j, t, &j->k));
   TRY(bind_taps(t, &j->k, NULL));
   TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));

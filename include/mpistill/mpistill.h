@@ -112,6 +112,7 @@ typedef struct mpistill_train_options {
   mpistill_strings feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
   double kd_weight;      /* cross-entropy gets 1 - kd_weight */
   double temperature;
+  double confidence;     /* rows whose soft labels give no class as much have no soft loss; 0: all have */
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;
   double clip_norm;      /* 0: none */

@@ -1,5 +1,9 @@
 #include "stages/objective.h"
 
+#include "learn/softmax.h"
+
+#include <math.h>
+
 static void add(objective *o, const char *kind, double weight, double temperature) {
   if (weight <= 0) return;
   o->losses[o->n++] =
@@ -14,7 +18,7 @@ static status check_soft(const loss_kind *k, const mpistill_loss *l, const sourc
 }
 
 status objective_make(objective *out, const mpistill_train_options *o, const sources *soft) {
-  *out = (objective){0};
+  *out = (objective){.confidence = o->confidence};
   if (o->losses.n > OBJECTIVE_MAX_LOSSES)
     return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n,
                       OBJECTIVE_MAX_LOSSES);
@@ -60,8 +64,18 @@ size_t objective_scratch(const objective *o, int64_t rows, int64_t classes) {
   return most;
 }
 
-static const float *combine(const sources *soft, const objective_shard *s, const loss_batch *b,
-                            double temperature) {
+/* Marks rows whose largest probability, at temperature 1, is below the least as not answered. */
+static void drop_unsure(float *logits, int64_t rows, int64_t classes, double least) {
+  for (int64_t i = 0; i < rows; i++, logits += classes) {
+    double sum;
+    if (isnan(logits[0])) continue;
+    softmax_terms(logits, classes, 1, NULL, &sum);
+    if (1 / sum < least) logits[0] = NAN;
+  }
+}
+
+static float *combine(const sources *soft, const objective_shard *s, const loss_batch *b,
+                      double temperature) {
   const float *logits[soft->n];
   for (int i = 0; i < soft->n; i++) logits[i] = s->teachers + i * b->rows * b->classes;
   if (soft->n == 1) return s->teachers;
@@ -99,8 +113,11 @@ void objective_evaluate(const objective *o, const sources *soft, const objective
     b->temperature_slope = b->temperature > 0 ? &slope : NULL;
     const double temperature =
         b->temperature > 0 ? b->temperature : loss_temperature(&o->losses[i], b->progress);
-    if (o->kinds[i]->needs_soft && combined_for != temperature)
-      b->soft = combine(soft, s, b, combined_for = temperature);
+    if (o->kinds[i]->needs_soft && combined_for != temperature) {
+      float *combined = combine(soft, s, b, combined_for = temperature);
+      if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
+      b->soft = combined;
+    }
     parts[i] = o->kinds[i]->evaluate(&o->losses[i], b, gradient);
     const int at = o->learned[i];
     if (at >= 0) s->learned_gradient[at] = loss_temperature_gradient(s->learned[at], slope, b->progress);

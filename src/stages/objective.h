@@ -14,6 +14,7 @@ typedef struct objective {
   const loss_kind *kinds[OBJECTIVE_MAX_LOSSES];
   int n_learned;                     /* temperatures that are learned */
   int learned[OBJECTIVE_MAX_LOSSES]; /* of each loss, -1: none */
+  double confidence;                 /* rows of soft labels below it have no loss; 0: all have */
   bool needs_labels, needs_soft;
   const char *needs_both; /* a loss that learns only from labelled rows with soft labels, NULL: none */
 } objective;
@@ -36,10 +37,10 @@ double objective_temperature(const objective *o, int i, const float *learned);
 
 /* What a shard's losses are computed from. */
 typedef struct objective_shard {
-  const float *teachers; /* [soft->n, rows, C] */
-  float *combined;       /* [rows, C] for use */
-  const int64_t *ids;    /* the rows' places in the dataset */
-  uint64_t seed;         /* for rules that draw */
+  float *teachers;    /* [soft->n, rows, C]; rows that are not sure enough are marked */
+  float *combined;    /* [rows, C] for use */
+  const int64_t *ids; /* the rows' places in the dataset */
+  uint64_t seed;      /* for rules that draw */
   uint64_t step;
   const float *learned; /* [n_learned] */
   float *learned_gradient;

@@ -128,6 +128,7 @@ static void check_losses(mpistill_train_options *o, const options_seen *seen, bo
     problems_add(p, "%s: the losses listed have weights of their own; leave one out", kd_weight);
   if (!has_soft && kd_weight) problems_add(p, "%s: needs soft labels, and there are none", kd_weight);
   if (!has_soft && temperature) problems_add(p, "%s: needs soft labels, and there are none", temperature);
+  if (!has_soft && o->confidence > 0) problems_add(p, "confidence: needs soft labels, and there are none");
 }
 
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {

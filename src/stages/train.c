@@ -128,6 +128,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
                         "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(j->inputs, "features", inner);
   if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
   if (reduced_wanted(o)) {

@@ -65,6 +65,24 @@ for progress in (0, 1):
 checks.close([e["temperature"]["kd"] for e in checks.events("two.jsonl")], temperatures, 1e-4, "temperatures")
 END
 
+# ---- only rows that the teachers are sure of ----
+batch=1437 shards=1 epochs=1 distil 1 sure --soft-labels soft/t4.h5 --loss kd:1:temperature=2 --confidence 0.9 --learning-rate 0
+batch=1437 shards=1 epochs=1 distil 1 sure2 --soft-labels soft/t4.h5 --soft-labels soft/t3.h5 --method logit-mean --loss kd:1:temperature=2 \
+  --loss reverse-kl:1:temperature=1 --confidence 0.9 --learning-rate 0
+python_check 'rows below the confidence have no soft loss' <<'END'
+import numpy as np, checks
+z = checks.mlp("student.onnx", checks.inputs("digits.h5", "train"))
+one = checks.logits("soft/t4.h5").astype(float)
+both = (one + checks.logits("soft/t3.h5")) / 2
+for name, t in {"sure": one, "sure2": both}.items():
+    sure = np.exp(checks.log_softmax(t)).max(1) >= 0.9
+    assert 0.1 < sure.mean() < 0.99, sure.mean()
+    logged = checks.events(name + ".jsonl")[0]["loss"]
+    checks.close(logged["kd"], (checks.kd(t, z, 2) * sure).mean(), 1e-5, name)
+    if name == "sure2":
+        checks.close(logged["reverse-kl"], (checks.kd(z, t, 1) * sure).mean(), 1e-5, "reverse")
+END
+
 # ---- rules of training ----
 for method in aekd random-batch; do
   for ranks in 1 2 4; do distil "$ranks" "$method-$ranks" "${teachers[@]}" --method "$method" --temperature 3; done

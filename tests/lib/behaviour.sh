@@ -34,7 +34,7 @@ must() {
 
 # start N ARGUMENTS...: mpistill on N ranks in the background; job is mpirun's process.
 start() {
-  "${MPIRUN:-mpirun}" --oversubscribe -n "$1" "$mpistill" "${@:2}" >out 2>err </dev/null &
+  "${mpirun[@]}" -n "$1" "$mpistill" "${@:2}" >out 2>err </dev/null &
   job=$!
 }
 

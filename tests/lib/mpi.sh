@@ -1,9 +1,11 @@
 # shellcheck shell=bash
-# mpi N COMMAND...: the command on N ranks of this machine, more than it has cores if need be.
+# mpi N COMMAND...: the command on N ranks of this machine, more than it has cores if need be. MPIRUN is Open MPI's or MPICH's.
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+mpirun=("${MPIRUN:-mpirun}")
+case $("${mpirun[0]}" --version 2>&1) in *'Open MPI'*) mpirun+=(--oversubscribe) ;; esac
 
 mpi() {
   local n=$1
   shift
-  "${MPIRUN:-mpirun}" --oversubscribe -n "$n" "$@"
+  "${mpirun[@]}" -n "$n" "$@"
 }

@@ -1,0 +1,171 @@
+/* src/comm on a simulated cluster (SimGrid's SMPI): one rank a node, network time as the platform gives it,
+ * computing time as injected. Gradients have no memory of their own and are not added up: only messages take
+ * time.
+ *
+ *     simulate step MEGABYTES SECONDS      a step that computes for SECONDS, then sums gradients of that size
+ * along the tree simulate allreduce MEGABYTES SECONDS the same with MPI_Allreduce simulate teach TEACHERS
+ * SECONDS      teachers whose blocks take 1 to 8 times SECONDS, through the work queue
+ *
+ * Prints one line: seconds of communication in a step, or seconds of all and of a perfect division. */
+#include "comm/queue.h"
+#include "comm/reduce.h"
+#include "comm/tree.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LARGE = 1 << 16, STEPS = 1, MOST_TEACHERS = 64, BLOCKS = 256 };
+
+/* ---- what the linker puts in the place of the library's own (--wrap) ---- */
+
+status __real_mem_new(void *out, size_t n, size_t size);
+void __real_mem_free(void *p);
+status __wrap_mem_new(void *out, size_t n, size_t size);
+void __wrap_mem_free(void *p);
+void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,
+                     size_t end, int threads, float *scratch);
+
+/* Large memory of all ranks is the same pages, which SMPI knows and does not copy. Those of a size are one
+ * file; a header tells them from small memory when they are freed. */
+typedef struct shared_block {
+  void *memory;
+  size_t bytes;
+} shared_block;
+static shared_block *blocks;
+static size_t n_blocks, room;
+
+status __wrap_mem_new(void *out, size_t n, size_t size) {
+  size_t bytes = n * size;
+  if (bytes < LARGE) return __real_mem_new(out, n, size);
+  void *memory = smpi_shared_malloc(bytes, "gradients", (int)(bytes / 4096));
+  if (n_blocks == room) {
+    room = room ? 2 * room : 1024;
+    blocks = realloc(blocks, room * sizeof *blocks);
+    if (!blocks) abort();
+  }
+  blocks[n_blocks++] = (shared_block){memory, bytes};
+  memcpy(out, &memory, sizeof memory);
+  return STATUS_OK;
+}
+
+void __wrap_mem_free(void *p) {
+  for (size_t i = 0; p && i < n_blocks; i++) {
+    if (blocks[i].memory != p) continue;
+    blocks[i] = blocks[--n_blocks];
+    smpi_shared_free(p);
+    return;
+  }
+  __real_mem_free(p);
+}
+
+void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,
+                     size_t end, int threads, float *scratch) {
+  (void)t, (void)inputs, (void)outputs, (void)begin, (void)end, (void)threads, (void)scratch;
+}
+
+/* ---- the three programs ---- */
+
+static status step(comm *c, double megabytes, double compute_s) {
+  status st = STATUS_OK;
+  reducer *r = NULL;
+  float *slice;
+  size_t begin, end, n = (size_t)(megabytes * 1e6 / sizeof(float));
+  double totals[2], started = 0;
+  TRY(reducer_new(&r, c, comm_size(c), n, 2, 1));
+  for (int i = 0; i < STEPS; i++) {
+    TRY(comm_barrier(c));
+    if (i == 0) started = MPI_Wtime();
+    smpi_execute(compute_s);
+    TRY(reducer_sum(r, STATUS_OK, &slice, &begin, &end, totals));
+    TRY(reducer_share(r));
+  }
+  TRY(comm_barrier(c));
+  if (comm_rank(c) == 0) printf("%.6f\n", (MPI_Wtime() - started) / STEPS - compute_s);
+done:
+  reducer_free(&r);
+  return st;
+}
+
+static void no_sum(void *in, void *out, int *n, MPI_Datatype *type) {
+  (void)in, (void)out, (void)n, (void)type;
+}
+
+static status allreduce(comm *c, double megabytes, double compute_s) {
+  status st = STATUS_OK;
+  size_t n = (size_t)(megabytes * 1e6 / sizeof(float));
+  float *gradient = NULL, *sum = NULL;
+  double started = 0;
+  MPI_Op op;
+  MPI_Op_create(no_sum, 1, &op);
+  TRY(mem_new(&gradient, n, sizeof *gradient));
+  TRY(mem_new(&sum, n, sizeof *sum));
+  for (int i = 0; i < STEPS; i++) {
+    TRY(comm_barrier(c));
+    if (i == 0) started = MPI_Wtime();
+    smpi_execute(compute_s);
+    MPI_Allreduce(gradient, sum, (int)n, MPI_FLOAT, op, comm_mpi(c));
+  }
+  TRY(comm_barrier(c));
+  if (comm_rank(c) == 0) printf("%.6f\n", (MPI_Wtime() - started) / STEPS - compute_s);
+done:
+  mem_free(gradient);
+  mem_free(sum);
+  MPI_Op_free(&op);
+  return st;
+}
+
+/* Rank 0 answers between micro-batches, of which a block has eight here. */
+static status work(queue *q, double seconds) {
+  status st = STATUS_OK;
+  for (int i = 0; i < 8; i++) {
+    smpi_execute(seconds / 8);
+    TRY(queue_serve(q));
+  }
+done:
+  return st;
+}
+
+static status teach(comm *c, int teachers, double block_s) {
+  status st = STATUS_OK;
+  queue *q = NULL;
+  int64_t items[MOST_TEACHERS], item;
+  double costs[MOST_TEACHERS], all = 0;
+  int group;
+  for (int i = 0; i < teachers; i++) {
+    items[i] = BLOCKS;
+    costs[i] = block_s * pow(8, (double)i / (teachers > 1 ? teachers - 1 : 1));
+    all += (double)items[i] * costs[i];
+  }
+  double started = MPI_Wtime();
+  TRY(queue_new(&q, c, teachers, items, costs, NULL));
+  TRY(queue_next(q, &group, &item));
+  while (group >= 0) {
+    TRY(work(q, costs[group]));
+    TRY(queue_next(q, &group, &item));
+  }
+  TRY(queue_finish(q));
+  if (comm_rank(c) == 0) printf("%.6f %.6f\n", MPI_Wtime() - started, all / comm_size(c));
+done:
+  queue_free(&q);
+  return st;
+}
+
+int main(int argc, char **argv) {
+  status st = STATUS_OK;
+  comm *c = NULL;
+  if (argc != 4) return 2;
+  double amount = strtod(argv[2], NULL), seconds = strtod(argv[3], NULL);
+  MPI_Init(&argc, &argv);
+  st = comm_from(&c, MPI_COMM_WORLD);
+  if (!st && !strcmp(argv[1], "step")) st = step(c, amount, seconds);
+  if (!st && !strcmp(argv[1], "allreduce")) st = allreduce(c, amount, seconds);
+  if (!st && !strcmp(argv[1], "teach")) st = teach(c, (int)amount, seconds);
+  if (st) fprintf(stderr, "simulate: %s\n", status_message());
+  comm_end(&c);
+  MPI_Finalize();
+  return st;
+}

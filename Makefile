@@ -152,7 +152,7 @@ fuzz: packages-test
 	$(Q)tests/fuzz/run.sh
 
 torture: all tools
-	$(Q)tests/torture.sh $(if $(KILLS),kills $(KILLS),seconds $(or $(SECONDS),1200))
+	$(Q)tests/torture.sh $(if $(KILLS),kills $(KILLS),seconds $(or $(SECONDS),1200)) && tests/torture_report.sh
 
 bench: all tools
 	$(Q)tests/bench/bench.sh

@@ -69,7 +69,7 @@ sweep() {
       done
     done
     if [ -z "$wrong" ] && [ "$tried" -ge 10 ]; then
-      pass "${name}_memory_rank_$rank"
+      pass "${name}_memory_rank_$rank: $tried failures"
     else
       fail "${name}_memory_rank_$rank ($tried failures tried;$wrong)"
     fi

@@ -121,17 +121,30 @@ done:
   return st;
 }
 
+/* The name for MPI: ROMIO takes what stands before a colon for a kind of file system. */
+static status name_for_mpi(char **out, const char *path, MPI_Comm comm) {
+#ifdef ROMIO_VERSION
+  if (comm != MPI_COMM_NULL && strchr(path, ':')) return mem_format(out, "ufs:%s", path);
+#else
+  (void)comm;
+#endif
+  return mem_string(out, path);
+}
+
 status h5_open_raw(hid_t *file, const char *path, MPI_Comm alone) {
   status st = STATUS_OK;
+  char *name = NULL;
   *file = 0;
   hid_t list = access_list(alone);
   if (list < 0) THROW(STATUS_FAILED, "%s: HDF5 cannot make an access list", path);
-  *file = H5Fopen(path, H5F_ACC_RDWR, list);
+  TRY(name_for_mpi(&name, path, alone));
+  *file = H5Fopen(name, H5F_ACC_RDWR, list);
   if (*file < 0) {
     *file = 0;
     st = h5_fail(STATUS_FAILED, path, "", "cannot be opened for writing");
   }
 done:
+  mem_free(name);
   h5_close(&list);
   return st;
 }

@@ -139,7 +139,7 @@ check-slurm:
 
 check-hosts:
 	$(Q)launch/packages.sh build hosts
-	$(Q)$(MAKE) --no-print-directory all && tests/hosts/run.sh
+	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/tools/cable && tests/hosts/run.sh
 
 simulate:
 	$(Q)launch/packages.sh simulate

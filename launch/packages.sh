@@ -9,7 +9,7 @@ build='gcc make pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libope
 test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx python3-torch python3-torchvision python3-xxhash
   clang libomp-dev libclang-rt-dev shellcheck valgrind hdf5-tools'
 slurm='slurm-wlm munge'
-hosts='openssh-server openssh-client iproute2 nftables'
+hosts='openssh-server openssh-client iproute2 nftables ethtool'
 simulate='libsimgrid-dev'
 
 wanted=

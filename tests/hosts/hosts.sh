@@ -6,7 +6,7 @@
 #     host_run I COMMAND...      on host I, in the working directory
 #     host_link I up|down        its cable at the switch
 #     hosts_rate RATE|''         of every cable, both ways, by tbf; '' takes the limit away
-#     hosts_delay TIME|''        on every cable, both ways, by netem; fails where the kernel has none
+#     hosts_delay US|''          microseconds on every cable, both ways
 #     hosts_loss PERCENT|''      of the packets at the switch, by nftables
 #     host_off I                 pulls the plug: all of its processes are gone
 
@@ -94,8 +94,37 @@ hosts_rate() { # RATE|''
   if [ -n "$1" ]; then hosts_queue tbf rate "$1" burst 64kb latency 50ms; else hosts_queue; fi
 }
 
-hosts_delay() { # TIME|''
-  if [ -n "$1" ]; then hosts_queue netem delay "$1"; else hosts_queue; fi
+# Where the kernel has no netem, hosts_cable (tests/tools/cable.c) carries the packets.
+hosts_delay() { # MICROSECONDS|''
+  local i
+  if [ -z "$1" ]; then
+    hosts_queue
+    cables_stop
+  elif ! hosts_queue netem delay "$1us" 2>/dev/null; then
+    hosts_queue
+    for ((i = 1; i < ${#host_pids[@]}; i++)); do cable_slow $i "$1" || return 1; done
+  fi
+}
+
+cable_pids=()
+cable_slow() { # NUMBER MICROSECONDS
+  host_run "$1" ethtool -K eth0 tx off tso off gso off gro off >/dev/null
+  host_run 0 ip link add "slow$1" type veth peer name "end$1" || return 1
+  host_run 0 ip link set "port$1" nomaster
+  host_run 0 ip link set "slow$1" up
+  host_run 0 ip link set "end$1" master switch up
+  host_run 0 "${hosts_cable:?}" "port$1" "slow$1" "$2" 2>>"$hosts_folder/cables.log" &
+  cable_pids[$1]=$!
+}
+cables_stop() {
+  local i
+  for ((i = 1; i <= ${#cable_pids[@]}; i++)); do
+    # shellcheck disable=SC2046 # a list of words
+    kill $(cat "/proc/${cable_pids[i]}/task/${cable_pids[i]}/children") # nsenter waits for it
+    host_run 0 ip link del "slow$i"
+    host_run 0 ip link set "port$i" master switch
+  done
+  cable_pids=()
 }
 
 hosts_loss() { # PERCENT|''

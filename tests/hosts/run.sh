@@ -6,6 +6,7 @@
 . "$(dirname "$0")/../lib/behaviour.sh"
 # shellcheck source=tests/hosts/hosts.sh
 . "$top/tests/hosts/hosts.sh"
+hosts_cable=$(cd "$top" && realpath "${BUILD:-build}/tests/tools/cable")
 export MPISTILL=$mpistill
 export OMPI_MCA_mpi_yield_when_idle=1 # the hosts share this machine's cores
 passed=0
@@ -79,6 +80,8 @@ placed() {
   placed_case 'uneven hosts' 'host1 slots=1\nhost2 slots=2\nhost3 slots=2' '5 3' --place core
 }
 
+# shellcheck disable=SC2016 # for the host's shell
+round_trip_us() { host_run 1 bash -c 'at=${EPOCHREALTIME/./}; exec 3<>/dev/tcp/host2/22; echo $((${EPOCHREALTIME/./} - at))'; }
 # cable NAME CONDITION VALUE: the same bytes over two hosts whose cables are so.
 cable() {
   local name=$1
@@ -97,7 +100,10 @@ cable() {
 cables() {
   cable 'cables of 100 Mbit/s' hosts_rate 100mbit
   cable 'cables that lose one packet in a hundred' hosts_loss 1
-  cable 'cables of 1 ms' hosts_delay 1ms
+  cable 'cables of 1 ms' hosts_delay 1000
+  hosts_delay 1000
+  check 'cables of 1 ms: there and back is four' test "$(round_trip_us)" -ge 4000
+  hosts_delay ''
 }
 
 # under_way NAME OPTIONS...: a long training over two hosts, until it has written a checkpoint; launcher is its process.

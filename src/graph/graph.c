@@ -211,6 +211,22 @@ void graph_initial_block(const graph *g, float *block) {
   }
 }
 
+void graph_drop_data(graph *g) {
+  for (int i = 0; i < g->n_values; i++) {
+    value *v = &g->values[i];
+    tensor *empty;
+    if (v->kind != VALUE_PARAMETER && v->kind != VALUE_STATISTIC) continue;
+    if (mem_new(&empty, 1, sizeof *empty)) {
+      status_clear(); /* it stays: only memory is lost */
+      continue;
+    }
+    *empty = *v->constant;
+    empty->data = NULL;
+    mem_free(v->constant);
+    v->constant = empty;
+  }
+}
+
 const attribute *node_attribute(const node *n, const char *name) {
   for (int i = 0; i < n->n_attributes; i++)
     if (!strcmp(n->attributes[i].name, name)) return &n->attributes[i];

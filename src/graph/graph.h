@@ -103,6 +103,8 @@ status graph_finish(graph *g);
 
 /* Writes the file's data of all parameters and statistics into block[n_block] (gaps zero). */
 void graph_initial_block(const graph *g, float *block);
+/* Frees that data: whoever has the block needs it no more. graph_initial_block is not to be called again. */
+void graph_drop_data(graph *g);
 
 /* Value index by name, -1 if none. For load time, not for loops. */
 int graph_find(const graph *g, const char *name);

@@ -86,6 +86,10 @@ const graph *model_graph(const model *m) {
   return m->graph;
 }
 
+void model_drop_data(model *m) {
+  graph_drop_data(m->graph);
+}
+
 const char *model_path(const model *m) {
   return m->path;
 }

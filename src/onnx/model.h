@@ -29,6 +29,9 @@ int64_t model_bytes(const model *m); /* of the file and of external data */
 /* Numbers that training has changed; of a quantised model also those it holds as integers. */
 int64_t model_parameters(const model *m);
 
+/* Local. Frees the file's parameters and statistics (graph_drop_data), where a block holds them. */
+void model_drop_data(model *m);
+
 /* Local. Writes the model with parameters and statistics from block[n_block] to `path` (through a temporary
  * file, flushed, renamed). The bytes depend on nothing but the model and the block. A model of 2 GiB and
  * more, which no ONNX file can hold, leaves the data of its tensors in PATH.data (without a ".part" at the

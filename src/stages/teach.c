@@ -11,6 +11,7 @@
 #include "stages/logits.h"
 #include "stages/stages.h"
 #include "stages/watch.h"
+#include "stages/weights.h"
 #include "store/softlabels.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
-  int64_t classes, macs, hash, batch_rows;
+  int64_t classes, macs, hash, batch_rows, n_floats;
   int64_t inputs[CLASSIFIER_MAX_INPUTS]; /* its arrays' places in the split, from 1 on; 0: no more */
   int64_t probabilities;                 /* 1: they become log-probabilities */
   int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
@@ -47,12 +48,13 @@ typedef struct job {
   char hash[HASH_TEXT_BYTES];
   int n;
   lesson *teachers;
-  rows **arrays; /* [sp->n_inputs] those that some teacher reads */
+  rows **arrays;    /* [sp->n_inputs] those that some teacher reads */
+  weights *weights; /* of all teachers, once a node; NULL: each rank has its own */
   queue *q;
   /* The teacher this rank holds: */
   int held;
   model *m;
-  float *block;
+  float *block; /* its own; NULL: that of the node */
   classifier k;
   predictor *p;
   float *logits, *features[SOFTLABELS_MAX_FEATURES];
@@ -166,6 +168,7 @@ static status learn_facts(const job *j, lesson *t) {
   t->f = (facts){.classes = k.classes,
                  .macs = k.macs > 0 ? k.macs : 1,
                  .hash = (int64_t)model_hash(m),
+                 .n_floats = k.g->n_block,
                  .probabilities = k.probabilities,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
   for (int i = 0; i < k.n_inputs; i++) t->f.inputs[i] = t->inputs[i] - j->sp->inputs + 1;
@@ -367,15 +370,20 @@ static status hold_teacher(job *j, int i) {
   TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
   TRY(check_classes(j, t, &j->k));
   TRY(bind_taps(t, &j->k, NULL));
-  TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
-  graph_initial_block(j->k.g, j->block);
+  const float *block = weights_block(j->weights, i);
+  if (!block) {
+    TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
+    graph_initial_block(j->k.g, j->block);
+    block = j->block;
+  }
+  model_drop_data(j->m);
   TRY(mem_new(&j->logits, (size_t)(t->header.block_rows * t->f.classes), sizeof *j->logits));
   for (int i = 0; i < t->n_taps; i++) {
     int64_t values = t->header.block_rows;
     for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
     TRY(mem_new(&j->features[i], (size_t)values, sizeof(float)));
   }
-  TRY(predictor_new(&j->p, &j->k, j->block, t->f.batch_rows, j->sp->n, j->threads));
+  TRY(predictor_new(&j->p, &j->k, block, t->f.batch_rows, j->sp->n, j->threads));
   j->held = i;
 done:
   return st;
@@ -479,6 +487,21 @@ done:
   return st;
 }
 
+static status open_weights(job *j) {
+  status st = STATUS_OK;
+  weights_of *all = NULL;
+  TRY(comm_agree(j->c, mem_new(&all, (size_t)j->n, sizeof *all)));
+  for (int i = 0; i < j->n; i++) {
+    const lesson *t = &j->teachers[i];
+    all[i] = (weights_of){
+        .model = t->options->model, .hash = (uint64_t)t->f.hash, .n_floats = t->finished ? 0 : t->f.n_floats};
+  }
+  TRY(weights_new(&j->weights, j->c, all, j->n));
+done:
+  mem_free(all);
+  return st;
+}
+
 static status choose_teachers(job *j) {
   status st = STATUS_OK;
   TRY(mem_new(&j->teachers, j->o->teachers.n, sizeof *j->teachers));
@@ -492,6 +515,7 @@ done:
 
 static void free_all(job *j) {
   release_teacher(j);
+  weights_free(&j->weights);
   queue_free(&j->q);
   for (int i = 0; j->arrays && i < j->sp->n_inputs; i++) rows_close(&j->arrays[i]);
   for (int i = 0; i < j->n; i++) {
@@ -549,6 +573,7 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   if (st) drop_empty(&j);
   TRY(st);
   TRY(open_inputs(&j));
+  TRY(open_weights(&j));
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
   log_event(j.log, "start", watch_ranks(c, j.threads));
   st = teach_all(&j);

@@ -1,4 +1,5 @@
 #include "stages/inspect.h"
+#include "stages/macs.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -339,6 +340,47 @@ static json_t *tensors_json(const graph *g) {
   return tensors;
 }
 
+enum { FEW = 8 }; /* rows of the smaller plan: what one more row takes shows between it and twice as many */
+
+/* A row's part of the memory of a plan; -1 where there is no such plan, whose message then stands. */
+static int64_t row_bytes(const graph *g, bool training, int64_t *macs) {
+  int64_t bytes[2];
+  for (int i = 0; i < 2; i++) {
+    plan *p;
+    if (plan_new(&p, g, &(plan_options){.rows = FEW << i, .training = training})) return -1;
+    bytes[i] = (int64_t)plan_memory_bytes(p);
+    if (macs) *macs = macs_of_plan(p) / (FEW << i);
+    plan_free(&p);
+  }
+  return (bytes[1] - bytes[0]) / FEW;
+}
+
+static json_t *number_or_null(int64_t n) {
+  return n < 0 ? json_null() : json_integer(n);
+}
+
+/* Multiply-adds and bytes of one sample; null where shapes depend on how the model is used. */
+static json_t *per_sample_json(const graph *g) {
+  json_t *o = json_object();
+  int64_t macs = -1, bytes = row_bytes(g, false, &macs);
+  put(o, "macs", number_or_null(bytes < 0 ? -1 : macs));
+  put(o, "inference_bytes", number_or_null(bytes));
+  put(o, "training_bytes", number_or_null(row_bytes(g, true, NULL)));
+  status_clear();
+  return o;
+}
+
+/* true, or the operators in the way of gradients. */
+static json_t *trainable_json(const graph *g) {
+  plan *p = NULL;
+  json_t *why = json_true();
+  if (!g->n_parameters) return json_string("it has no parameters that a gradient reaches");
+  if (plan_new(&p, g, &(plan_options){.rows = FEW, .training = true})) why = json_string(status_message());
+  plan_free(&p);
+  status_clear();
+  return why;
+}
+
 static json_t *operators_json(const graph *g) {
   json_t *counts = json_object();
   for (int i = 0; i < g->n_nodes; i++) {
@@ -377,7 +419,7 @@ static status model_json(json_t *out, const model *m, bool verify) {
   put(out, "opset", json_integer(model_opset(m)));
   put(out, "producer", json_string(model_producer(m)));
   put(out, "hash", json_string(hash));
-  put(out, "parameters", json_integer(g->n_parameters));
+  put(out, "parameters", json_integer(model_parameters(m)));
   put(out, "inputs", inputs);
   for (int i = 0; i < g->n_inputs; i++) {
     const value *v = &g->values[g->inputs[i]];
@@ -385,6 +427,8 @@ static status model_json(json_t *out, const model *m, bool verify) {
   }
   put(out, "outputs", outputs_json(g));
   put(out, "operators", operators_json(g));
+  put(out, "per_sample", per_sample_json(g));
+  put(out, "trainable", trainable_json(g));
   put(out, "tensors", tensors_json(g));
   return verify ? verify_model(m) : STATUS_OK;
 }

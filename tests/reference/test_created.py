@@ -216,6 +216,24 @@ distill: {{epochs: 3, batch: 32, precision: int8}}
     return f"{[r['name'] for r in rows]}, {[r.get('errors') for r in rows]} errors of {ROWS}"
 
 
+@test("inspect: multiply-adds, memory of a sample, what can be trained")
+def figures():
+    def inspect(*words):
+        return json.loads(mpistill("inspect", create(*words), "--json"))
+
+    resnet = inspect("resnet", "--depth", 20, "--input", "3x32x32", "--classes", 10)
+    convolutions = 9 * 1024 * (3 * 16 + 6 * 16 * 16) + 9 * 256 * (16 * 32 + 5 * 32 * 32) + 9 * 64 * (32 * 64 + 5 * 64 * 64)
+    shortcuts = 256 * 16 * 32 + 64 * 32 * 64
+    if resnet["per_sample"]["macs"] != convolutions + shortcuts + 640:  # 41 million in He et al. 2016
+        raise Failure(f"resnet-20: {resnet['per_sample']}")
+    if not resnet["per_sample"]["training_bytes"] > resnet["per_sample"]["inference_bytes"] > 4 * 3 * 1024 or resnet["trainable"] is not True:
+        raise Failure(f"resnet-20: {resnet['per_sample']}")
+    words = KINDS["lstm"][0]
+    if inspect(*words)["per_sample"]["macs"] != 12 * 4 * 12 * (8 + 12) + 12 * 4 * 12 * (12 + 12) + 24:
+        raise Failure("lstm")
+    return f"resnet-20: {resnet['per_sample']}"
+
+
 @test("arrays that do not fit are refused")
 def refused():
     good = ratings(np.random.default_rng(7))

@@ -10,9 +10,9 @@
 #include "stages/aggregate.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
-#include "stages/features.h"
 #include "stages/recipe.h"
 #include "stages/reduced.h"
+#include "stages/run_taps.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/train.h"
@@ -141,25 +141,6 @@ static status make_student(job *j) {
   return st;
 }
 
-/* The tensors of a teacher that are stored: those the recipe lists, and those its losses read. */
-static status taps_of(const job *j, const mpistill_teacher *t, mpistill_strings *taps) {
-  status st = STATUS_OK;
-  TRY(features_tensors(&j->r.distill.features, t->name, taps));
-  TRY(mem_resize(&taps->items, taps->n, taps->n + t->taps.n, sizeof *taps->items));
-  for (size_t i = 0; i < t->taps.n; i++) {
-    TRY(mem_string(&taps->items[taps->n], t->taps.items[i]));
-    taps->n++;
-  }
-done:
-  return st;
-}
-
-static status check_tap(classifier *k, const char *name) {
-  int place;
-  shape s;
-  return classifier_tap(k, name, &place, &s);
-}
-
 /* What the student can learn from one teacher, and that it can. */
 static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) {
   status st = STATUS_OK;
@@ -182,8 +163,8 @@ static status check_teacher(job *j, const mpistill_teacher *t, int64_t classes) 
     TRY(sources_open(&in, j->c, &one, a->method, &(mpistill_reals){0}, j->d, sp, a->trust_rows));
     if (!in.rule->linear) TRY(sources_check_temperature(&in, a->temperature));
   }
-  if (t->model) TRY(comm_agree(j->c, taps_of(j, t, &taps)));
-  for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, check_tap(&s.k, taps.items[i])));
+  if (t->model) TRY(comm_agree(j->c, run_taps(&j->r, t, &taps)));
+  for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, run_check_tap(&s.k, taps.items[i])));
   int64_t its = t->model ? s.k.classes : in.classes;
   if (its != classes && !(united && t->classes.n))
     THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
@@ -192,16 +173,6 @@ done:
   strings_free(&taps);
   sources_close(&in);
   subject_close(&s);
-  return st;
-}
-
-static status check_student_tensors(const job *j, classifier *k) {
-  status st = STATUS_OK;
-  mpistill_strings names = {0};
-  TRY(features_tensors(&j->r.distill.features, NULL, &names));
-  for (size_t i = 0; i < names.n; i++) TRY(check_tap(k, names.items[i]));
-done:
-  strings_free(&names);
   return st;
 }
 
@@ -216,7 +187,7 @@ static status check_all(job *j) {
   TRY(subject_open(&s, j->c, &j->student_source, j->d, j->r.distill.split, j->r.distill.input));
   TRY(subject_check_student(&s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
-  TRY(comm_agree(j->c, check_student_tensors(j, &s.k)));
+  TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], s.k.classes));
   const split *fit;
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
@@ -233,31 +204,12 @@ static bool any_live_teacher(const job *j) {
   return false;
 }
 
-/* The teachers with their taps for the rows the student learns from, without any for others. */
-static status tapped_teachers(const job *j, bool with, mpistill_teachers *out) {
-  status st = STATUS_OK;
-  TRY(mem_new(&out->items, j->r.teachers.n, sizeof *out->items));
-  for (; out->n < j->r.teachers.n; out->n++) {
-    mpistill_teacher *t = &out->items[out->n];
-    *t = j->r.teachers.items[out->n];
-    t->taps = (mpistill_strings){0};
-    if (with && t->model) TRY(taps_of(j, &j->r.teachers.items[out->n], &t->taps));
-  }
-done:
-  return st;
-}
-
-static void free_tapped(mpistill_teachers *t) {
-  for (size_t i = 0; t->items && i < t->n; i++) strings_free(&t->items[i].taps);
-  mem_free(t->items);
-}
-
 static status teach(job *j, const char *split, const char *folder) {
   status st = STATUS_OK;
   mpistill_teachers teachers = {0};
   mpistill_teach_options t = j->r.teach;
   if (!any_live_teacher(j)) goto done;
-  TRY(comm_agree(j->c, tapped_teachers(j, folder == j->soft, &teachers)));
+  TRY(comm_agree(j->c, run_teachers(&j->r, folder == j->soft, &teachers)));
   t.dataset = j->r.dataset;
   t.split = (char *)(uintptr_t)split;
   t.teachers = teachers;
@@ -267,7 +219,7 @@ static status teach(job *j, const char *split, const char *folder) {
   t.out = stage_output(j);
   TRY(stage_teach(j->c, &t));
 done:
-  free_tapped(&teachers);
+  run_teachers_free(&teachers);
   return st;
 }
 

@@ -6,6 +6,7 @@
 #include "comm/reduce.h"
 #include "learn/optimizer.h"
 #include "ops/ops.h"
+#include "stages/learned_labels.h"
 #include "stages/update.h"
 
 #include <math.h>
@@ -54,60 +55,6 @@ struct trainer {
   epoch_result now, last; /* of the epoch under way, of the last one */
   const trainer_watch *watch;
 };
-
-/* ---- labels ---- */
-
-static const array *label_array(const split *sp) {
-  for (int i = 0; i < sp->n_labels; i++)
-    if (!strcmp(sp->labels[i].name, "label")) return &sp->labels[i];
-  return NULL;
-}
-
-static status check_labels(const trainer *t, const dataset *d, const split *sp) {
-  int64_t labelled = 0;
-  for (int64_t i = 0; i < t->n; i++) {
-    if (t->labels[i] < -1 || t->labels[i] >= t->k->classes)
-      return status_set(STATUS_BAD_INPUT,
-                        "%s: /%s/label row %lld is %d, but %s has %lld classes (0 to %lld, -1: not labelled)",
-                        dataset_path(d), sp->name, (long long)i, t->labels[i], t->k->path,
-                        (long long)t->k->classes, (long long)t->k->classes - 1);
-    labelled += t->labels[i] >= 0;
-  }
-  if (!labelled && !t->soft->n)
-    return status_set(STATUS_BAD_INPUT,
-                      "%s: /%s/label has no labelled row and there are no soft labels to learn from",
-                      dataset_path(d), sp->name);
-  if (!labelled && t->goal.needs_both)
-    return status_set(STATUS_BAD_INPUT,
-                      "loss '%s' learns from rows with a label, and no row of /%s of %s has one",
-                      t->goal.needs_both, sp->name, dataset_path(d));
-  return STATUS_OK;
-}
-
-static status load_labels(trainer *t, dataset *d, const split *sp) {
-  status st = STATUS_OK;
-  rows *r = NULL;
-  const array *a = label_array(sp);
-  if (!t->goal.needs_labels) return STATUS_OK;
-  TRY(comm_agree(t->c, mem_new(&t->labels, (size_t)t->n, sizeof *t->labels)));
-  if (!a) {
-    if (!t->soft->n)
-      THROW(STATUS_BAD_INPUT, "%s: /%s has no array 'label' to learn from", dataset_path(d), sp->name);
-    for (int64_t i = 0; i < t->n; i++) t->labels[i] = -1;
-    TRY(check_labels(t, d, sp));
-    goto done;
-  }
-  if (a->rank != 1)
-    THROW(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d), sp->name,
-          a->rank);
-  TRY(rows_open(&r, d, sp, a, 0));
-  for (int64_t i = 0; i < t->n; i++) t->order[i] = i;
-  st = comm_agree(t->c, rows_ints(r, t->order, t->n, t->labels));
-  if (!st) st = check_labels(t, d, sp);
-done:
-  rows_close(&r);
-  return st;
-}
 
 /* ---- construction ---- */
 
@@ -226,7 +173,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);
   TRY(objective_make(&t->goal, o, soft));
   TRY(comm_agree(c, mem_new(&t->order, (size_t)t->n, sizeof *t->order)));
-  TRY(load_labels(t, d, sp));
+  TRY(learned_labels(&t->labels, c, d, sp, k, &t->goal, soft->n > 0));
   find_sizes(t);
   TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
   TRY(features_check_shards(inner, t->sizes, t->n_sizes));

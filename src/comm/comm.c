@@ -181,7 +181,8 @@ static bool failed_alone(const comm *c, char *text, size_t bytes) {
   char host[128] = "";
   if (c->rank == 0 || c->host_size == c->size) return false;
   if (gethostname(host, sizeof host - 1)) strcpy(host, "?");
-  snprintf(text, bytes, "%.*s\nso says rank %d on host %s, unlike rank 0; files must be where every host sees them",
+  snprintf(text, bytes,
+           "%.*s\nso says rank %d on host %s, unlike rank 0; files must be where every host sees them",
            (int)(bytes - 256), status_message(), c->rank, host);
   return true;
 }

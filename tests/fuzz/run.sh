@@ -22,6 +22,7 @@ export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1 UBSAN_OPTIONS=pri
 printf '%-12s %12s %9s  %s\n' target executions corpus result
 for source in tests/fuzz/*.c; do
   name=$(basename "$source" .c)
+  # shellcheck disable=SC2254 # FUZZ is a pattern
   case $name in ${FUZZ:-*}) ;; *) continue ;; esac
   corpus=$build/fuzz/corpus/$name found=$build/fuzz/found/$name log=$build/fuzz/$name.log
   mkdir -p "$corpus" "$found"

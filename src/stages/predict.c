@@ -24,6 +24,12 @@ static bool takes_integers(dtype type) {
   return type == DTYPE_INT32 || type == DTYPE_INT64;
 }
 
+static bool is_scaled(const array *a) {
+  for (int64_t i = 0; i < a->n_scale; i++)
+    if (a->scale[i] != 1 || a->offset[i] != 0) return true;
+  return false;
+}
+
 static status check_type(const classifier *k, const value *x, const array *a, const char *dataset_path) {
   bool integers = a->type == ELEMENT_UINT8 || a->type == ELEMENT_INT32 || a->type == ELEMENT_INT64;
   if (x->type != DTYPE_FLOAT && !takes_integers(x->type))
@@ -32,6 +38,9 @@ static status check_type(const classifier *k, const value *x, const array *a, co
   if (takes_integers(x->type) && !integers)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but '%s' of %s holds %s", k->path, x->name,
                       dtype_name(x->type), a->name, dataset_path, element_name(a->type));
+  if (takes_integers(x->type) && is_scaled(a))
+    return status_set(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but '%s' of %s has a scale or an offset",
+                      k->path, x->name, dtype_name(x->type), a->name, dataset_path);
   if (x->shape.rank < 1)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' has no dimension for rows", k->path, x->name);
   return STATUS_OK;

@@ -33,18 +33,18 @@ evaluate no_import "no_import.onnx|'finish'|imports no opset of its domain" no_i
 every opset99 'opset99.onnx: is written for opset 99 of ai.onnx; 1 to 21 are understood' opset99.onnx
 evaluate opset0 'opset0.onnx: is written for opset 0' opset0.onnx
 evaluate old_clip "old_clip.onnx|'clip' (Clip, opset 1): understood from opset" old_clip.onnx
-evaluate two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onnx
-train two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onnx
-teach two_inputs 'two_inputs.onnx: has 2 inputs, expected one' two_inputs.onnx
-evaluate no_inputs 'no_inputs.onnx: has 0 inputs, expected one' no_inputs.onnx
+evaluate two_inputs 'two_inputs.onnx: has 2 inputs, and' two_inputs.onnx
+train two_inputs 'two_inputs.onnx: has 2 inputs, and' two_inputs.onnx
+teach two_inputs 'two_inputs.onnx: has 2 inputs, and' two_inputs.onnx
+evaluate no_inputs 'no_inputs.onnx: has 0 inputs, expected 1 to 8' no_inputs.onnx
 evaluate two_outputs 'two_outputs.onnx: has 2 outputs of floats [rows, classes], expected one' two_outputs.onnx
 teach two_outputs 'two_outputs.onnx: has 2 outputs of floats [rows, classes], expected one' two_outputs.onnx
 evaluate no_output 'no_output.onnx: has no outputs' no_output.onnx
 evaluate lost_output "lost_output.onnx: nothing gives its output 'q'" lost_output.onnx
 evaluate lost_input "lost_input.onnx|'head'|nothing gives its input 'missing'" lost_input.onnx
 evaluate cycle "cycle.onnx: node 'second' (Relu): needs 'a', which depends on this node's own output" cycle.onnx
-evaluate int64_input "int64_input.onnx: input 'x' is int64, expected float" int64_input.onnx
-train int64_input "int64_input.onnx: input 'x' is int64, expected float" int64_input.onnx
+evaluate bool_input "bool_input.onnx: input 'x' is bool, expected float, int32 or int64" bool_input.onnx
+train bool_input "bool_input.onnx: input 'x' is bool, expected float, int32 or int64" bool_input.onnx
 evaluate strings_in "strings_in.onnx: input 'x' has elements of type string" strings_in.onnx
 evaluate input63 "input63.onnx: input 'x' takes [?, 63]|'image' of good.h5 has [?, 1, 8, 8]|[N, 64]" input63.onnx
 train input63 "input63.onnx: input 'x' takes [?, 63]|'image' of good.h5 has [?, 1, 8, 8]|[N, 64]" input63.onnx

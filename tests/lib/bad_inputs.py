@@ -267,8 +267,8 @@ def make_models():
     model("two_outputs.onnx", [matmul, h.make_node("Relu", ["y"], ["z"])], outputs=("y", "z"))
     model("no_output.onnx", [matmul], outputs=())
     model("lost_output.onnx", [matmul], outputs=("q",))
-    model("int64_input.onnx", [h.make_node("Cast", ["x"], ["a"], to=T.FLOAT), h.make_node("MatMul", ["a", "w"], ["y"])],
-          inputs={"x": (T.INT64, ["N", 64])})
+    model("bool_input.onnx", [h.make_node("Cast", ["x"], ["a"], to=T.FLOAT), h.make_node("MatMul", ["a", "w"], ["y"])],
+          inputs={"x": (T.BOOL, ["N", 64])})
     model("input63.onnx", [matmul], inputs={"x": (T.FLOAT, ["N", 63])}, initializers={"w": np.zeros((63, 10), np.float32)})
     model("image3.onnx", [h.make_node("Flatten", ["x"], ["a"]), h.make_node("MatMul", ["a", "w"], ["y"])],
           inputs={"x": (T.FLOAT, ["N", 3, 8, 8])}, initializers={"w": np.zeros((192, 10), np.float32)})

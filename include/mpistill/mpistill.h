@@ -1,4 +1,5 @@
-/* mpistill: distributed multi-teacher distillation over MPI. The library's interface: one options struct and one call a stage.
+/* mpistill: distributed multi-teacher distillation over MPI. The library's interface: one options struct and
+ * one call a stage.
  *
  *     MPI_Init(&argc, &argv);
  *     mpistill *m;
@@ -9,9 +10,10 @@
  *     if (mpistill_teach(m, &o)) fprintf(stderr, "%s\n", mpistill_message());
  *     mpistill_close(&m);
  *
- * Every call returns 0 (done), 1 (failed), 2 (bad input) or 75 (stopped early, the same call goes on), the same on all ranks, and keeps a
- * message for mpistill_message(). Calls are collective over the communicator unless "Local" is said. Options are borrowed during the call;
- * strings NULL where nothing is given. Paths are relative to the working directory. */
+ * Every call returns 0 (done), 1 (failed), 2 (bad input) or 75 (stopped early, the same call goes on), the
+ * same on all ranks, and keeps a message for mpistill_message(). Calls are collective over the communicator
+ * unless "Local" is said. Options are borrowed during the call; strings NULL where nothing is given. Paths
+ * are relative to the working directory. */
 #ifndef MPISTILL_MPISTILL_H
 #define MPISTILL_MPISTILL_H
 
@@ -35,25 +37,26 @@ typedef struct mpistill_ints {
 
 /* What belongs to any command. */
 typedef struct mpistill_output_options {
-  bool quiet;     /* no progress, only warnings and errors */
-  bool json;      /* results as one JSON object on stdout */
-  bool no_result; /* no results on stdout: for a stage inside a run */
-  char *log;      /* file of JSON lines, NULL: none */
-  bool force;     /* overwrite an existing output made from other inputs */
+  bool quiet;           /* no progress, only warnings and errors */
+  bool json;            /* results as one JSON object on stdout */
+  bool no_result;       /* no results on stdout: for a stage inside a run */
+  char *log;            /* file of JSON lines, NULL: none */
+  bool force;           /* overwrite an existing output made from other inputs */
   double stop_before;   /* seconds before the batch job's end; 0: never */
   double stall_timeout; /* seconds; the program's, not looked at by the library */
 } mpistill_output_options;
 
 typedef struct mpistill_loss {
-  char *kind;             /* "kd", "cross-entropy", ...: `mpistill distill --help-losses` says what each computes and reads */
+  char *kind; /* "kd", "cross-entropy", ...: `mpistill distill --help-losses` says what each computes and
+                 reads */
   double weight;
-  double temperature;     /* of losses on softened logits; 0: that of the training options */
-  double temperature_end; /* the temperature moves there by the last step; 0: it stays */
+  double temperature;         /* of losses on softened logits; 0: that of the training options */
+  double temperature_end;     /* the temperature moves there by the last step; 0: it stays */
   char *temperature_schedule; /* how: "linear" (NULL: the same), "cosine" */
-  bool learn_temperature; /* kd: it begins there and is learned, against the student */
-  bool standardize;       /* kd, reverse-kl, jsd, dkd: rows of logits get mean 0 and standard deviation 1 first */
-  double alpha, beta;     /* dkd */
-  double gamma;           /* dist */
+  bool learn_temperature;     /* kd: it begins there and is learned, against the student */
+  bool standardize;   /* kd, reverse-kl, jsd, dkd: rows of logits get mean 0 and standard deviation 1 first */
+  double alpha, beta; /* dkd */
+  double gamma;       /* dist */
   double label_smoothing; /* cross-entropy */
 } mpistill_loss;
 
@@ -64,14 +67,16 @@ typedef struct mpistill_losses {
 
 /* A loss between inner tensors of a teacher, stored by mpistill_teach, and of the student. */
 typedef struct mpistill_feature {
-  char *kind;            /* "hint", "attention", ...: `mpistill distill --help-losses` says what each computes and reads */
+  char *
+      kind; /* "hint", "attention", ...: `mpistill distill --help-losses` says what each computes and reads */
   double weight;
-  char *student, *teacher; /* names of tensors */
+  char *student, *teacher;       /* names of tensors */
   char *student_to, *teacher_to; /* gram, relation: a second tensor each; NULL: the same */
-  char *from;            /* the teacher's name; NULL: the only file with such a tensor */
-  char *layers;          /* "0-2,1-5": one loss each, a "{}" in the names is the student's layer and the teacher's; NULL: none */
-  char *projector;       /* hint: "conv1x1", "linear", "mean", "none"; NULL: conv1x1 */
-  int64_t heads;         /* relation; 0: the tensor's own, else 1 */
+  char *from;                    /* the teacher's name; NULL: the only file with such a tensor */
+  char *layers;    /* "0-2,1-5": one loss each, a "{}" in the names is the student's layer and the teacher's;
+                      NULL: none */
+  char *projector; /* hint: "conv1x1", "linear", "mean", "none"; NULL: conv1x1 */
+  int64_t heads;   /* relation; 0: the tensor's own, else 1 */
   double distance, angle; /* rkd: weights of the two */
 } mpistill_feature;
 
@@ -81,72 +86,74 @@ typedef struct mpistill_features {
 } mpistill_features;
 
 typedef struct mpistill_optimizer {
-  char *kind;            /* "sgd", "adamw" */
+  char *kind; /* "sgd", "adamw" */
   double learning_rate;
-  double momentum;       /* sgd */
-  bool nesterov;         /* sgd */
-  double weight_decay;   /* sgd: added to the gradient; adamw: decoupled */
+  double momentum;              /* sgd */
+  bool nesterov;                /* sgd */
+  double weight_decay;          /* sgd: added to the gradient; adamw: decoupled */
   double beta1, beta2, epsilon; /* adamw */
 } mpistill_optimizer;
 
 typedef struct mpistill_schedule {
-  char *kind;            /* "constant", "step", "cosine", "one-cycle" */
+  char *kind; /* "constant", "step", "cosine", "one-cycle" */
   double warmup_epochs;
-  double step_epochs;    /* step: epochs between drops */
-  double step_factor;    /* step: factor of a drop */
-  double final_factor;   /* cosine, one-cycle: rate at the end relative to the highest */
+  double step_epochs;  /* step: epochs between drops */
+  double step_factor;  /* step: factor of a drop */
+  double final_factor; /* cosine, one-cycle: rate at the end relative to the highest */
 } mpistill_schedule;
 
 typedef struct mpistill_train_options {
-  char *model;           /* the student, ONNX */
+  char *model; /* the student, ONNX */
   char *dataset;
-  char *split;           /* "train" */
-  char *test_split;      /* evaluated after training and in the log when there: "test" */
-  char *input;           /* which input array, NULL: the only one */
+  char *split;                  /* "train" */
+  char *test_split;             /* evaluated after training and in the log when there: "test" */
+  char *input;                  /* which input array, NULL: the only one */
   mpistill_strings soft_labels; /* none: plain training */
-  char *method;          /* several soft_labels: how they are combined */
+  char *method;                 /* several soft_labels: how they are combined */
   mpistill_reals weights;
-  bool trust_rows;       /* accept soft labels without a dataset hash */
-  mpistill_losses losses; /* empty: made of kd_weight and temperature */
+  bool trust_rows;            /* accept soft labels without a dataset hash */
+  mpistill_losses losses;     /* empty: made of kd_weight and temperature */
   mpistill_features features; /* losses on inner tensors, beside those */
-  mpistill_strings feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
-  double kd_weight;      /* cross-entropy gets 1 - kd_weight */
+  mpistill_strings
+      feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
+  double kd_weight;  /* cross-entropy gets 1 - kd_weight */
   double temperature;
-  double confidence;     /* rows whose soft labels give no class as much have no soft loss; 0: all have */
+  double confidence; /* rows whose soft labels give no class as much have no soft loss; 0: all have */
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;
-  double clip_norm;      /* 0: none */
+  double clip_norm;        /* 0: none */
   mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
   int64_t epochs;
-  int64_t batch;         /* rows of the global batch */
-  int64_t shards;        /* 0: largest power of two <= batch / 32, between 1 and 64 */
-  int64_t threads;       /* 0: OMP_NUM_THREADS, else 1 */
+  int64_t batch;   /* rows of the global batch */
+  int64_t shards;  /* 0: largest power of two <= batch / 32, between 1 and 64 */
+  int64_t threads; /* 0: OMP_NUM_THREADS, else 1 */
   uint64_t seed;
   char *output;
-  char *precision;       /* of the student that is written: "float32", "float16", "int8" */
+  char *precision;          /* of the student that is written: "float32", "float16", "int8" */
   int64_t calibration_rows; /* int8: rows of the split that ranges of activations are found from */
-  char *checkpoint;      /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
+  char *checkpoint; /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
   double checkpoint_seconds; /* between two checkpoints */
-  bool restart;          /* forget a checkpoint that is there */
+  bool restart;              /* forget a checkpoint that is there */
   mpistill_output_options out;
 } mpistill_train_options;
 
 /* What a teacher's images are made of the dataset's, in this order. */
 typedef struct mpistill_preprocess {
-  mpistill_ints size;    /* height, width to resize to (bilinear), or one for both; empty: as they are */
-  mpistill_ints crop;    /* height, width of the middle that is kept; empty: all */
-  char *channel_order;   /* "same" (NULL), "reversed": RGB to BGR */
+  mpistill_ints size;  /* height, width to resize to (bilinear), or one for both; empty: as they are */
+  mpistill_ints crop;  /* height, width of the middle that is kept; empty: all */
+  char *channel_order; /* "same" (NULL), "reversed": RGB to BGR */
   mpistill_reals scale, offset; /* x * scale + offset, one number or one a channel; empty: 1, 0 */
-  char *layout;          /* "nchw" (NULL), "nhwc" */
+  char *layout;                 /* "nchw" (NULL), "nhwc" */
 } mpistill_preprocess;
 
 typedef struct mpistill_teacher {
   char *name;
-  char *model;           /* ONNX, or */
-  char *soft_labels;     /* a file made elsewhere */
-  char *input;           /* input array of the dataset */
-  mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output; empty: all in order */
-  mpistill_strings taps; /* tensors of the model that are stored beside its logits */
+  char *model;              /* ONNX, or */
+  char *soft_labels;        /* a file made elsewhere */
+  char *input;              /* input array of the dataset */
+  mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output;
+                               empty: all in order */
+  mpistill_strings taps;    /* tensors of the model that are stored beside its logits */
   mpistill_preprocess preprocess;
 } mpistill_teacher;
 
@@ -159,31 +166,33 @@ typedef struct mpistill_teach_options {
   char *dataset;
   char *split;
   mpistill_teachers teachers;
-  char *dtype;           /* "float16", "float32" */
-  int64_t top_k;         /* 0: all */
-  int64_t block;         /* rows a block; 0: from the model's cost */
-  mpistill_strings taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
+  char *dtype;   /* "float16", "float32" */
+  int64_t top_k; /* 0: all */
+  int64_t block; /* rows a block; 0: from the model's cost */
+  mpistill_strings
+      taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
   mpistill_preprocess preprocess; /* of teachers that have none of their own */
   int64_t threads;
-  char *output;          /* folder: OUTPUT/<teacher>.h5 */
+  char *output; /* folder: OUTPUT/<teacher>.h5 */
   bool restart;
   mpistill_output_options out;
 } mpistill_teach_options;
 
 typedef struct mpistill_aggregate_options {
   mpistill_strings inputs;
-  char *dataset;         /* labelled rows for the metrics; NULL: no metrics against labels */
+  char *dataset; /* labelled rows for the metrics; NULL: no metrics against labels */
   char *method;
   mpistill_reals weights; /* empty: equal; made to sum to 1 */
   double temperature;
-  bool calibrate;        /* each teacher's logits are divided by the temperature that fits labelled rows best */
-  mpistill_strings fit;  /* calibrate, learned: soft labels of other rows to find it from, one file a teacher */
-  double held_out;       /* ... without them: the share of the labelled rows that it is found from */
-  bool per_class;        /* learned: weights for each class */
-  double noise;          /* pate-lnmax: scale of the Laplace noise */
+  bool calibrate; /* each teacher's logits are divided by the temperature that fits labelled rows best */
+  mpistill_strings
+      fit;         /* calibrate, learned: soft labels of other rows to find it from, one file a teacher */
+  double held_out; /* ... without them: the share of the labelled rows that it is found from */
+  bool per_class;  /* learned: weights for each class */
+  double noise;    /* pate-lnmax: scale of the Laplace noise */
   double sigma1, sigma2, threshold; /* pate-gnmax */
-  double delta;          /* pate-*: of (epsilon, delta) */
-  uint64_t seed;         /* of held-out rows and of rules that draw */
+  double delta;                     /* pate-*: of (epsilon, delta) */
+  uint64_t seed;                    /* of held-out rows and of rules that draw */
   char *dtype;
   bool trust_rows;
   char *output;
@@ -195,57 +204,59 @@ typedef struct mpistill_evaluate_options {
   char *dataset;
   char *split;
   char *input;
-  char *against;         /* another model to compare it with, NULL: none */
+  char *against; /* another model to compare it with, NULL: none */
   int64_t threads;
   mpistill_output_options out;
 } mpistill_evaluate_options;
 
 typedef struct mpistill_evaluation {
-  int64_t samples;       /* labelled rows */
+  int64_t samples; /* labelled rows */
   int64_t errors;
   double accuracy, nll, ece; /* NaN without labelled rows */
   int64_t parameters;
-  int64_t bytes;         /* of the model file */
-  double latency_s;      /* median of one row, one thread, after warm-up */
+  int64_t bytes;    /* of the model file */
+  double latency_s; /* median of one row, one thread, after warm-up */
 } mpistill_evaluation;
 
 typedef struct mpistill_create_options {
-  char *kind;            /* "mlp", "cnn", "resnet", "mobilenet", "transformer", "vit", "lstm", "gru", "two-tower" */
-  mpistill_ints layers;  /* mlp: widths from input to classes */
-  int64_t depth;         /* resnet: 6n + 2; transformer, vit: blocks, 0: 4; lstm, gru: layers, 0: 1 */
-  int64_t width;         /* resnet, mobilenet: channels of the first stage, 0: 16; of tokens, patches, embeddings, 0: 64 */
+  char *kind; /* "mlp", "cnn", "resnet", "mobilenet", "transformer", "vit", "lstm", "gru", "two-tower" */
+  mpistill_ints layers; /* mlp: widths from input to classes */
+  int64_t depth;        /* resnet: 6n + 2; transformer, vit: blocks, 0: 4; lstm, gru: layers, 0: 1 */
+  int64_t width; /* resnet, mobilenet: channels of the first stage, 0: 16; of tokens, patches, embeddings, 0:
+                    64 */
   mpistill_ints channels; /* cnn: of each convolution; empty: 32, 64 */
-  int64_t kernel;        /* cnn: 3 or 5; 0: 5 */
-  int64_t hidden;        /* cnn, two-tower: units of the fully connected layer, 0: there is none; lstm, gru: of the state */
-  mpistill_ints input;   /* images: channels, height, width; lstm, gru without tokens: length, features */
-  int64_t tokens;        /* transformer, lstm, gru: number of different tokens */
-  int64_t length;        /* ... and how many a row has */
-  int64_t heads;         /* transformer, vit: of attention; 0: 4 */
-  int64_t patch;         /* vit: side of a patch; 0: 4 */
-  int64_t users, items;  /* two-tower: how many there are */
+  int64_t kernel;         /* cnn: 3 or 5; 0: 5 */
+  int64_t hidden; /* cnn, two-tower: units of the fully connected layer, 0: there is none; lstm, gru: of the
+                     state */
+  mpistill_ints input;  /* images: channels, height, width; lstm, gru without tokens: length, features */
+  int64_t tokens;       /* transformer, lstm, gru: number of different tokens */
+  int64_t length;       /* ... and how many a row has */
+  int64_t heads;        /* transformer, vit: of attention; 0: 4 */
+  int64_t patch;        /* vit: side of a patch; 0: 4 */
+  int64_t users, items; /* two-tower: how many there are */
   int64_t classes;
   double dropout;
-  bool batch_norm;       /* mlp, cnn */
-  char *activation;      /* mlp, cnn: "relu", "tanh", "sigmoid", "leaky-relu" */
+  bool batch_norm;  /* mlp, cnn */
+  char *activation; /* mlp, cnn: "relu", "tanh", "sigmoid", "leaky-relu" */
   uint64_t seed;
   char *output;
   mpistill_output_options out;
 } mpistill_create_options;
 
 typedef struct mpistill_import_options {
-  char *format;          /* "idx", "cifar", "csv", "npy" */
-  mpistill_strings sources; /* "train=images,labels", "test=..." */
-  char *label_column;    /* csv */
-  bool categorical;      /* csv: text columns become numbers */
-  bool standardize;      /* csv: scale and offset from the first split */
+  char *format;                  /* "idx", "cifar", "csv", "npy" */
+  mpistill_strings sources;      /* "train=images,labels", "test=..." */
+  char *label_column;            /* csv */
+  bool categorical;              /* csv: text columns become numbers */
+  bool standardize;              /* csv: scale and offset from the first split */
   char *name, *source, *licence; /* root attributes */
   char *output;
   mpistill_output_options out;
 } mpistill_import_options;
 
 typedef struct mpistill_run_options {
-  char *recipe;          /* YAML file */
-  mpistill_strings set;  /* "distill.epochs=5" */
+  char *recipe;         /* YAML file */
+  mpistill_strings set; /* "distill.epochs=5" */
   bool dry_run;
   bool restart;
   mpistill_output_options out;
@@ -256,11 +267,11 @@ typedef struct mpistill_recipe {
   char *dataset;
   char *output;
   uint64_t seed;
-  bool baseline;         /* also train the same student on hard labels alone */
+  bool baseline; /* also train the same student on hard labels alone */
   mpistill_teachers teachers;
   mpistill_teach_options teach;
   mpistill_aggregate_options aggregate;
-  char *fit_split;       /* rows that the teachers label for aggregate.fit; NULL: none */
+  char *fit_split; /* rows that the teachers label for aggregate.fit; NULL: none */
   struct {
     char *model;                    /* ONNX, or */
     mpistill_create_options create; /* create.kind is set */
@@ -271,7 +282,8 @@ typedef struct mpistill_recipe {
 
 typedef struct mpistill mpistill;
 
-/* Collective over `parent` (an MPI_Comm, passed by address so that this header needs no <mpi.h>); it is duplicated. */
+/* Collective over `parent` (an MPI_Comm, passed by address so that this header needs no <mpi.h>); it is
+ * duplicated. */
 int mpistill_open(mpistill **out, const void *parent_comm);
 void mpistill_close(mpistill **m);
 
@@ -287,7 +299,8 @@ int mpistill_import(const mpistill_import_options *o);
 /* Local. Fill with the defaults the command line has. */
 void mpistill_train_defaults(mpistill_train_options *o);
 void mpistill_loss_defaults(mpistill_loss *l); /* alpha, beta, gamma; kind and weight are for the caller */
-void mpistill_feature_defaults(mpistill_feature *f); /* distance, angle; kind, weight and tensors are for the caller */
+void mpistill_feature_defaults(
+    mpistill_feature *f); /* distance, angle; kind, weight and tensors are for the caller */
 void mpistill_teach_defaults(mpistill_teach_options *o);
 void mpistill_aggregate_defaults(mpistill_aggregate_options *o);
 void mpistill_evaluate_defaults(mpistill_evaluate_options *o);

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Rounds to nearest even. Returns the index of the first finite value too large for a half (|x| >= 65520), which
- * becomes an infinity, or -1 if there is none. NaN and infinities pass. */
+/* Rounds to nearest even. Returns the index of the first finite value too large for a half (|x| >= 65520),
+ * which becomes an infinity, or -1 if there is none. NaN and infinities pass. */
 ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n);
 
 /* Exact. */

@@ -56,8 +56,10 @@ status hash_file(const char *path, uint64_t *out) {
   while ((n = fread(piece, 1, PIECE, f)) > 0) hash_add(h, piece, n);
   if (ferror(f)) THROW(STATUS_BAD_INPUT, "%s: cannot be read: %s", path, strerror(errno));
 done:
-  if (st) hash_end(&h);
-  else *out = hash_end(&h);
+  if (st)
+    hash_end(&h);
+  else
+    *out = hash_end(&h);
   mem_free(piece);
   if (f) fclose(f);
   return st;

@@ -11,7 +11,8 @@ typedef struct run_log run_log;
 /* Local. Appends to `path`, whose last line is dropped if a killed run left it incomplete; NULL path or
  * !active: every call does nothing and succeeds. */
 status log_open(run_log **out, const char *path, bool active);
-/* Local. Takes `object` (a reference is stolen), adds "event" and "time_s" (seconds since log_open) in front and writes it at once. */
+/* Local. Takes `object` (a reference is stolen), adds "event" and "time_s" (seconds since log_open) in front
+ * and writes it at once. */
 void log_event(run_log *l, const char *event, json_t *object);
 status log_close(run_log **l); /* STATUS_FAILED if anything could not be written */
 

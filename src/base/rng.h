@@ -1,19 +1,21 @@
 /* Counter-based random numbers (Philox4x32-10 of Random123; Salmon et al., SC'11).
- * A number is a pure function of (seed, purpose, stream, index): never of the rank, the thread or what was drawn before. */
+ * A number is a pure function of (seed, purpose, stream, index): never of the rank, the thread or what was
+ * drawn before. */
 #ifndef MPISTILL_BASE_RNG_H
 #define MPISTILL_BASE_RNG_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum rng_purpose { /* part of the key: never renumber */
-  RNG_INITIALISE = 1,      /* stream: parameter index */
-  RNG_ORDER = 2,           /* stream: epoch */
-  RNG_DROPOUT = 3,         /* stream: node and step; index: row of the dataset, element */
-  RNG_AUGMENT = 4,
-  RNG_SPLIT = 5,
-  RNG_NOISE = 6,
-  RNG_COMBINE = 7 /* stream: what is drawn (learn/combines.h); index: row of the dataset, class */
+typedef enum rng_purpose {                     /* part of the key: never renumber */
+                           RNG_INITIALISE = 1, /* stream: parameter index */
+                           RNG_ORDER = 2,      /* stream: epoch */
+                           RNG_DROPOUT = 3,    /* stream: node and step; index: row of the dataset, element */
+                           RNG_AUGMENT = 4,
+                           RNG_SPLIT = 5,
+                           RNG_NOISE = 6,
+                           RNG_COMBINE = 7 /* stream: what is drawn (learn/combines.h); index: row of the
+                                              dataset, class */
 } rng_purpose;
 
 /* Four random words. */
@@ -25,7 +27,8 @@ float rng_uniform(uint64_t seed, rng_purpose purpose, uint64_t stream, uint64_t 
 /* One standard normal number (Box-Muller). */
 float rng_normal(uint64_t seed, rng_purpose purpose, uint64_t stream, uint64_t index);
 
-/* order[n] becomes a uniformly drawn permutation of 0..n-1 (Fisher-Yates): the sample order of epoch `stream`. */
+/* order[n] becomes a uniformly drawn permutation of 0..n-1 (Fisher-Yates): the sample order of epoch
+ * `stream`. */
 void rng_permutation(uint64_t seed, rng_purpose purpose, uint64_t stream, int64_t n, int64_t *order);
 
 #endif

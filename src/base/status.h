@@ -10,8 +10,9 @@
  *       return st;
  *     }
  *
- * A message says what, where in the user's terms, what was expected, what to do; it has no prefix and no final
- * newline. Further lines of one error are separated by '\n'. Only main() prints it and turns it into an exit code. */
+ * A message says what, where in the user's terms, what was expected, what to do; it has no prefix and no
+ * final newline. Further lines of one error are separated by '\n'. Only main() prints it and turns it into an
+ * exit code. */
 #ifndef MPISTILL_BASE_STATUS_H
 #define MPISTILL_BASE_STATUS_H
 
@@ -28,7 +29,8 @@ status status_set(status code, const char *format, ...) __attribute__((format(pr
 /* Local. Adds a line to the stored message: used where all problems are listed at once. */
 void status_add_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Local. The stored message of the calling thread, "" if there is none; valid until the next status_* call. */
+/* Local. The stored message of the calling thread, "" if there is none; valid until the next status_* call.
+ */
 const char *status_message(void);
 
 /* Local. Forgets the stored message. */

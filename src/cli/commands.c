@@ -3,10 +3,17 @@
 #include <string.h>
 
 const command *const *command_table(void) {
-  static const command *const table[] = {
-      &command_import, &command_inspect,   &command_create,  &command_train, &command_evaluate,
-      &command_teach,  &command_aggregate, &command_distill, &command_run,   &command_plan,
-      NULL};
+  static const command *const table[] = {&command_import,
+                                         &command_inspect,
+                                         &command_create,
+                                         &command_train,
+                                         &command_evaluate,
+                                         &command_teach,
+                                         &command_aggregate,
+                                         &command_distill,
+                                         &command_run,
+                                         &command_plan,
+                                         NULL};
   return table;
 }
 

@@ -63,7 +63,7 @@ typedef struct shared shared;
 status shared_new(shared **out, comm *c, size_t bytes);
 void *shared_data(const shared *s);
 bool shared_is_shared(const shared *s);
-bool shared_is_wanted(void); /* local: MPISTILL_SHARED_MEMORY does not say 0 */
+bool shared_is_wanted(void);   /* local: MPISTILL_SHARED_MEMORY does not say 0 */
 status shared_sync(shared *s); /* collective over the node: all writes before are seen by all reads after */
 void shared_free(shared **s);  /* collective, in the same order on all ranks, before comm_end */
 

@@ -21,7 +21,8 @@ enum { COMM_PIECE = 1 << 28 };
 /* Local. Turns an MPI error code into a status; `call` is the text of the call, cut at its parenthesis. */
 status comm_failed(int code, const char *call);
 
-/* Local, the main thread: it waits for other ranks from begins = true to false; may be nested. For pulse.h. */
+/* Local, the main thread: it waits for other ranks from begins = true to false; may be nested. For pulse.h.
+ */
 void pulse_wait(bool begins);
 
 #define TRY_MPI(call)                                                                                        \

@@ -54,8 +54,8 @@ const importer *importer_find(const char *name); /* NULL if unknown */
 status import_run(const mpistill_import_options *o);
 /* Local. The same, but only as far as OUTPUT.part, whole and on disk. */
 status import_prepare(const mpistill_import_options *o);
-/* Local. What o->sources hold: "SPLIT=xxh3:...,xxh3:..." each, by the bytes of the files; none of them when one
- * is no plain file and can be read but once. Freed with strings_free. */
+/* Local. What o->sources hold: "SPLIT=xxh3:...,xxh3:..." each, by the bytes of the files; none of them when
+ * one is no plain file and can be read but once. Freed with strings_free. */
 status import_hashes(const mpistill_import_options *o, mpistill_strings *out);
 
 #endif

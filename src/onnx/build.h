@@ -33,20 +33,23 @@ enum { BUILD_OPSET = 17 };
 
 status builder_new(builder **out, const char *graph_name, uint64_t seed);
 void builder_free(builder **b);
-void builder_input(builder *b, const char *name, const int64_t *dims, int rank);   /* float; "N" is put before dims */
-void builder_tokens(builder *b, const char *name, const int64_t *dims, int rank);  /* an input of int64 */
-void builder_output(builder *b, const char *name, const int64_t *dims, int rank);  /* float */
-void builder_parameter(builder *b, const char *name, const int64_t *dims, int rank, build_init init, int64_t fan_in,
-                       int64_t fan_out); /* random stream: the parameter's position */
-void builder_ints_constant(builder *b, const char *name, const int64_t *values, int n); /* int64 initializer */
-void builder_float_constant(builder *b, const char *name, float value);            /* float initializer of rank 0 */
-void builder_node(builder *b, const char *type, const char *name, const char *const *inputs, const char *output);
+void builder_input(builder *b, const char *name, const int64_t *dims,
+                   int rank); /* float; "N" is put before dims */
+void builder_tokens(builder *b, const char *name, const int64_t *dims, int rank); /* an input of int64 */
+void builder_output(builder *b, const char *name, const int64_t *dims, int rank); /* float */
+void builder_parameter(builder *b, const char *name, const int64_t *dims, int rank, build_init init,
+                       int64_t fan_in, int64_t fan_out); /* random stream: the parameter's position */
+void builder_ints_constant(builder *b, const char *name, const int64_t *values,
+                           int n);                                      /* int64 initializer */
+void builder_float_constant(builder *b, const char *name, float value); /* float initializer of rank 0 */
+void builder_node(builder *b, const char *type, const char *name, const char *const *inputs,
+                  const char *output);
 void builder_node_output(builder *b, const char *output); /* one more of the node added last */
 void builder_int(builder *b, const char *attribute, int64_t value);
 void builder_float(builder *b, const char *attribute, float value);
 void builder_string(builder *b, const char *attribute, const char *value);
 void builder_ints(builder *b, const char *attribute, const int64_t *values, int n);
-status builder_write(builder *b, const char *path);                    /* temporary file, flushed, renamed */
-status builder_pack(builder *b, unsigned char **bytes, size_t *n);     /* owned by the caller */
+status builder_write(builder *b, const char *path);                /* temporary file, flushed, renamed */
+status builder_pack(builder *b, unsigned char **bytes, size_t *n); /* owned by the caller */
 
 #endif

@@ -6,7 +6,8 @@
 #include "onnx/proto.h"
 
 /* Local. A finished graph, and the value of each initializer of the file: (*initializers)[i] belongs to
- * proto->graph->initializer[i], -1 if that holds strings; both owned by the caller. `name` begins every message. */
+ * proto->graph->initializer[i], -1 if that holds strings; both owned by the caller. `name` begins every
+ * message. */
 status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto);
 
 /* The version of a domain ("" and "ai.onnx" are the same) that a model imports; 0: not imported. */

@@ -262,7 +262,8 @@ done:
 /* skip: the argument whose array stands converted in the scratch already, 0 for none. */
 static status pass_run(pass *p, const library *l, int skip, void *scratch) {
   status st = STATUS_OK;
-  LIBRARY(dnnl_memory_set_data_handle_v2(p->scratchpad, scratch_at(scratch, p->scratchpad_offset), l->stream));
+  LIBRARY(
+      dnnl_memory_set_data_handle_v2(p->scratchpad, scratch_at(scratch, p->scratchpad_offset), l->stream));
   for (int i = 0; i < p->n_ports; i++) {
     const port *q = &p->ports[i];
     if (q->kind != PORT_IN || !q->reorder || q->argument == skip) continue;

@@ -10,8 +10,8 @@ const op *op_find(const char *domain, const char *name, int opset);
 /* All rows in the order of ops.def, NULL-ended: tests and `inspect` walk them. */
 const op *const *op_table(void);
 
-/* Readies the numeric libraries: one thread a kernel in this process (promise 1). STATUS_FAILED when the OpenBLAS that was
- * loaded is not the build this program was made for. Call once before any plan. */
+/* Readies the numeric libraries: one thread a kernel in this process (promise 1). STATUS_FAILED when the
+ * OpenBLAS that was loaded is not the build this program was made for. Call once before any plan. */
 status ops_init(void);
 
 /* "OpenBLAS 0.3.21 Haswell, oneDNN 2.6.0 AVX2": what decides the bits besides our own code. */

@@ -24,8 +24,8 @@ status input_want_number(const step *s, int i);
 /* Local. STATUS_BAD_INPUT unless input i is fixed data, whose values infer may read. */
 status input_want_constant(const step *s, int i);
 bool dtype_is_integer(dtype type); /* and bool */
-/* The numbers of TensorProto.DataType, as attributes name types; DTYPE_NONE for those without counterpart. Halves
- * and doubles of a file are floats in the engine, so these are, too; bfloat16 is kept as a float. */
+/* The numbers of TensorProto.DataType, as attributes name types; DTYPE_NONE for those without counterpart.
+ * Halves and doubles of a file are floats in the engine, so these are, too; bfloat16 is kept as a float. */
 dtype dtype_of_onnx(int64_t number);
 /* Local. STATUS_BAD_INPUT unless input i is int64 or int32. */
 status input_want_index(const step *s, int i);

@@ -1,8 +1,8 @@
 /* The stages that one process does alone, without MPI. */
 #include "base/file.h"
-#include "import/import.h"
 #include "base/options.h"
 #include "base/progress.h"
+#include "import/import.h"
 #include "models/models.h"
 #include "stages/common.h"
 #include "stages/stages.h"
@@ -15,10 +15,10 @@ static status import_inputs(const mpistill_import_options *o, json_t **out) {
   if (!hashes.n) goto done;
   json_t *sources = json_array();
   for (size_t i = 0; i < hashes.n; i++) json_array_append_new(sources, json_string(hashes.items[i]));
-  *out = json_pack("{s:s, s:s?, s:o, s:s?, s:b, s:b, s:s?, s:s?, s:s?}", "command", "import", "format",
-                   o->format, "sources", sources, "label_column", o->label_column, "categorical",
-                   o->categorical, "standardize", o->standardize, "name", o->name, "source", o->source,
-                   "licence", o->licence);
+  *out =
+      json_pack("{s:s, s:s?, s:o, s:s?, s:b, s:b, s:s?, s:s?, s:s?}", "command", "import", "format",
+                o->format, "sources", sources, "label_column", o->label_column, "categorical", o->categorical,
+                "standardize", o->standardize, "name", o->name, "source", o->source, "licence", o->licence);
   if (!*out) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
 done:
   strings_free(&hashes);

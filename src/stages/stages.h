@@ -1,5 +1,6 @@
-/* The stages of a distillation: one file each, one call each. Collective over c; options are borrowed. Results go to stdout of rank 0
- * (one JSON object with out.json), progress to its stderr. Options and their defaults: stages/options.h. */
+/* The stages of a distillation: one file each, one call each. Collective over c; options are borrowed.
+ * Results go to stdout of rank 0 (one JSON object with out.json), progress to its stderr. Options and their
+ * defaults: stages/options.h. */
 #ifndef MPISTILL_STAGES_STAGES_H
 #define MPISTILL_STAGES_STAGES_H
 

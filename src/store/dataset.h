@@ -131,6 +131,6 @@ status dataset_writer_classes(dataset_writer *w, const char *const *names, int n
 status dataset_writer_finish(dataset_writer *w); /* checks equal row counts, flushes to disk, renames */
 /* The same without renaming: PATH.part is whole and stays, for the caller to commit (base/file.h). */
 status dataset_writer_complete(dataset_writer *w);
-void dataset_writer_free(dataset_writer **w);    /* unfinished: removes PATH.part */
+void dataset_writer_free(dataset_writer **w); /* unfinished: removes PATH.part */
 
 #endif

@@ -56,8 +56,10 @@ status wire_list(wire *w, int *n, void *items, size_t size) {
   status st = wire_int(w, n);
   if (st || !w->reading) return st;
   *(void **)items = NULL;
-  if (*n < 0 || (size_t)*n > w->n) st = status_set(STATUS_FAILED, "a header arrived incomplete");
-  else if (*n) st = mem_new(items, (size_t)*n, size);
+  if (*n < 0 || (size_t)*n > w->n)
+    st = status_set(STATUS_FAILED, "a header arrived incomplete");
+  else if (*n)
+    st = mem_new(items, (size_t)*n, size);
   if (st) *n = 0;
   return st;
 }

@@ -1,4 +1,5 @@
-/* For LD_PRELOAD: the wall clock jumps by a day, to and fro, at each look at it. The clock that does not jump is left alone. */
+/* For LD_PRELOAD: the wall clock jumps by a day, to and fro, at each look at it. The clock that does not jump
+ * is left alone. */
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <sys/time.h>

@@ -3,9 +3,9 @@
  *     MPISTILL_FAULT=CALLS:N:ACTION[:RANK]
  *
  * CALLS: names of calls separated by commas ("write" stands for write, pwrite, writev and pwritev), or "any".
- * N: counts from 1; "N+" means that one and all that follow. ACTION: kill (SIGKILL for this process, before the
- * call), stop (SIGSTOP), or the name of the error that the call returns: ENOSPC, EIO, EDQUOT. RANK: 0 if not given.
- * MPISTILL_FAULT_COUNT=FILE: the number of calls is written there at the end. */
+ * N: counts from 1; "N+" means that one and all that follow. ACTION: kill (SIGKILL for this process, before
+ * the call), stop (SIGSTOP), or the name of the error that the call returns: ENOSPC, EIO, EDQUOT. RANK: 0 if
+ * not given. MPISTILL_FAULT_COUNT=FILE: the number of calls is written there at the end. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

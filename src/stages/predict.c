@@ -4,20 +4,20 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "stages/logits.h"
+#include "stages/macs.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
-static int64_t step_macs(const step *s) {
-  if (!s->out[0]) return 0;
-  int64_t count = shape_count(&s->out[0]->shape), depth = 1;
-  if (s->n_in > 1 && s->in[1] && s->in[0] && s->in[1]->shape.rank >= 2 && s->out[0]->shape.rank >= 2) {
-    const shape *y = &s->out[0]->shape;
-    int64_t channels = y->rank > 2 && s->in[1]->shape.rank > 2 ? y->dims[1] : y->dims[y->rank - 1];
-    if (channels > 0) depth = shape_count(&s->in[1]->shape) / channels;
+/* Numbers that the steps of a plan write. */
+static int64_t written(const plan *p) {
+  int64_t n = 0;
+  for (int i = 0; i < plan_n_steps(p); i++) {
+    const step *s = plan_step(p, i);
+    if (s->out[0]) n += shape_count(&s->out[0]->shape);
   }
-  return count * (depth > 0 ? depth : 1);
+  return n;
 }
 
 static bool takes_integers(dtype type) {
@@ -177,7 +177,7 @@ status classifier_bind(classifier *k, const model *m, const array *const *arrays
   k->logits = y->shape;
   k->logits.dims[0] = -1;
   k->classes = y->shape.dims[1];
-  for (int i = 0; i < plan_n_steps(p); i++) k->macs += step_macs(plan_step(p, i));
+  k->work = macs_of_plan(p) + written(p);
   TRY(bind_kind(k, place.kind, p));
 done:
   plan_free(&p);
@@ -445,6 +445,6 @@ status predictor_run_inner(predictor *p, const feed *input, int64_t from, int64_
 /* Up to 4e8 multiply-adds a batch keep a core busy for some milliseconds; powers of two suit the kernels. */
 int64_t predict_batch_rows(const classifier *k, int64_t n_rows) {
   int64_t batch = 8;
-  while (batch < 128 && 2 * batch * k->macs <= 400000000) batch *= 2;
+  while (batch < 128 && 2 * batch * k->work <= 400000000) batch *= 2;
   return batch < n_rows ? batch : (n_rows > 0 ? n_rows : 1);
 }

@@ -22,7 +22,7 @@ typedef struct classifier {
   preprocess pre;                             /* of a model of one input */
   shape logits;                               /* likewise: [-1, C] */
   int64_t classes;                            /* C */
-  int64_t macs;                               /* multiply-adds of one row, about: from shapes alone */
+  int64_t work;                               /* multiply-adds and numbers written for one row */
   bool probabilities;     /* `value` holds probabilities: their logarithms are the logits (logits.h) */
   const attribute *names; /* of the classes as the model says them, NULL: it does not; borrowed */
   int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */

@@ -20,7 +20,7 @@
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
-  int64_t classes, macs, hash, batch_rows, n_floats;
+  int64_t classes, work, hash, batch_rows, n_floats;
   int64_t inputs[CLASSIFIER_MAX_INPUTS]; /* its arrays' places in the split, from 1 on; 0: no more */
   int64_t probabilities;                 /* 1: they become log-probabilities */
   int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
@@ -166,7 +166,7 @@ static status learn_facts(const job *j, lesson *t) {
   TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
   TRY(check_classes(j, t, &k));
   t->f = (facts){.classes = k.classes,
-                 .macs = k.macs > 0 ? k.macs : 1,
+                 .work = k.work > 0 ? k.work : 1,
                  .hash = (int64_t)model_hash(m),
                  .n_floats = k.g->n_block,
                  .probabilities = k.probabilities,
@@ -218,7 +218,7 @@ static int64_t block_rows(const job *j, const lesson *t) {
   const facts *f = &t->f;
   int64_t batches = 1, values = row_values(t);
   if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
-  while (batches < 64 && batches * f->batch_rows * f->macs < 2000000000 &&
+  while (batches < 64 && batches * f->batch_rows * f->work < 2000000000 &&
          batches * f->batch_rows * 16 <= j->sp->n &&
          (!t->n_taps || 2 * batches * f->batch_rows * values <= 1 << 24))
     batches *= 2;
@@ -440,7 +440,7 @@ static status make_queue(job *j, double *n_left) {
   for (int i = 0; i < j->n; i++) {
     const lesson *t = &j->teachers[i];
     items[i] = t->finished ? 0 : softlabels_n_blocks(t->file);
-    costs[i] = (double)(t->f.macs * t->header.block_rows);
+    costs[i] = (double)(t->f.work * t->header.block_rows);
     done[i] = t->finished ? NULL : softlabels_done(t->file);
     for (int64_t b = 0; b < items[i]; b++) *n_left += !done[i][b];
   }

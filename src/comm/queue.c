@@ -159,7 +159,9 @@ void queue_free(queue **out) {
     drop(&q->asking);
     drop(&q->answering);
     drop(&q->stopping);
+    pulse_wait(true);
     MPI_Comm_free(&q->comm);
+    pulse_wait(false);
   }
   mem_free(q->groups);
   mem_free(q->worker);

@@ -78,10 +78,12 @@ static status open_window(shared *s, size_t bytes) {
   char *base = NULL;
   MPI_Aint size, mine = c->node_rank == 0 ? (MPI_Aint)bytes : 0;
   int unit;
+  pulse_wait(true);
   bool good = MPI_Win_allocate_shared(mine, 1, MPI_INFO_NULL, c->node, &base, &s->win) == MPI_SUCCESS &&
               MPI_Win_set_errhandler(s->win, MPI_ERRORS_RETURN) == MPI_SUCCESS &&
               MPI_Win_shared_query(s->win, 0, &size, &unit, &base) == MPI_SUCCESS && (size_t)size >= bytes &&
               MPI_Win_lock_all(MPI_MODE_NOCHECK, s->win) == MPI_SUCCESS;
+  pulse_wait(false);
   TRY(agree_node(c, good, &good));
   if (good) {
     /* Mappings begin at a page, so that all ranks find the same place. */
@@ -199,8 +201,10 @@ done:
 void shared_free(shared **s) {
   if (!*s) return;
   if ((*s)->win != MPI_WIN_NULL) {
+    pulse_wait(true);
     MPI_Win_unlock_all((*s)->win);
     MPI_Win_free(&(*s)->win);
+    pulse_wait(false);
   }
   mem_free((*s)->own);
   mem_free(*s);

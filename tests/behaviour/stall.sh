@@ -75,6 +75,18 @@ check 'run: state.json says stopped, and why' grep -q -z '"state": "stopped".*ra
 must 2 run recipe.yaml
 for name in soft/slow.h5 ensemble.h5 student.onnx; do same "run: goes on to the same bytes: $name" whole-recipe/$name recipe/$name; done
 
+# Inside MPI's own collective calls, where those who wait use their processors: a window that one rank never makes.
+hang=$(realpath "$top/${BUILD:-build}/tests/preload/hang.so")
+"${mpirun[@]}" -n 2 env LD_PRELOAD="$hang" "$mpistill" "${teach[@]}" --stall-timeout 2 --output window >out 2>err </dev/null &
+job=$!
+pid=''
+while [ -e "/proc/$job/exe" ] && [ -z "$pid" ]; do
+  sleep 0.1
+  for rank in $(ranks 2>/dev/null); do grep -q -s '^State:.T' "/proc/$rank/status" && pid=$rank; done
+done
+stopped=$(date +%s%N)
+left 'a window' 0 teach
+
 # Left alone.
 must 2 teach --dataset long.h5 --teacher slow.onnx --block 100000 --stall-timeout 0.5 --output busy
 check 'one rank computes for long, the other waits: no alarm' test "$status" = 0

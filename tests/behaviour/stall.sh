@@ -40,7 +40,7 @@ left() {
   while [ -e "/proc/$job/exe" ] && [ $((waited += 1)) -lt 600 ]; do sleep 0.1; done
   if [ -e "/proc/$job/exe" ]; then
     fail "$1: does not end: $(for rank in $(ranks); do grep -s -h -E '^(Pid|State|voluntary)' "/proc/$rank/status"; done | tr '\n\t' '; ')"
-    ranks | xargs kill -KILL
+    for rank in $(ranks); do kill -KILL "$rank"; done
   fi
   wait "$job"
   status=$?
@@ -94,7 +94,7 @@ start 2 "${train[@]}" --stall-timeout 2 --output suspended.onnx
 stop_rank 0 suspended.onnx.ckpt/0.h5
 kill -STOP "$(ranks | sed -n 2p)"
 sleep 5
-ranks | xargs kill -CONT
+for rank in $(ranks); do kill -CONT "$rank"; done
 wait "$job"
 check 'all ranks suspended for 5 s: no alarm' test $? = 0
 same 'all ranks suspended: the same bytes' whole.onnx suspended.onnx

@@ -262,6 +262,20 @@ typedef struct mpistill_run_options {
   mpistill_output_options out;
 } mpistill_run_options;
 
+/* A student on the way to the student (teacher assistant, Mirzadeh et al. 2020): it learns from the teachers,
+ * or from the assistant before it, and teaches the next. */
+typedef struct mpistill_assistant {
+  char *name;
+  char *model;                    /* ONNX, or */
+  mpistill_create_options create; /* create.kind is set */
+  int64_t epochs;                 /* 0: those of the student */
+} mpistill_assistant;
+
+typedef struct mpistill_assistants {
+  size_t n;
+  mpistill_assistant *items;
+} mpistill_assistants;
+
 /* A recipe, as read. */
 typedef struct mpistill_recipe {
   char *dataset;
@@ -276,6 +290,9 @@ typedef struct mpistill_recipe {
     char *model;                    /* ONNX, or */
     mpistill_create_options create; /* create.kind is set */
   } student;
+  mpistill_assistants assistants; /* in the order in which they learn */
+  int64_t generations; /* the student is trained so often, from the second time on by itself as it was before
+                          (born again, Furlanello et al. 2018); with other random numbers each time */
   mpistill_train_options distill;
   int64_t threads;
 } mpistill_recipe;

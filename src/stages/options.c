@@ -471,6 +471,25 @@ static const option recipe_distill_rows[] = {{.type = OPTION_GROUP, .fields = so
                                              {.type = OPTION_GROUP, .fields = training_rows},
                                              {0}};
 
+#define AT(field) offsetof(mpistill_assistant, field)
+
+static const option assistant_fields[] = {
+    {.key = "name",
+     .type = OPTION_STRING,
+     .at = AT(name),
+     .help = "unique; becomes the name of files",
+     .required = true},
+    {.key = "model", .type = OPTION_PATH, .at = AT(model), .help = "ONNX file, or"},
+    {.type = OPTION_GROUP, .at = AT(create), .fields = create_option_rows},
+    {.key = "epochs",
+     .type = OPTION_INT,
+     .at = AT(epochs),
+     .min = 1,
+     .max = 1e9,
+     .help = "passes over the rows [distill.epochs]"},
+    {0}};
+
+#undef AT
 #define AT(field) offsetof(mpistill_recipe, field)
 
 const option recipe_option_rows[] = {
@@ -509,6 +528,20 @@ const option recipe_option_rows[] = {
     {.key = "aggregate", .type = OPTION_GROUP, .at = AT(aggregate), .fields = aggregate_option_rows},
     {.key = "student.model", .type = OPTION_PATH, .at = AT(student.model), .help = "ONNX file, or"},
     {.key = "student", .type = OPTION_GROUP, .at = AT(student.create), .fields = create_option_rows},
+    {.key = "assistants",
+     .type = OPTION_ITEMS,
+     .at = AT(assistants),
+     .help = "students on the way: each learns from the one before it, the first from the teachers, the "
+             "student from the last",
+     .fields = assistant_fields,
+     .item_bytes = sizeof(mpistill_assistant)},
+    {.key = "generations",
+     .type = OPTION_INT,
+     .at = AT(generations),
+     .initial = "1",
+     .min = 1,
+     .max = 100,
+     .help = "how often the student is trained, from the second time on by itself as it was before"},
     {.key = "distill", .type = OPTION_GROUP, .at = AT(distill), .fields = recipe_distill_rows},
     {.key = "checkpoint.every_seconds",
      .type = OPTION_REAL,

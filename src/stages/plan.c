@@ -7,11 +7,11 @@
 #include "learn/combine.h"
 #include "learn/metrics.h"
 #include "learn/optimizer.h"
-#include "models/models.h"
 #include "stages/common.h"
 #include "stages/cost.h"
 #include "stages/measure.h"
 #include "stages/recipe.h"
+#include "stages/run_chain.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -33,6 +33,14 @@ typedef struct teacher {
   double held_bytes;
   int64_t classes;
 } teacher;
+
+typedef struct learner { /* a student of the chain */
+  measured forward, shard;
+  measured_memory memory;
+  cost_training training;
+  int64_t bytes;
+  double held_bytes;
+} learner;
 
 typedef enum stage { TEACH, AGGREGATE, BASELINE, DISTILL, EVALUATE, N_STAGES } stage;
 static const char *const stage_names[] = {"teach", "aggregate", "baseline", "distill", "evaluate"};
@@ -56,15 +64,12 @@ typedef struct job {
   const split *train, *test, *fit; /* test, fit: NULL without one */
   int n;
   teacher *teachers; /* those with a model */
-  int64_t classes, student_bytes, parameters;
-  double student_held, row_s; /* row_s: of aggregate, a thread */
-  const array *input;         /* of the student */
-  measured forward, shard;
-  measured_memory memory;
-  cost_training training;
+  chain students;
+  learner *learners; /* [students.n] */
+  int64_t classes;
+  double row_s;       /* of aggregate, a thread */
+  const array *input; /* of the students */
   cluster k;
-  unsigned char *bytes;
-  size_t n_bytes;
 } job;
 
 /* ---- measuring ---- */
@@ -94,44 +99,49 @@ static int64_t batch_rows(const job *j) {
   return j->r.distill.batch < j->train->n ? j->r.distill.batch : j->train->n;
 }
 
-static status open_student(job *j, subject *s) {
-  status st = STATUS_OK;
-  model_source from = {.path = j->r.student.model};
-  if (!from.path) {
-    TRY(model_create_bytes(&j->r.student.create, &j->bytes, &j->n_bytes));
-    from = (model_source){.path = "student", .bytes = j->bytes, .n = j->n_bytes};
-  }
-  TRY(subject_open(s, j->c, &from, j->d, j->r.distill.split, j->r.distill.input));
-done:
-  return st;
-}
-
-static status measure_student(job *j) {
+static status measure_learner(job *j, const chain_step *k, learner *x) {
   status st = STATUS_OK;
   subject s = {0};
   const mpistill_train_options *o = &j->r.distill;
   double before = measure_resident();
-  TRY(open_student(j, &s));
-  j->student_held = measure_resident() - before;
+  TRY(subject_open(&s, j->c, &k->source, j->d, o->split, o->input));
+  x->held_bytes = measure_resident() - before;
+  x->bytes = model_bytes(s.m);
   j->input = s.input;
   j->classes = s.k.classes;
-  j->student_bytes = model_bytes(s.m);
-  j->parameters = s.k.g->n_parameters;
   int64_t shards = o->shards ? o->shards : trainer_default_shards(o->batch);
-  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &j->forward));
-  TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &j->shard));
-  TRY(measure_memory(&s, j->d, &o->optimizer, &j->memory));
-  j->training = (cost_training){.shards = shards,
-                                .steps = o->epochs * ((j->train->n + o->batch - 1) / o->batch),
+  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->forward));
+  TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &x->shard));
+  TRY(measure_memory(&s, j->d, &o->optimizer, &x->memory));
+  x->training = (cost_training){.shards = shards,
+                                .steps = k->epochs * ((j->train->n + o->batch - 1) / o->batch),
                                 .n_floats = s.k.g->n_block,
                                 .n_states = optimizer_find(o->optimizer.kind)->n_states,
-                                .shard_s = j->shard.batch_s,
-                                .worker_bytes = j->shard.worker_bytes,
-                                .sum_s = j->memory.sum_s,
-                                .update_s = j->memory.update_s};
+                                .shard_s = x->shard.batch_s,
+                                .worker_bytes = x->shard.worker_bytes,
+                                .sum_s = x->memory.sum_s,
+                                .update_s = x->memory.update_s};
 done:
   subject_close(&s);
   return st;
+}
+
+/* All generations of the student are alike. */
+static status measure_learners(job *j) {
+  status st = STATUS_OK;
+  TRY(chain_make(&j->students, &j->r));
+  TRY(mem_new(&j->learners, (size_t)j->students.n, sizeof *j->learners));
+  for (int i = 0; i < j->students.n; i++)
+    if (i > (int)j->r.assistants.n)
+      j->learners[i] = j->learners[i - 1];
+    else
+      TRY(measure_learner(j, &j->students.steps[i], &j->learners[i]));
+done:
+  return st;
+}
+
+static const learner *student(const job *j) {
+  return &j->learners[j->students.n - 1];
 }
 
 /* The rule on made-up logits, and the metrics of each teacher. */
@@ -182,7 +192,7 @@ static status measure_all(job *j) {
   j->test = find_split(j->d, r->distill.test_split);
   if (r->fit_split) TRY(dataset_split(j->d, r->fit_split, &j->fit));
   TRY(mem_new(&j->teachers, r->teachers.n, sizeof *j->teachers));
-  TRY(measure_student(j));
+  TRY(measure_learners(j));
   for (size_t i = 0; i < r->teachers.n; i++)
     if (r->teachers.items[i].model) TRY(measure_teacher(j, &r->teachers.items[i]));
   if (r->teachers.n) TRY(measure_aggregate(j));
@@ -212,7 +222,7 @@ static double teach_values(const job *j) {
 }
 
 static void time_teach(const job *j, const cluster *k, times *t) {
-  double work = 0, batches = 0, read = teach_values(j) * all_rows(j) * j->memory.read_s;
+  double work = 0, batches = 0, read = teach_values(j) * all_rows(j) * student(j)->memory.read_s;
   for (int i = 0; i < j->n; i++) {
     batches += all_rows(j) / (double)j->teachers[i].m.rows;
     work += all_rows(j) / (double)j->teachers[i].m.rows * j->teachers[i].m.batch_s;
@@ -222,21 +232,28 @@ static void time_teach(const job *j, const cluster *k, times *t) {
   t->bound[TEACH] = read > work ? "disk" : "compute";
 }
 
-static status time_training(const job *j, const cluster *k, times *t) {
+/* One training, and the pass over the rows for the next one. */
+static status time_learner(const job *j, int i, const cluster *k, times *t) {
   status st = STATUS_OK;
-  double epochs = (double)j->r.distill.epochs,
-         read = (double)j->input->row_values * (double)j->train->n * j->memory.read_s;
-  TRY(cost_of_step(&j->training, k, &t->step));
+  const learner *x = &j->learners[i];
+  const chain_step *step = &j->students.steps[i];
+  double n = (double)j->train->n, epochs = (double)step->epochs,
+         read = (double)j->input->row_values * n * x->memory.read_s;
+  TRY(cost_of_step(&x->training, k, &t->step));
   /* The last batch of an epoch may be smaller; sums and messages are not. */
-  double compute = epochs * (double)j->train->n / (double)batch_rows(j) * t->step.compute_s;
-  double sums = (double)j->training.steps * t->step.sums_s,
-         network = (double)j->training.steps * t->step.network_s;
-  t->seconds[DISTILL] = compute + sums + network + read + STAGE_S;
+  double compute = epochs * n / (double)batch_rows(j) * t->step.compute_s;
+  double sums = (double)x->training.steps * t->step.sums_s,
+         network = (double)x->training.steps * t->step.network_s;
+  double all = compute + sums + network + read + STAGE_S;
+  if (step->labels)
+    all +=
+        cost_of_items(n / (double)x->forward.rows, x->forward.batch_s, k->ranks, k->threads) + read + STAGE_S;
+  t->seconds[DISTILL] += all;
   t->bound[DISTILL] = "compute";
   if (sums > compute) t->bound[DISTILL] = "memory";
   if (network > compute && network > sums) t->bound[DISTILL] = "network";
   if (read > compute && read > sums && read > network) t->bound[DISTILL] = "disk";
-  t->seconds[BASELINE] = j->r.baseline ? t->seconds[DISTILL] : 0;
+  t->seconds[BASELINE] = j->r.baseline ? all : 0; /* of the last: that is the recipe's student */
   t->bound[BASELINE] = t->bound[DISTILL];
 done:
   return st;
@@ -255,11 +272,15 @@ static status time_all(const job *j, const cluster *k, times *t) {
     t->seconds[AGGREGATE] = rows * j->row_s + STAGE_S;
   }
   t->bound[AGGREGATE] = t->bound[EVALUATE] = "compute";
-  TRY(time_training(j, k, t));
-  double rows = j->test ? test_rows(j) : (double)j->train->n, models = 1 + j->r.baseline;
-  t->seconds[EVALUATE] =
-      models * (cost_of_items(rows / (double)j->forward.rows, j->forward.batch_s, k->ranks, k->threads) +
-                latency(j->forward.row_s));
+  double rows = j->test ? test_rows(j) : (double)j->train->n;
+  for (int i = 0; i < j->students.n; i++) {
+    const measured *m = &j->learners[i].forward;
+    const double models = 1 + (j->r.baseline && i == j->students.n - 1);
+    TRY(time_learner(j, i, k, t));
+    t->seconds[EVALUATE] +=
+        models *
+        (cost_of_items(rows / (double)m->rows, m->batch_s, k->ranks, k->threads) + latency(m->row_s));
+  }
   for (int i = 0; i < j->n; i++) t->seconds[EVALUATE] += latency(j->teachers[i].m.row_s);
   for (int i = 0; i < N_STAGES; i++) t->total += t->seconds[i];
 done:
@@ -319,19 +340,21 @@ static void space_teach(const job *j, space *s) {
   if (j->n) most(s, TEACH, RANK_BYTES + rank, NODE_BYTES + ranks * (RANK_BYTES + rank) + shared, shared);
 }
 
-static status space_training(const job *j, space *s) {
+static status space_training(const job *j, const learner *x, space *s) {
   status st = STATUS_OK;
   int64_t vectors;
   double own, n = (double)j->train->n, ranks = (double)cluster_node_ranks(&j->k);
-  double vector = (double)j->training.n_floats * sizeof(float);
-  TRY(cost_node_vectors(&j->training, &j->k, &vectors));
-  TRY(cost_rank_vectors(&j->training, &j->k, &own));
+  double vector = (double)x->training.n_floats * sizeof(float);
+  TRY(cost_node_vectors(&x->training, &j->k, &vectors));
+  TRY(cost_rank_vectors(&x->training, &j->k, &own));
   double shared = (double)vectors * vector + array_bytes(j->input, n);
   if (j->r.teachers.n) shared += n * (double)j->classes * (double)soft_element(j->r.aggregate.dtype);
+  double created = 0; /* students that stand in no file */
+  for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   /* Its place in the order and its label for each row. */
-  double rank = RANK_BYTES + j->student_held + j->shard.worker_bytes * (double)j->k.threads + own +
+  double rank = RANK_BYTES + created + x->held_bytes + x->shard.worker_bytes * (double)j->k.threads + own +
                 n * (sizeof(int64_t) + sizeof(int32_t));
-  double first = 2 * (double)(1 + j->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
+  double first = 2 * (double)(1 + x->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
   most(s, DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared, shared);
 done:
   return st;
@@ -365,16 +388,29 @@ static status disk_json(const job *j, json_t *files, double *total) {
     json_array_append_new(
         files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->classes) *
                                                          (double)soft_element(j->r.aggregate.dtype)));
-  if (j->r.baseline) json_array_append_new(files, file_json("baseline.onnx", (double)j->student_bytes));
-  json_array_append_new(files, file_json("student.onnx", (double)j->student_bytes));
-  json_array_append_new(
-      files,
-      file_json("run.jsonl", (1 + j->r.baseline) * (LOG_BYTES + (double)j->r.distill.epochs * EPOCH_BYTES)));
+  if (j->r.baseline) json_array_append_new(files, file_json("baseline.onnx", (double)student(j)->bytes));
+  double epochs = (double)(j->r.baseline * j->r.distill.epochs), trainings = j->r.baseline + j->students.n,
+         vectors = 0;
+  for (int i = 0; i < j->students.n; i++) {
+    const learner *x = &j->learners[i];
+    const chain_step *k = &j->students.steps[i];
+    TRY(mem_format(&name, "%s.onnx", k->name));
+    json_array_append_new(files, file_json(name, (double)x->bytes));
+    mem_free(name);
+    name = NULL;
+    epochs += (double)k->epochs;
+    vectors = fmax(vectors, 2 * (double)((1 + x->training.n_states) * x->training.n_floats));
+    if (!k->labels) continue;
+    TRY(mem_format(&name, "soft/%s.h5", k->name));
+    json_array_append_new(files, file_json(name, FILE_BYTES + (double)(j->train->n * j->classes) *
+                                                                  (double)soft_element(j->r.teach.dtype)));
+    mem_free(name);
+    name = NULL;
+  }
+  json_array_append_new(files, file_json("run.jsonl", trainings * LOG_BYTES + epochs * EPOCH_BYTES));
   /* Two files in turn, each with parameters and states as they are and as they were at the epoch's start. */
-  double vectors = 2 * (double)(1 + j->training.n_states);
-  json_array_append_new(files,
-                        file_json("checkpoint/ (while it trains)",
-                                  2 * (FILE_BYTES + vectors * (double)j->training.n_floats * sizeof(float))));
+  json_array_append_new(
+      files, file_json("checkpoint/ (while it trains)", 2 * (FILE_BYTES + vectors * sizeof(float))));
   *total = 0;
   for (size_t i = 0; i < json_array_size(files); i++)
     *total += json_number_value(json_object_get(json_array_get(files, i), "bytes"));
@@ -395,16 +431,16 @@ static json_t *stages_json(const times *t) {
 }
 
 static json_t *step_json(const job *j, const cost_step *s) {
-  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I}", "steps", (json_int_t)j->training.steps, "seconds",
-                   json_number(cost_step_seconds(s)), "compute", json_number(s->compute_s), "sums",
+  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:I, s:I}", "steps", (json_int_t)student(j)->training.steps,
+                   "seconds", json_number(cost_step_seconds(s)), "compute", json_number(s->compute_s), "sums",
                    json_number(s->sums_s), "network", json_number(s->network_s), "messages",
                    (json_int_t)s->messages, "bytes", (json_int_t)llround(s->bytes));
 }
 
 static json_t *counts_json(const job *j) {
   json_t *list = json_array();
-  for (int64_t r = 1; r * j->k.threads <= j->training.shards; r++)
-    if (j->training.shards % (r * j->k.threads) == 0) json_array_append_new(list, json_integer(r));
+  for (int64_t r = 1; r * j->k.threads <= student(j)->training.shards; r++)
+    if (student(j)->training.shards % (r * j->k.threads) == 0) json_array_append_new(list, json_integer(r));
   return list;
 }
 
@@ -417,11 +453,12 @@ static json_t *warnings_json(const job *j, const space *s) {
   json_t *list = json_array();
   char *text = NULL;
   double room = j->o->memory_gib * 1024 * 1024 * 1024, fixed = s->shared_bytes + NODE_BYTES;
-  if (j->k.ranks > j->training.shards &&
+  if (j->k.ranks > student(j)->training.shards &&
       !mem_format(&text,
                   "%lld of %lld ranks have no shard to train; distill.shards %lld would use them (and change "
                   "the student)",
-                  (long long)(j->k.ranks - j->training.shards), (long long)j->k.ranks, (long long)j->k.ranks))
+                  (long long)(j->k.ranks - student(j)->training.shards), (long long)j->k.ranks,
+                  (long long)j->k.ranks))
     warn(list, text);
   if (room > 0 && s->node_bytes > room &&
       !mem_format(&text, "a node has %.3g GiB, and %.3g are needed; at most %.0f ranks fit on one",
@@ -449,7 +486,7 @@ static status describe(const job *j, json_t *out) {
   TRY(time_all(j, &j->k, &t));
   TRY(enough_ranks(j, &enough));
   space_teach(j, &s);
-  TRY(space_training(j, &s));
+  for (int i = 0; i < j->students.n; i++) TRY(space_training(j, &j->learners[i], &s));
   TRY(disk_json(j, files, &disk));
   json_t *all = json_pack(
       "{s:I, s:I, s:I, s:o, s:o, s:o, s:{s:I, s:s, s:I, s:I, s:s}, s:o, s:I, s:{s:I, s:o, s:o}, s:I}",
@@ -458,9 +495,9 @@ static status describe(const job *j, json_t *out) {
       step_json(j, &t.step), "memory", "rank", (json_int_t)llround(s.rank_bytes), "rank_at",
       stage_names[s.rank_at], "node", (json_int_t)llround(s.node_bytes), "shared",
       (json_int_t)llround(s.shared_bytes), "node_at", stage_names[s.node_at], "files", json_incref(files),
-      "disk", (json_int_t)llround(disk), "shards", "count", (json_int_t)j->training.shards,
+      "disk", (json_int_t)llround(disk), "shards", "count", (json_int_t)student(j)->training.shards,
       "ranks_without_waste", counts_json(j), "efficiency",
-      json_number(cost_efficiency(j->training.shards, j->k.ranks, j->k.threads)), "enough_ranks",
+      json_number(cost_efficiency(student(j)->training.shards, j->k.ranks, j->k.threads)), "enough_ranks",
       (json_int_t)enough);
   if (!all) THROW(STATUS_FAILED, "out of memory: the plan could not be written");
   json_object_set_new(out, "recipe", json_string(j->o->recipe));
@@ -503,7 +540,8 @@ status forecast_make(json_t **out, comm *c, const plan_request *o) {
   TRY(describe(&j, *out));
 done:
   mem_free(j.teachers);
-  mem_free(j.bytes);
+  mem_free(j.learners);
+  chain_free(&j.students);
   dataset_close(&j.d);
   recipe_free(&j.r);
   if (st) {

@@ -161,15 +161,18 @@ status train_rules(mpistill_train_options *o, const options_seen *seen, bool has
 
 /* ---- teach, aggregate ---- */
 
+static void check_file_name(const char *what, const char *name, problems *p) {
+  if (!*name || *name == '.' || strchr(name, '/'))
+    problems_add(
+        p, "%s '%s': the name becomes a file's name, so it cannot be empty, contain '/' or start with '.'",
+        what, name);
+}
+
 static void check_teachers(const mpistill_teachers *t, problems *p) {
   for (size_t i = 0; i < t->n; i++) {
     const mpistill_teacher *a = &t->items[i];
     const char *name = a->name ? a->name : "";
-    if (!*name || *name == '.' || strchr(name, '/'))
-      problems_add(p,
-                   "teacher '%s': the name becomes a file's name, so it cannot be empty, contain '/' or "
-                   "start with '.'",
-                   name);
+    check_file_name("teacher", name, p);
     for (size_t j = 0; j < i; j++)
       if (t->items[j].name && !strcmp(t->items[j].name, name)) {
         problems_add(p, "teacher '%s': two teachers have this name", name);
@@ -336,6 +339,36 @@ static void check_splits(const mpistill_recipe *r, problems *p) {
         r->teach.split, r->distill.split);
 }
 
+static bool is_teacher(const mpistill_recipe *r, const char *name) {
+  for (size_t i = 0; i < r->teachers.n; i++)
+    if (r->teachers.items[i].name && !strcmp(r->teachers.items[i].name, name)) return true;
+  return false;
+}
+
+/* Names that the run gives files itself. */
+static bool is_taken(const char *name) {
+  return !strcmp(name, "student") || !strcmp(name, "baseline") || !strncmp(name, "generation-", 11);
+}
+
+/* Students on the way; their labels lie beside the teachers'. */
+static void check_chain(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  for (size_t i = 0; i < r->assistants.n; i++) {
+    const mpistill_assistant *a = &r->assistants.items[i];
+    const char *name = a->name ? a->name : "";
+    bool twice = is_teacher(r, name) || is_taken(name);
+    for (size_t j = 0; j < i; j++)
+      twice = twice || (r->assistants.items[j].name && !strcmp(r->assistants.items[j].name, name));
+    check_file_name("assistant", name, p);
+    if (twice) problems_add(p, "assistant '%s': another model of the run has this name", name);
+    if (!a->model == !a->create.kind) problems_add(p, "assistant '%s': give either model or create", name);
+    check_create(&a->create, seen, p);
+  }
+  for (size_t i = 0; r->generations > 1 && i < r->teachers.n; i++)
+    if (r->teachers.items[i].name && !strncmp(r->teachers.items[i].name, "generation-", 11))
+      problems_add(p, "teacher '%s': that name is for the generations of the student",
+                   r->teachers.items[i].name);
+}
+
 status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   problems p = {0};
   check_teachers(&r->teachers, &p);
@@ -345,7 +378,8 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_create(&r->student.create, seen, &p);
   check_splits(r, &p);
   check_fit_split(r, seen, &p);
-  check_train(&r->distill, seen, r->teachers.n > 0, &p);
+  check_chain(r, seen, &p);
+  check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);
   check_temperatures(r, seen, &p);
   check_feature_teachers(r, &p);
   return problems_end(&p, NULL);

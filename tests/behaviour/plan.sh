@@ -69,6 +69,20 @@ for folder, _, names in os.walk("made"):
 assert "soft/wide.h5" in files and "soft/test/conv.h5" in files and "ensemble.h5" in files, files
 END
 
+run 0 plan 'my recipe.yaml' --json
+mv out plan.json
+run 0 plan 'my recipe.yaml' --json --set generations=3 --set 'assistants=[{name: tall, create: mlp, layers: [256, 3000, 10], epochs: 2}]'
+python_check 'students on the way: their files, their time, their memory' <<'END'
+import json
+alone, chain = json.load(open("plan.json")), json.load(open("out"))
+files = {f["file"] for f in chain["files"]} - {f["file"] for f in alone["files"]}
+names = ("tall", "generation-1", "generation-2")
+assert files == {f"{n}.onnx" for n in names} | {f"soft/{n}.h5" for n in names}, files
+seconds = [{s["stage"]: s["seconds"] for s in p["stages"]}["distill"] for p in (alone, chain)]
+assert seconds[1] > 2.5 * seconds[0], seconds
+assert chain["memory"]["rank"] > alone["memory"]["rank"], chain["memory"]
+END
+
 run 0 plan 'my recipe.yaml' --ranks 64 --ranks-per-node 16 --link 100 --memory 0.05 --json
 python_check 'time by stage, messages, counts without waste, warnings' <<'END'
 import json

@@ -1,0 +1,52 @@
+/* What the parts of `run` share. */
+#ifndef MPISTILL_STAGES_RUN_JOB_H
+#define MPISTILL_STAGES_RUN_JOB_H
+
+#include "learn/metrics.h"
+#include "stages/common.h"
+#include "stages/run_chain.h"
+
+typedef struct run_row { /* of the table at the end */
+  const char *name;
+  const char *kind; /* "teacher", "ensemble", "baseline", "assistant", "generation", "student" */
+  bool measured, has_model;
+  metric_sums sums;
+  int64_t parameters, bytes;
+  double latency_s;
+} run_row;
+
+typedef struct run_job {
+  comm *c;
+  const mpistill_run_options *o;
+  mpistill_recipe r;
+  char *soft, *soft_test, *soft_fit, *ensemble, *baseline, *baseline_checkpoint, *checkpoints_in, *log_path,
+      *state_path;
+  chain students;
+  dataset *d;
+  lock *lock;
+  bool has_test;
+  int n_rows;
+  run_row *rows;
+} run_job;
+
+/* Local. For a stage of this run. */
+mpistill_output_options run_output(const run_job *j);
+/* Collective. Tells people and state.json that a stage begins. */
+status run_begin(run_job *j, const char *stage);
+
+/* Local. Whether teachers are combined as the student learns, not before. */
+bool run_combines_in_training(const run_job *j);
+/* Local. The soft-label files of all teachers in the recipe's order, those made elsewhere only when
+ * `foreign`; strings_free. */
+status run_soft_paths(const run_job *j, const char *folder, bool foreign, mpistill_strings *paths);
+
+/* Collective. The recipe's student from hard labels alone; all students of the chain, each labelled for the
+ * next. */
+status run_baseline(run_job *j);
+status run_students(run_job *j);
+
+/* Collective. Fills j->rows; writes result.json and prints them. */
+status run_measure(run_job *j);
+status run_report(run_job *j);
+
+#endif

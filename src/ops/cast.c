@@ -1,4 +1,5 @@
-/* Cast: numbers of one type as another. To integers the fraction is cut off. */
+/* Cast and CastLike (the type of another tensor): numbers of one type as another. To integers the fraction is
+ * cut off. */
 #include "base/mem.h"
 #include "ops/support.h"
 
@@ -21,6 +22,13 @@ static status cast_infer(step *s) {
   if (type == DTYPE_NONE)
     return step_error(s, "to=%lld: ONNX type %lld is not supported", (long long)to, (long long)to);
   step_set_output(s, 0, type, &s->in[0]->shape);
+  return STATUS_OK;
+}
+
+static status cast_like_infer(step *s) {
+  status st = input_want_all(s);
+  if (st) return st;
+  step_set_output(s, 0, s->in[1]->type, &s->in[0]->shape);
   return STATUS_OK;
 }
 
@@ -83,7 +91,7 @@ const op op_Cast = {.name = "Cast",
                     .min_inputs = 1,
                     .max_inputs = 1,
                     .max_outputs = 1,
-                    .attributes = (const char *const[]){"to", NULL},
+                    .attributes = (const char *const[]){"to", "saturate", NULL},
                     .flags = OP_IN_PLACE,
                     .differentiable = 1,
                     .infer = cast_infer,
@@ -91,3 +99,18 @@ const op op_Cast = {.name = "Cast",
                     .forward = cast_forward,
                     .backward = cast_backward,
                     .release = cast_release};
+
+const op op_CastLike = {.name = "CastLike",
+                        .domain = "",
+                        .since = 15,
+                        .min_inputs = 2,
+                        .max_inputs = 2,
+                        .max_outputs = 1,
+                        .attributes = (const char *const[]){"saturate", NULL},
+                        .flags = OP_IN_PLACE,
+                        .differentiable = 1,
+                        .infer = cast_like_infer,
+                        .prepare = cast_prepare,
+                        .forward = cast_forward,
+                        .backward = cast_backward,
+                        .release = cast_release};

@@ -22,6 +22,7 @@ import zlib
 import numpy as np
 import torch
 from torch import nn
+from torchvision.models.inception import Inception3
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import Bottleneck
 
@@ -44,10 +45,11 @@ def settle(net, inputs):
     for m in net.modules():
         if isinstance(m, nn.Linear) or (isinstance(m, nn.modules.conv._ConvNd) and not norms):
             nn.init.kaiming_normal_(m.weight)
+    spread = 0.3 if isinstance(net, Inception3) else 0.1  # it has no residual branches
     for m in norms:
         m.momentum = 1.0
         nn.init.uniform_(m.weight, 0.1, 0.3)
-        nn.init.uniform_(m.bias, -0.1, 0.1)
+        nn.init.uniform_(m.bias, -spread, spread)
     for block in net.modules():
         if isinstance(block, Bottleneck):
             nn.init.uniform_(block.bn3.weight, 0.02, 0.1)

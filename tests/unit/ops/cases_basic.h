@@ -87,6 +87,7 @@ CASE("LogSoftmax", "r2,3,4", .attributes = "axis=2", .opset = 11),
 
 /* shapes */
 CASE("Cast", "r2,3", .attributes = "to=1"),
+CASE("CastLike", "r2,3 c1=1"),
 CASE("Flatten", "r2,3,4", .attributes = "axis=2"),
 CASE("Identity", "r2,3"),
 CASE("Reshape", "r2,3,4 i=0,-1"),

@@ -193,6 +193,14 @@ def layer_norm(x, a, opset):
     return y + x[2] if len(x) > 2 and x[2] is not None else y
 
 
+def group_norm(x, a, opset):
+    scale, bias = x[1:]
+    if opset < 21:  # a number for each group
+        each = x[0].shape[1] // a["num_groups"]
+        scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
+    return F.group_norm(x[0], a["num_groups"], scale, bias, a.get("epsilon", 1e-5))
+
+
 def along(f):
     """f(y, index, updates) for tensors, an index and an axis of the Elements operators; negative indices count from the end."""
     def run(x, a, opset):
@@ -415,7 +423,7 @@ OPERATORS = {
     "ReduceSum": reduction(lambda x, d: x.sum(d, True)),
     "ReduceSumSquare": lambda x, a, opset: reduction(lambda y, d: y.sum(d, True))([x[0] ** 2] + x[1:], a, opset),
     "Softmax": softmax(F.softmax), "LogSoftmax": softmax(F.log_softmax),
-    "Cast": one(lambda x, a: x), "Flatten": flatten, "Identity": one(lambda x, a: x), "Reshape": reshape,
+    "Cast": one(lambda x, a: x), "CastLike": one(lambda x, a: x), "Flatten": flatten, "Identity": one(lambda x, a: x), "Reshape": reshape,
     "Squeeze": squeeze, "Unsqueeze": unsqueeze,
     "Concat": lambda x, a, opset: torch.cat(x, a["axis"]),
     "Expand": lambda x, a, opset: x[0] * torch.ones(ints(x[1]), dtype=torch.float64),
@@ -449,6 +457,7 @@ OPERATORS = {
     "GlobalLpPool": one(lambda x, a: x.flatten(2).norm(2, -1).reshape(*x.shape[:2], 1, 1)),
     "NegativeLogLikelihoodLoss": nll(F.nll_loss), "SoftmaxCrossEntropyLoss": nll(F.cross_entropy),
     "BatchNormalization": batch_norm, "LayerNormalization": layer_norm, "ConvTranspose": conv_transpose,
+    "GroupNormalization": group_norm,
     "InstanceNormalization": lambda x, a, opset: F.instance_norm(
         x[0], None, None, x[1], x[2], eps=a.get("epsilon", 1e-5)),
 }

@@ -123,6 +123,9 @@ typedef struct mpistill_train_options {
   mpistill_schedule schedule;
   double clip_norm;        /* 0: none */
   mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
+  char *prior_split; /* labelled rows to correct the last layer's biases on when the training is over; NULL:
+                        none */
+  mpistill_reals priors; /* shares of the classes there; empty: those of their labels */
   int64_t epochs;
   int64_t batch;   /* rows of the global batch */
   int64_t shards;  /* 0: largest power of two <= batch / 32, between 1 and 64 */

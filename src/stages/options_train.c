@@ -285,6 +285,23 @@ const option training_rows[] = {
      .help =
          "parameters that stay as they are, by name: 'layer1.*'; batch norms among them keep their running "
          "statistics; repeat it for several"},
+    {.flag = "prior-split",
+     .key = "prior_split",
+     .type = OPTION_STRING,
+     .at = AT(prior_split),
+     .value = "NAME",
+     .help =
+         "rows with labels on which the last layer's biases are corrected after the training, until the "
+         "mean probability of each class is its share of the labels; for classes that the rows of training "
+         "lack"},
+    {.flag = "priors",
+     .key = "priors",
+     .type = OPTION_REALS,
+     .at = AT(priors),
+     .min = 0,
+     .max = 1e9,
+     .value = "X,X...",
+     .help = "shares of the classes in place of those of the labels; made to sum to 1"},
     {.flag = "epochs",
      .key = "epochs",
      .type = OPTION_INT,

@@ -131,6 +131,15 @@ static void check_losses(mpistill_train_options *o, const options_seen *seen, bo
   if (!has_soft && o->confidence > 0) problems_add(p, "confidence: needs soft labels, and there are none");
 }
 
+static void check_priors(const mpistill_train_options *o, problems *p) {
+  double sum = 0;
+  for (size_t i = 0; i < o->priors.n; i++) sum += o->priors.items[i];
+  if (o->priors.n && sum <= 0) problems_add(p, "priors: all are 0");
+  if (o->priors.n && !o->prior_split) problems_add(p, "priors: prior_split names the rows they are of");
+  if (o->prior_split && o->test_split && !strcmp(o->prior_split, o->test_split))
+    problems_add(p, "prior_split: is the test split; what is found there cannot be tested there");
+}
+
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *method = options_given(seen, &o->method);
   check_losses(o, seen, has_soft, p);
@@ -144,6 +153,7 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
                  (long long)o->epochs);
   if (o->weights.n && o->weights.n != o->soft_labels.n)
     problems_add(p, "weights: %zu given for %zu soft-label files", o->weights.n, o->soft_labels.n);
+  check_priors(o, p);
   const combine_kind *rule = o->method ? combine_find(o->method) : NULL;
   if (rule && o->soft_labels.n > 1 && !combine_on_the_fly(rule))
     problems_add(

@@ -10,6 +10,7 @@
 #include "stages/evaluate.h"
 #include "stages/freeze.h"
 #include "stages/options_rows.h"
+#include "stages/prior.h"
 #include "stages/reduced.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
@@ -30,7 +31,8 @@ typedef struct job {
   subject s;
   sources soft;
   features inner;
-  bool *frozen; /* NULL: nothing is */
+  bool *frozen;          /* NULL: nothing is */
+  const split *unbiased; /* rows to correct the biases of the classes on; NULL: none */
   trainer *t;
   json_t *inputs;
   run_log *log;
@@ -94,6 +96,12 @@ done:
   return st;
 }
 
+static json_t *reals_json(const mpistill_reals *r) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < r->n; i++) json_array_append_new(list, json_real(r->items[i]));
+  return list;
+}
+
 static status soft_labels_json(job *j, json_t **out) {
   status st = STATUS_OK;
   *out = json_array();
@@ -102,7 +110,9 @@ static status soft_labels_json(job *j, json_t **out) {
     TRY(stage_hash_file(j->c, j->o->soft_labels.items[i], hash));
     json_array_append_new(*out, json_string(hash));
   }
-  for (size_t i = 0; i < j->o->weights.n; i++) json_array_append_new(*out, json_real(j->o->weights.items[i]));
+  json_t *weights = reals_json(&j->o->weights);
+  json_array_extend(*out, weights);
+  json_decref(weights);
   if (j->o->soft_labels.n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
 done:
   return st;
@@ -131,6 +141,10 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(j->inputs, "features", inner);
   if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
+  if (o->prior_split) {
+    json_object_set_new(j->inputs, "prior_split", json_string(o->prior_split));
+    json_object_set_new(j->inputs, "priors", reals_json(&o->priors));
+  }
   if (reduced_wanted(o)) {
     json_object_set_new(j->inputs, "precision", json_string(o->precision));
     json_object_set_new(j->inputs, "calibration_rows", json_integer(o->calibration_rows));
@@ -305,6 +319,32 @@ static status run_training(job *j) {
   return st;
 }
 
+/* The biases of the classes, from rows of another split. */
+static status correct_biases(job *j) {
+  status st = STATUS_OK;
+  prior found = {0};
+  int value;
+  double least = INFINITY, most = -INFINITY;
+  if (!j->unbiased) goto done;
+  pulse_phase("biases of the classes");
+  TRY(prior_find(&found, j->c, &j->s.k, trainer_block(j->t), j->d, j->unbiased, &j->o->priors,
+                 (int)j->o->threads));
+  TRY(prior_bias(&j->s.k, &value));
+  TRY(trainer_replace(j->t, j->s.k.g->values[value].offset, found.bias, j->s.k.classes));
+  json_t *shift = json_array();
+  for (int64_t i = 0; i < j->s.k.classes; i++) {
+    json_array_append_new(shift, json_number(found.shift[i]));
+    least = fmin(least, found.shift[i]);
+    most = fmax(most, found.shift[i]);
+  }
+  log_event(j->log, "prior", json_pack("{s:i, s:o}", "rounds", found.rounds, "shift", shift));
+  say(comm_rank(j->c) == 0 && !j->o->out.quiet, "biases of the classes moved by %.3f to %.3f on split '%s'",
+      least, most, j->unbiased->name);
+done:
+  prior_clear(&found);
+  return st;
+}
+
 static status write_alone(job *j) {
   status st = STATUS_OK;
   char *part = NULL, *full = NULL;
@@ -374,7 +414,6 @@ static status report(job *j) {
   const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
   metric_sums m = {0}, written = {0};
   const bool reduced = reduced_wanted(o);
-  j->s.k.n_inner = 0; /* no feature is looked at any more */
   if (test) {
     TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, (int)o->threads, false, &m));
     if (reduced) TRY(measure_written(j, test, &written));
@@ -418,6 +457,11 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   TRY(comm_agree(j->c, freeze_find(&j->frozen, j->s.k.g, &o->freeze, j->student.path)));
   j->s.k.frozen = j->frozen;
   TRY(reduced_check(j->c, &j->s, o));
+  if (o->prior_split) {
+    int value;
+    TRY(dataset_split(j->d, o->prior_split, &j->unbiased));
+    TRY(prior_bias(&j->s.k, &value));
+  }
   if (o->soft_labels.n) {
     TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
     if (j->soft.classes != j->s.k.classes)
@@ -470,6 +514,8 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   log_start(&j);
   TRY(resume(&j));
   TRY(run_training(&j));
+  j.s.k.n_inner = 0; /* no feature is looked at any more */
+  TRY(correct_biases(&j));
   TRY(write_student(&j));
   TRY(report(&j));
   TRY(comm_agree(c, log_close(&j.log)));

@@ -238,6 +238,15 @@ const float *trainer_block(const trainer *t) {
   return reducer_parameters(t->sums);
 }
 
+status trainer_replace(trainer *t, int64_t offset, const float *values, int64_t n) {
+  size_t begin, end;
+  float *parameters = reducer_parameters(t->sums);
+  reducer_slice(t->sums, &begin, &end);
+  for (size_t i = 0; i < (size_t)n; i++)
+    if ((size_t)offset + i >= begin && (size_t)offset + i < end) parameters[(size_t)offset + i] = values[i];
+  return reducer_share(t->sums);
+}
+
 status trainer_check(trainer *t) {
   return comm_agree(t->c, updater_check(t->update));
 }

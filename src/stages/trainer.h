@@ -68,6 +68,8 @@ status trainer_restore(trainer *t, const checkpoint *k);
 
 /* Local. The parameter block, the same on all ranks. */
 const float *trainer_block(const trainer *t);
+/* Collective. Sets n floats of it from `offset` on, when the training is over. */
+status trainer_replace(trainer *t, int64_t offset, const float *values, int64_t n);
 /* Collective. STATUS_FAILED when the trained parameters are not finite. */
 status trainer_check(trainer *t);
 

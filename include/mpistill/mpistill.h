@@ -85,6 +85,23 @@ typedef struct mpistill_features {
   mpistill_feature *items;
 } mpistill_features;
 
+/* A random change of the rows that a model is trained on. */
+typedef struct mpistill_augment {
+  char *kind; /* "shift", "flip", "crop", "noise", "mixup", "cutmix": `mpistill teach --help-augment` says
+                 what each does and reads */
+  double probability; /* of a row to be changed; 0: flip 0.5, others 1 */
+  int64_t pixels;     /* shift */
+  int64_t padding;    /* crop */
+  bool reflect;       /* crop: the padding is the image mirrored, not 0 */
+  double deviation;   /* noise */
+  double alpha;       /* mixup, cutmix */
+} mpistill_augment;
+
+typedef struct mpistill_augments {
+  size_t n;
+  mpistill_augment *items;
+} mpistill_augments;
+
 typedef struct mpistill_optimizer {
   char *kind; /* "sgd", "adamw" */
   double learning_rate;
@@ -118,7 +135,9 @@ typedef struct mpistill_train_options {
       feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
   double kd_weight;  /* cross-entropy gets 1 - kd_weight */
   double temperature;
-  double confidence; /* rows whose soft labels give no class as much have no soft loss; 0: all have */
+  double confidence;         /* rows whose soft labels give no class as much have no soft loss; 0: all have */
+  mpistill_augments augment; /* changes of the rows, in this order, drawn anew each epoch */
+  bool fixed_labels; /* soft labels are of the rows as they are, and serve changed rows all the same */
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;
   double clip_norm;        /* 0: none */
@@ -169,9 +188,12 @@ typedef struct mpistill_teach_options {
   char *dataset;
   char *split;
   mpistill_teachers teachers;
-  char *dtype;   /* "float16", "float32" */
-  int64_t top_k; /* 0: all */
-  int64_t block; /* rows a block; 0: from the model's cost */
+  char *dtype;               /* "float16", "float32" */
+  int64_t top_k;             /* 0: all */
+  int64_t block;             /* rows a block; 0: from the model's cost */
+  mpistill_augments augment; /* changes of the rows that are labelled ... */
+  int64_t views;             /* ... in as many drawings, for as many epochs; 0: one */
+  uint64_t seed;             /* of them */
   mpistill_strings
       taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
   mpistill_preprocess preprocess; /* of teachers that have none of their own */

@@ -38,6 +38,9 @@ const char *command_nearest(const char *name);
 void commands_help(FILE *out);
 void command_help(const command *k, FILE *out);
 
+/* The page about changes of rows. */
+void write_augments(FILE *out);
+
 /* The one argument of a command that takes one; `what` stands in the message when it is missing or there are
  * more. */
 status command_argument(const mpistill_strings *arguments, const char *what, char **out);

@@ -28,6 +28,9 @@ const command command_teach = {
     .out_at = offsetof(mpistill_teach_options, out),
     .prepare = prepare_teach,
     .run = run_teach,
+    .topic = "--help-augment",
+    .topic_help = "what each change of the rows does",
+    .write_topic = write_augments,
 };
 
 /* ---- aggregate ---- */

@@ -1,6 +1,7 @@
 /* train, distill, evaluate. */
 #include "cli/command.h"
 
+#include "learn/augment.h"
 #include "learn/feature.h"
 #include "learn/loss.h"
 #include "stages/options.h"
@@ -34,6 +35,22 @@ static void write_features(FILE *out) {
   }
 }
 
+void write_augments(FILE *out) {
+  fputs("x: a row as a model sees it; uniform(k), below(k, n) and words(k): its draws, of (seed, view, "
+        "row)\n\n",
+        out);
+  for (const augment_kind *const *k = augment_kinds(); *k; k++) {
+    fprintf(out, "--augment %s\n  %s\n  %s; options: probability", (*k)->name, (*k)->formula,
+            (*k)->images ? "for images [rows, channels, height, width]" : "for rows of any floats");
+    for (const char *const *o = (*k)->options; *o; o++) fprintf(out, ", %s", *o);
+    fputc('\n', out);
+  }
+  fputs(
+      "\n--augment KIND[:KEY=VALUE...] names one, as in shift:pixels=2. Training draws them anew each epoch; "
+      "soft\nlabels must be of the same views (teach --augment ... --views N).\n",
+      out);
+}
+
 static void write_losses(FILE *out) {
   fputs(
       "z: the student's logits, t: the teachers'; p = softmax(t/T), q = softmax(z/T), T the temperature\n\n",
@@ -53,7 +70,7 @@ static void write_losses(FILE *out) {
         "--feature KIND:WEIGHT:student=TENSOR:teacher=TENSOR[:KEY=VALUE...] names one between inner tensors, "
         "as in\n"
         "hint:10:student=block.{}.out:teacher=block.{}.out:layers=0-1,1-3. 'mpistill inspect MODEL' lists "
-        "tensors.\n",
+        "tensors.\n\nChanges of the rows: mpistill teach --help-augment\n",
         out);
 }
 

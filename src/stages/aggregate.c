@@ -83,6 +83,9 @@ static status make_header(job *j) {
   TRY(mem_string(&h->dataset_hash, first->dataset_hash));
   TRY(mem_string(&h->split, first->split));
   TRY(mem_string(&h->method, j->in.rule->name));
+  TRY(mem_string(&h->augment, first->augment));
+  TRY(mem_string(&h->augment_seed, first->augment_seed));
+  h->views = first->views;
   h->type = strcmp(j->o->dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32;
   h->rank = 2;
   h->dims[0] = j->in.rows;

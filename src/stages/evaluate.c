@@ -30,14 +30,13 @@ status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const
     return st;
   }
   TRY(mem_new(&ids, (size_t)n, sizeof *ids));
-  for (int64_t i = 0; i < n; i++) ids[i] = from + i;
+  for (int64_t i = 0; i < n; i++) ids[i] = (from + i) % rows_count(labels);
   TRY(rows_ints(labels, ids, n, out));
   for (int64_t i = 0; i < n; i++)
     if (out[i] < -1 || out[i] >= classes)
       THROW(STATUS_BAD_INPUT,
             "%s: /%s/label row %lld is %d, but there are %lld classes (0 to %lld, -1: not labelled)",
-            dataset_path(d), sp->name, (long long)(from + i), out[i], (long long)classes,
-            (long long)classes - 1);
+            dataset_path(d), sp->name, (long long)ids[i], out[i], (long long)classes, (long long)classes - 1);
 done:
   mem_free(ids);
   return st;

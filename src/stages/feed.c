@@ -46,7 +46,7 @@ status classifier_arrays(const model *m, const dataset *d, const split *sp, cons
 status feed_open(feed *f, const classifier *k, dataset *d, const split *sp) {
   status st = STATUS_OK;
   const array *a;
-  *f = (feed){{0}};
+  *f = (feed){.augment = NULL};
   for (int i = 0; i < k->n_inputs; i++) {
     TRY(dataset_input(d, sp, k->arrays[i]->name, &a));
     TRY(rows_open(&f->rows[i], d, sp, a, 0));
@@ -68,14 +68,32 @@ static void widen(void *data, int64_t n) {
   }
 }
 
-static status read_images(const feed *f, const classifier *k, const int64_t *ids, int64_t n,
-                          const tensor *x) {
+/* A row of a view, counted through all views; scratch NULL: a row as it is. */
+static status read_row(const feed *f, int64_t seen, float *x, float *scratch) {
+  status st = STATUS_OK;
+  const augmenter *a = f->augment;
+  augment_mix mix;
+  if (!scratch) return rows_floats(f->rows[0], &seen, 1, x);
+  const int64_t view = seen / a->rows, row = seen % a->rows;
+  float *partner = scratch + a->shape.values;
+  TRY(rows_floats(f->rows[0], &row, 1, x));
+  augmenter_apply(a, view, row, x, scratch);
+  if (!augmenter_partner(a, view, row, &mix)) goto done;
+  TRY(rows_floats(f->rows[0], &mix.partner, 1, partner));
+  augmenter_apply(a, view, mix.partner, partner, scratch);
+  augmenter_mix(a, &mix, x, partner);
+done:
+  return st;
+}
+
+static status read_images(const feed *f, const classifier *k, const int64_t *ids, int64_t n, const tensor *x,
+                          float *scratch) {
   status st = STATUS_OK;
   float *row = NULL;
   const int64_t values = shape_count(&x->shape) / n;
   TRY(mem_new(&row, (size_t)rows_values(f->rows[0]), sizeof *row));
   for (int64_t i = 0; i < n; i++) {
-    TRY(rows_floats(f->rows[0], ids + i, 1, row));
+    TRY(read_row(f, ids[i], row, scratch));
     preprocess_rows(&k->pre, row, 1, x->type, (char *)x->data + (size_t)(i * values) * dtype_bytes(x->type));
   }
 done:
@@ -85,7 +103,7 @@ done:
 
 status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t n, const plan *p) {
   status st = STATUS_OK;
-  if (k->pre.active) return read_images(f, k, ids, n, plan_input(p, 0));
+  if (k->pre.active) return read_images(f, k, ids, n, plan_input(p, 0), NULL);
   for (int i = 0; i < k->n_inputs && !st; i++) {
     const tensor *x = plan_input(p, i);
     if (x->type == DTYPE_FLOAT) {
@@ -95,5 +113,16 @@ status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t
     st = rows_ints(f->rows[i], ids, n, x->data);
     if (x->type == DTYPE_INT64) widen(x->data, shape_count(&x->shape));
   }
+  return st;
+}
+
+status feed_read_views(const feed *f, const classifier *k, const int64_t *seen, int64_t n, const plan *p,
+                       float *scratch) {
+  const tensor *x = plan_input(p, 0);
+  if (!f->augment || !f->augment->n) return feed_read(f, k, seen, n, p);
+  if (k->pre.active) return read_images(f, k, seen, n, x, scratch);
+  status st = STATUS_OK;
+  for (int64_t i = 0; i < n && !st; i++)
+    st = read_row(f, seen[i], (float *)x->data + i * f->augment->shape.values, scratch);
   return st;
 }

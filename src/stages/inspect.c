@@ -273,6 +273,11 @@ static status softlabels_json(json_t *out, softlabels *s, bool verify) {
   if (*h->method) ensemble_json(out, h);
   put(out, "classes", strings_json((const char *const *)h->classes, h->n_classes));
   if (h->n_features) put(out, "features", features_json(h));
+  if (*h->augment) {
+    put(out, "augment", json_string(h->augment));
+    put(out, "augment_seed", json_string(h->augment_seed));
+    put(out, "views", json_integer(softlabels_views(h)));
+  }
   put(out, "blocks", json_integer(softlabels_n_blocks(s)));
   put(out, "blocks_done", json_integer(blocks_done(s)));
   put(out, "block_rows", json_integer(h->block_rows));

@@ -54,7 +54,7 @@ done:
 /* The same rows into all inputs of a plan. */
 static status fill_inputs(const subject *s, dataset *d, const int64_t *ids, int64_t n, const plan *p) {
   status st = STATUS_OK;
-  feed f = {{0}};
+  feed f = {.augment = NULL};
   for (int i = 0; i < s->k.n_inputs; i++) TRY(rows_open(&f.rows[i], d, s->sp, s->k.arrays[i], 1));
   TRY(feed_read(&f, &s->k, ids, n, p));
 done:

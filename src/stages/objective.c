@@ -95,6 +95,17 @@ static float *combine(const sources *soft, const objective_shard *s, const loss_
   return s->combined;
 }
 
+static float *combine_partners(const objective *o, const sources *soft, const objective_shard *s,
+                               const loss_batch *b, double temperature) {
+  objective_shard other = *s;
+  if (!s->partners) return NULL;
+  other.teachers = s->partners;
+  other.combined = s->combined_partners;
+  float *combined = combine(soft, &other, b, temperature);
+  if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
+  return combined;
+}
+
 void objective_initial(const objective *o, float *to) {
   for (int i = 0; i < o->n; i++)
     if (o->learned[i] >= 0) to[o->learned[i]] = loss_temperature_start(o->losses[i].temperature);
@@ -117,8 +128,10 @@ void objective_evaluate(const objective *o, const sources *soft, const objective
       float *combined = combine(soft, s, b, combined_for = temperature);
       if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
       b->soft = combined;
+      if (s->mix) s->mix->soft = combine_partners(o, soft, s, b, temperature);
     }
-    parts[i] = o->kinds[i]->evaluate(&o->losses[i], b, gradient);
+    parts[i] = s->mix ? loss_mixed(o->kinds[i], &o->losses[i], b, s->mix, gradient)
+                      : o->kinds[i]->evaluate(&o->losses[i], b, gradient);
     const int at = o->learned[i];
     if (at >= 0) s->learned_gradient[at] = loss_temperature_gradient(s->learned[at], slope, b->progress);
   }

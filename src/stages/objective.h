@@ -4,6 +4,7 @@
 #define MPISTILL_STAGES_OBJECTIVE_H
 
 #include "learn/loss.h"
+#include "learn/loss_mixed.h"
 #include "stages/sources.h"
 
 enum { OBJECTIVE_MAX_LOSSES = 15 };
@@ -44,6 +45,9 @@ typedef struct objective_shard {
   uint64_t step;
   const float *learned; /* [n_learned] */
   float *learned_gradient;
+  loss_mix *mix;   /* of rows that are mixed, NULL: none is; its soft labels are set */
+  float *partners; /* [soft->n, rows, C] what the partners' are combined from; NULL: nothing is */
+  float *combined_partners;
 } objective_shard;
 
 /* Local. parts[n] of a shard, and the gradient of the weighted sum added to gradient[rows, C];

@@ -223,6 +223,7 @@ const option teach_option_rows[] = {
      .help = "store an inner tensor beside the logits, of one teacher or of all; repeat it for several; "
              "'mpistill inspect MODEL' lists them"},
     {.key = "preprocess", .type = OPTION_GROUP, .at = AT(preprocess), .fields = preprocess_fields},
+    {.type = OPTION_GROUP, .fields = teach_augment_rows},
     {.flag = "threads",
      .type = OPTION_INT,
      .at = AT(threads),

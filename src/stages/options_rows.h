@@ -15,15 +15,20 @@ extern const option stop_rows[];  /* of commands that can go on */
 #define OUT(options, rows)                                                                                   \
   { .type = OPTION_GROUP, .at = offsetof(options, out), .fields = rows }
 
-extern const option training_rows[];  /* of mpistill_train_options: what train and distill share */
-extern const option soft_rows[];      /* of the same: soft labels */
-extern const option teacher_fields[]; /* of mpistill_teacher */
-extern const option loss_fields[];    /* of mpistill_loss */
-extern const option feature_fields[]; /* of mpistill_feature */
-extern const option feature_rows[];   /* of mpistill_train_options: losses between inner tensors */
+extern const option training_rows[];      /* of mpistill_train_options: what train and distill share */
+extern const option soft_rows[];          /* of the same: soft labels */
+extern const option teacher_fields[];     /* of mpistill_teacher */
+extern const option loss_fields[];        /* of mpistill_loss */
+extern const option feature_fields[];     /* of mpistill_feature */
+extern const option feature_rows[];       /* of mpistill_train_options: losses between inner tensors */
+extern const option augment_fields[];     /* of mpistill_augment */
+extern const option augment_rows[];       /* of mpistill_train_options: changes of the rows */
+extern const option teach_augment_rows[]; /* of mpistill_teach_options */
 
 /* STATUS_BAD_INPUT: "loss 'kd' has no alpha (its options: ...)". */
 status loss_refuse_option(const char *kind, const char *key);
+/* The same of an augmentation that there is. */
+status augment_refuse_option(const char *kind, const char *key);
 
 /* CHOICE names from the tables of other layers. */
 const char *combine_choice(int i);

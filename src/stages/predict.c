@@ -315,6 +315,7 @@ typedef struct lane { /* what one thread works with */
   arena *memory;
   plan *whole, *last; /* last: NULL when every batch is whole */
   int64_t *ids;
+  float *scratch; /* of rows in views */
 } lane;
 
 struct predictor {
@@ -354,6 +355,13 @@ done:
   return st;
 }
 
+status predictor_see(predictor *p, const augmenter *a) {
+  status st = STATUS_OK;
+  for (int t = 0; t < p->threads && !st; t++)
+    st = mem_new(&p->lanes[t].scratch, augmenter_scratch(a), sizeof(float));
+  return st;
+}
+
 void predictor_free(predictor **p) {
   if (!*p) return;
   for (int t = 0; (*p)->lanes && t < (*p)->threads; t++) {
@@ -362,6 +370,7 @@ void predictor_free(predictor **p) {
     plan_free(&l->last);
     arena_free(&l->memory);
     mem_free(l->ids);
+    mem_free(l->scratch);
   }
   mem_free((*p)->lanes);
   mem_free(*p);
@@ -401,7 +410,7 @@ static status run_batch(predictor *p, lane *l, const feed *input, int64_t from, 
   float *logits = to->logits + to->first * k->classes;
   plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
   for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
-  status st = feed_read(input, k, l->ids, n, pl);
+  status st = feed_read_views(input, k, l->ids, n, pl, l->scratch);
   if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
   if (st) return st;
   if (k->order)

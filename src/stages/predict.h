@@ -4,6 +4,7 @@
 #define MPISTILL_STAGES_PREDICT_H
 
 #include "graph/plan.h"
+#include "learn/augment.h"
 #include "onnx/model.h"
 #include "stages/preprocess.h"
 #include "store/dataset.h"
@@ -62,6 +63,7 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
 /* Where a classifier's inputs come from: rows of the arrays of a split. */
 typedef struct feed {
   rows *rows[CLASSIFIER_MAX_INPUTS];
+  const augmenter *augment; /* of rows in views, borrowed; NULL or n 0: rows are read as they are */
 } feed;
 /* Collective. The arrays of sp, which may be another split than k was bound to, by the names k->arrays have.
  */
@@ -69,6 +71,10 @@ status feed_open(feed *f, const classifier *k, dataset *d, const split *sp);
 void feed_close(feed *f); /* collective */
 /* Local, any thread. Rows ids[0..n) into the inputs of a plan of n rows. */
 status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t n, const plan *p);
+/* The same where f->augment changes rows: row r in view v is seen as v * rows + r. scratch:
+ * [augmenter_scratch]. */
+status feed_read_views(const feed *f, const classifier *k, const int64_t *seen, int64_t n, const plan *p,
+                       float *scratch);
 
 /* Plans of one classifier for whole batches and the last one, one set a thread. */
 typedef struct predictor predictor;
@@ -76,11 +82,14 @@ typedef struct predictor predictor;
  * one of `n_rows` may have fewer. */
 status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows,
                      int64_t n_rows, int threads);
+/* Local. For rows in views: what the augmentation needs. */
+status predictor_see(predictor *p, const augmenter *a);
 void predictor_free(predictor **p);
 /* The values in the block have changed. */
 void predictor_touch(predictor *p);
 
-/* Local. Logits [n, C] of rows from..from+n of `input`, in batches of batch_rows counted from `from`. `idle`,
+/* Local. Logits [n, C] of rows from..from+n of `input` (as feed_read_views counts them), in batches of
+ * batch_rows counted from `from`. `idle`,
  * if any, is called by the calling thread between batches (to answer other ranks). */
 status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
                      status (*idle)(void *), void *idle_data);

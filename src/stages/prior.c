@@ -162,7 +162,7 @@ done:
 status prior_find(prior *out, comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
                   const mpistill_reals *shares, int threads) {
   status st = STATUS_OK;
-  feed input = {{0}};
+  feed input = {.augment = NULL};
   rows *labels = NULL;
   int value;
   job j = {.c = c, .k = k, .d = d, .sp = sp};

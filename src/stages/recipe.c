@@ -21,6 +21,7 @@ static void hand_down(mpistill_recipe *r, const options_seen *seen) {
   r->student.create.seed = r->seed;
   r->distill.seed = r->seed;
   r->aggregate.seed = r->seed;
+  r->teach.seed = r->seed;
   r->distill.threads = r->threads;
   r->teach.threads = r->threads;
   if (!options_given(seen, &r->aggregate.temperature))

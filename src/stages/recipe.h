@@ -7,8 +7,9 @@
 
 /* Collective. Rank 0 reads the file, every rank parses the same bytes, then the "key=value" settings. Paths
  * of the file become relative to the working directory. What stages share is handed down: seed to
- * student.create, aggregate and distill, threads to teach and distill, the first kd temperature to aggregate
- * unless that has its own. STATUS_BAD_INPUT lists every problem with its line. recipe_free in any case. */
+ * student.create, teach, aggregate and distill, threads to teach and distill, the first kd temperature to
+ * aggregate unless that has its own. STATUS_BAD_INPUT lists every problem with its line. recipe_free in any
+ * case. */
 status recipe_read(comm *c, const char *path, const mpistill_strings *set, mpistill_recipe *out);
 /* Local. */
 void recipe_free(mpistill_recipe *r);

@@ -1,6 +1,7 @@
 #include "stages/rules.h"
 
 #include "base/problems.h"
+#include "learn/augment.h"
 #include "learn/combine.h"
 #include "learn/feature.h"
 #include "learn/loss.h"
@@ -140,10 +141,26 @@ static void check_priors(const mpistill_train_options *o, problems *p) {
     problems_add(p, "prior_split: is the test split; what is found there cannot be tested there");
 }
 
+/* Options that the kind does not read, and lists that cannot be. */
+static void check_augments(const mpistill_augments *list, const options_seen *seen, problems *p) {
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_augment *a = &list->items[i];
+    const augment_kind *k = augment_find(a->kind);
+    for (const option *row = augment_fields; k && row->key; row++) {
+      if (augment_reads(k, row->key) || !options_given(seen, (const char *)a + row->at)) continue;
+      augment_refuse_option(a->kind, row->key);
+      problems_add(p, "%s", status_message());
+    }
+  }
+  if (augment_check(list)) problems_add(p, "%s", status_message());
+}
+
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *method = options_given(seen, &o->method);
   check_losses(o, seen, has_soft, p);
   check_features(o, seen, has_soft, p);
+  check_augments(&o->augment, seen, p);
+  if (o->fixed_labels && !o->augment.n) problems_add(p, "fixed_labels: is for changed rows; see augment");
   check_belonging(optimizer_options, "optimizer", o->optimizer.kind, o, seen, p);
   check_belonging(schedule_options, "schedule", o->schedule.kind, o, seen, p);
   if (o->optimizer.nesterov && o->optimizer.momentum == 0)
@@ -195,6 +212,8 @@ static void check_teachers(const mpistill_teachers *t, problems *p) {
 status teach_rules(const mpistill_teach_options *o) {
   problems p = {0};
   check_teachers(&o->teachers, &p);
+  check_augments(&o->augment, &(options_seen){0}, &p);
+  if (o->views && !o->augment.n) problems_add(&p, "views: nothing differs between them; see augment");
   return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
 }
 
@@ -341,6 +360,19 @@ static void check_feature_teachers(const mpistill_recipe *r, problems *p) {
   }
 }
 
+/* The teachers of a recipe see what the student sees. */
+static void check_views(const mpistill_recipe *r, problems *p) {
+  const bool augments = r->distill.augment.n > 0;
+  if (r->teach.views && !augments)
+    problems_add(p, "teach.views: nothing differs between them; see distill.augment");
+  if (r->teach.views && r->distill.fixed_labels)
+    problems_add(p, "distill.fixed_labels: teach.views says that labels are of the views");
+  if (augments && r->teachers.n && !r->teach.views && !r->distill.fixed_labels)
+    problems_add(
+        p, "distill.augment: the teachers must see what the student sees; give teach.views (drawings that "
+           "they label, as many as epochs or fewer), or distill.fixed_labels: true");
+}
+
 static void check_splits(const mpistill_recipe *r, problems *p) {
   if (r->teachers.n && r->teach.split && r->distill.split && strcmp(r->teach.split, r->distill.split))
     problems_add(
@@ -387,6 +419,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   if (!r->student.model == !r->student.create.kind) problems_add(&p, "student: give either model or create");
   check_create(&r->student.create, seen, &p);
   check_splits(r, &p);
+  check_views(r, &p);
   check_fit_split(r, seen, &p);
   check_chain(r, seen, &p);
   check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);

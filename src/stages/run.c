@@ -187,6 +187,9 @@ static status teach(run_job *j, const char *split, const char *folder) {
   t.teachers = teachers;
   t.threads = j->r.threads;
   t.output = (char *)(uintptr_t)folder;
+  t.augment = (mpistill_augments){0};
+  if (folder == j->soft && t.views) t.augment = j->r.distill.augment;
+  if (!t.augment.n) t.views = 0;
   t.restart = j->o->restart;
   t.out = run_output(j);
   TRY(stage_teach(j->c, &t));

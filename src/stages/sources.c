@@ -43,6 +43,10 @@ static status compare(const sources *s, int i, bool trust_rows) {
   if (strcmp(a->split, b->split))
     return status_set(STATUS_BAD_INPUT, "%s: is of split '%s', but %s is of '%s'", other, b->split, first,
                       a->split);
+  if (strcmp(a->augment, b->augment) || strcmp(a->augment_seed, b->augment_seed) || a->views != b->views)
+    return status_set(STATUS_BAD_INPUT, "%s: is of %s, but %s is not; make both of the same views", other,
+                      *b->augment ? "changed rows (augment) or of other views" : "the rows as they are",
+                      first);
   if (a->dims[0] != b->dims[0])
     return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0],
                       first, (long long)a->dims[0]);

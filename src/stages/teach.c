@@ -10,6 +10,7 @@
 #include "stages/common.h"
 #include "stages/logits.h"
 #include "stages/stages.h"
+#include "stages/views.h"
 #include "stages/watch.h"
 #include "stages/weights.h"
 #include "store/softlabels.h"
@@ -32,6 +33,7 @@ typedef struct lesson { /* one teacher and its file */
   const char *taps[SOFTLABELS_MAX_FEATURES]; /* in the order of the file */
   const array *inputs[CLASSIFIER_MAX_INPUTS];
   feed feed; /* of the job's arrays */
+  augmenter augment;
   facts f;
   char *path;
   softlabels_header header;
@@ -46,6 +48,8 @@ typedef struct job {
   dataset *d;
   const split *sp;
   char hash[HASH_TEXT_BYTES];
+  int64_t rows;  /* of the split, times views */
+  char *augment; /* as text */
   int n;
   lesson *teachers;
   rows **arrays;    /* [sp->n_inputs] those that some teacher reads */
@@ -165,6 +169,7 @@ static status learn_facts(const job *j, lesson *t) {
   TRY(classifier_arrays(m, j->d, j->sp, t->options->input, t->inputs));
   TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
   TRY(check_classes(j, t, &k));
+  TRY(views_make(&(augmenter){0}, &j->o->augment, &k, j->o->seed));
   t->f = (facts){.classes = k.classes,
                  .work = k.work > 0 ? k.work : 1,
                  .hash = (int64_t)model_hash(m),
@@ -233,7 +238,7 @@ static status make_features(const job *j, const lesson *t, softlabels_header *h)
     f->type = h->type;
     f->rank = (int)t->f.tap_rank[h->n_features];
     memcpy(f->dims, t->f.tap_dims[h->n_features], sizeof f->dims);
-    f->dims[0] = j->sp->n;
+    f->dims[0] = j->rows;
     TRY(mem_string(&f->name, t->taps[h->n_features]));
   }
 done:
@@ -261,9 +266,13 @@ static status make_header(const job *j, lesson *t) {
   TRY(mem_string(&h->dataset_hash, j->hash));
   TRY(mem_string(&h->split, j->sp->name));
   TRY(mem_string(&h->method, ""));
+  TRY(mem_string(&h->augment, j->augment));
+  TRY(*j->augment ? mem_format(&h->augment_seed, "%llu", (unsigned long long)j->o->seed)
+                  : mem_string(&h->augment_seed, ""));
+  h->views = *j->augment ? j->rows / j->sp->n : 0;
   h->type = strcmp(j->o->dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32;
   h->rank = 2;
-  h->dims[0] = j->sp->n;
+  h->dims[0] = j->rows;
   h->dims[1] = t->f.classes;
   h->top_k = j->o->top_k;
   h->floor = t->f.probabilities ? LOGITS_FLOOR : 0;
@@ -284,6 +293,9 @@ static const char *difference(const softlabels_header *a, const softlabels_heade
   if (strcmp(a->model_hash, b->model_hash)) return "model or preprocess";
   if (strcmp(a->dataset_hash, b->dataset_hash)) return "dataset";
   if (strcmp(a->split, b->split)) return "split";
+  if (strcmp(a->augment, b->augment)) return "augmentation";
+  if (strcmp(a->augment_seed, b->augment_seed)) return "seed of the augmentation";
+  if (a->views != b->views) return "number of views";
   if (a->type != b->type) return "dtype";
   if (a->dims[0] != b->dims[0] || a->dims[1] != b->dims[1]) return "number of rows or classes";
   if (a->top_k != b->top_k) return "top-k";
@@ -383,7 +395,8 @@ static status hold_teacher(job *j, int i) {
     for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
     TRY(mem_new(&j->features[i], (size_t)values, sizeof(float)));
   }
-  TRY(predictor_new(&j->p, &j->k, block, t->f.batch_rows, j->sp->n, j->threads));
+  TRY(predictor_new(&j->p, &j->k, block, t->f.batch_rows, j->rows, j->threads));
+  TRY(predictor_see(j->p, &t->augment));
   j->held = i;
 done:
   return st;
@@ -396,7 +409,7 @@ static status answer(void *data) {
 static status do_block(job *j, int i, int64_t b) {
   status st = STATUS_OK;
   const lesson *t = &j->teachers[i];
-  int64_t from = b * t->header.block_rows, n = j->sp->n - from;
+  int64_t from = b * t->header.block_rows, n = j->rows - from;
   if (n > t->header.block_rows) n = t->header.block_rows;
   pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
@@ -465,7 +478,7 @@ static status teach_all(job *j) {
     if (!mine) mine = finished;
     log_event(j->log, "teacher",
               json_pack("{s:s, s:s, s:I, s:I}", "name", j->teachers[i].options->name, "file",
-                        j->teachers[i].path, "rows", (json_int_t)j->sp->n, "classes",
+                        j->teachers[i].path, "rows", (json_int_t)j->rows, "classes",
                         (json_int_t)j->teachers[i].f.classes));
   }
   st = mine;
@@ -477,12 +490,17 @@ done:
 static status open_inputs(job *j) {
   status st = STATUS_OK;
   TRY(comm_agree(j->c, mem_new(&j->arrays, (size_t)j->sp->n_inputs, sizeof *j->arrays)));
-  for (int i = 0; i < j->n; i++)
-    for (int k = 0; k < CLASSIFIER_MAX_INPUTS && j->teachers[i].inputs[k]; k++) {
-      rows **r = &j->arrays[j->teachers[i].inputs[k] - j->sp->inputs];
-      if (!*r) TRY(rows_open(r, j->d, j->sp, j->teachers[i].inputs[k], 0));
-      j->teachers[i].feed.rows[k] = *r;
+  for (int i = 0; i < j->n; i++) {
+    lesson *t = &j->teachers[i];
+    const array *a = t->inputs[0];
+    TRY(augmenter_make(&t->augment, &j->o->augment, a->dims, a->rank, j->o->seed, a->name));
+    t->feed.augment = &t->augment;
+    for (int k = 0; k < CLASSIFIER_MAX_INPUTS && t->inputs[k]; k++) {
+      rows **r = &j->arrays[t->inputs[k] - j->sp->inputs];
+      if (!*r) TRY(rows_open(r, j->d, j->sp, t->inputs[k], 0));
+      t->feed.rows[k] = *r;
     }
+  }
 done:
   return st;
 }
@@ -504,6 +522,8 @@ done:
 
 static status choose_teachers(job *j) {
   status st = STATUS_OK;
+  j->rows = j->sp->n * (j->o->views > 0 ? j->o->views : 1);
+  TRY(views_text(&j->o->augment, &j->augment));
   TRY(mem_new(&j->teachers, j->o->teachers.n, sizeof *j->teachers));
   for (size_t i = 0; i < j->o->teachers.n; i++)
     if (j->o->teachers.items[i].model) j->teachers[j->n++].options = &j->o->teachers.items[i];
@@ -525,6 +545,7 @@ static void free_all(job *j) {
   }
   mem_free(j->arrays);
   mem_free(j->teachers);
+  mem_free(j->augment);
   dataset_close(&j->d);
   log_close(&j->log);
   lock_release(&j->lock);
@@ -549,12 +570,12 @@ static void report(const job *j) {
   for (int i = 0; i < j->n; i++) {
     json_array_append_new(files, json_string(j->teachers[i].path));
     if (!j->o->out.json)
-      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->sp->n,
+      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->rows,
              (long long)j->teachers[i].f.classes);
   }
   fflush(stdout);
   if (j->o->out.json)
-    stage_print_json(j->c, json_pack("{s:O, s:I}", "files", files, "rows", (json_int_t)j->sp->n));
+    stage_print_json(j->c, json_pack("{s:O, s:I}", "files", files, "rows", (json_int_t)j->rows));
   json_decref(files);
 }
 

@@ -31,6 +31,7 @@ typedef struct job {
   subject s;
   sources soft;
   features inner;
+  views views;
   bool *frozen;          /* NULL: nothing is */
   const split *unbiased; /* rows to correct the biases of the classes on; NULL: none */
   trainer *t;
@@ -129,7 +130,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
   json_t *soft = NULL, *inner = NULL;
-  char model[HASH_TEXT_BYTES];
+  char model[HASH_TEXT_BYTES], *augment = NULL;
   hash_text(model_hash(j->s.m), model);
   TRY(soft_labels_json(j, &soft));
   if (o->features.n) TRY(inner_json(j, &inner));
@@ -140,6 +141,9 @@ static status collect_inputs(job *j, const char *dataset_hash) {
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
   if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(j->inputs, "features", inner);
+  TRY(views_text(&o->augment, &augment));
+  if (*augment) json_object_set_new(j->inputs, "augment", json_string(augment));
+  if (o->fixed_labels) json_object_set_new(j->inputs, "fixed_labels", json_true());
   if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
   if (o->prior_split) {
     json_object_set_new(j->inputs, "prior_split", json_string(o->prior_split));
@@ -156,6 +160,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   else
     TRY(mem_format(&j->folder, "%s.ckpt", o->output));
 done:
+  mem_free(augment);
   return st;
 }
 
@@ -469,6 +474,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
             (long long)j->s.k.classes, o->soft_labels.items[0], (long long)j->soft.classes);
   }
   TRY(features_open(&j->inner, j->c, o, &j->soft, j->d, j->s.sp, &j->s.k));
+  TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->soft, &j->inner, j->s.sp->n)));
   TRY(dataset_hash(j->d, j->s.sp, hash));
 done:
   return st;
@@ -509,7 +515,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
     TRY(drop_leftover(&j));
     goto done;
   }
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.soft, &j.inner));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.soft, &j.inner, &j.views));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));

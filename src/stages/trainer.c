@@ -26,6 +26,9 @@ typedef struct worker { /* what one thread works with */
   float *soft;     /* [rows, C] the combination for one temperature */
   float *scratch;  /* for the losses */
   float *inner;    /* the teachers' inner tensors */
+  int64_t *seen;   /* rows in the epoch's view */
+  float *view;     /* to make them */
+  mixing mixed;
   double *inner_scratch;
   double read_s, forward_s, backward_s;
 } worker;
@@ -40,6 +43,7 @@ struct trainer {
   int64_t n;
   objective goal;
   const features *inner;
+  const views *seen;
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
   int n_sizes;
@@ -99,6 +103,9 @@ static status worker_new(worker *w, const trainer *t) {
   TRY(mem_new(&w->scratch, objective_scratch(&t->goal, largest, t->k->classes), sizeof(float)));
   TRY(mem_new(&w->inner, (size_t)(largest * features_row_values(t->inner)), sizeof(float)));
   TRY(mem_new(&w->inner_scratch, features_scratch(t->inner, largest), sizeof(double)));
+  TRY(mem_new(&w->seen, (size_t)largest, sizeof *w->seen));
+  TRY(mem_new(&w->view, augmenter_scratch(&t->seen->augment), sizeof *w->view));
+  TRY(mixing_new(&w->mixed, t->seen, largest, t->k->classes, t->goal.needs_soft ? t->soft->n : 0));
   if (!t->goal.needs_soft) goto done;
   TRY(mem_new(&w->teachers, (size_t)t->soft->n * values, sizeof(float)));
   TRY(mem_new(&w->raw, values, sizeof(float)));
@@ -118,6 +125,9 @@ static void worker_clear(worker *w) {
   mem_free(w->scratch);
   mem_free(w->inner);
   mem_free(w->inner_scratch);
+  mem_free(w->seen);
+  mem_free(w->view);
+  mixing_clear(&w->mixed);
 }
 
 /* Floats that are trained beside the model's block: what the features learn themselves, then temperatures. */
@@ -161,12 +171,19 @@ done:
 }
 
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, sources *soft, const features *inner) {
+                   const split *sp, sources *soft, const features *inner, const views *seen) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
-  *t = (trainer){
-      .c = c, .o = o, .k = k, .soft = soft, .inner = inner, .n = sp->n, .rate_scale = 1, .ordered = -1};
+  *t = (trainer){.c = c,
+                 .o = o,
+                 .k = k,
+                 .soft = soft,
+                 .inner = inner,
+                 .seen = seen,
+                 .n = sp->n,
+                 .rate_scale = 1,
+                 .ordered = -1};
   t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
@@ -178,6 +195,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
   TRY(features_check_shards(inner, t->sizes, t->n_sizes));
   TRY(feed_open(&t->inputs, k, d, sp));
+  t->inputs.augment = &seen->augment;
   for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
   TRY(features_load(inner));
   TRY(reducer_new(&t->sums, c, t->shards, n_trained(t), trainer_n_losses(t) + 1, t->threads));
@@ -259,12 +277,23 @@ typedef struct batch { /* a global batch */
   int64_t step; /* from 0 */
 } batch;
 
+/* The teachers' logits of rows as their files count them. */
+static status read_teachers(const trainer *t, worker *w, const int64_t *rows, int64_t n, float *to) {
+  status st = STATUS_OK;
+  for (int i = 0; to && !st && i < t->soft->n; i++)
+    st = sources_rows(t->soft, i, rows, n, w->raw, to + i * n * t->k->classes);
+  return st;
+}
+
 static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
-  status st = feed_read(&t->inputs, t->k, w->ids, n, p);
+  const int64_t *seen = views_rows(t->seen, t->epoch, w->ids, n, w->seen);
+  const int64_t *labelled = views_labels(t->seen, w->ids, seen);
+  status st = feed_read_views(&t->inputs, t->k, seen, n, p, w->view);
   for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
-  for (int i = 0; w->teachers && !st && i < t->soft->n; i++)
-    st = sources_rows(t->soft, i, w->ids, n, w->raw, w->teachers + i * n * t->k->classes);
-  if (!st) st = features_rows(t->inner, w->ids, n, w->inner);
+  mixing_draw(&w->mixed, t->seen, t->epoch, w->ids, n, t->labels);
+  if (!st) st = read_teachers(t, w, labelled, n, w->teachers);
+  if (!st) st = read_teachers(t, w, w->mixed.partners, n, w->mixed.teachers);
+  if (!st) st = features_rows(t->inner, labelled, n, w->inner);
   return st;
 }
 
@@ -300,7 +329,10 @@ static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b
                                  .seed = t->o->seed,
                                  .step = (uint64_t)b->step,
                                  .learned = learned_in(t, parameters),
-                                 .learned_gradient = learned_in(t, leaf)};
+                                 .learned_gradient = learned_in(t, leaf),
+                                 .mix = w->mixed.partners ? &w->mixed.mix : NULL,
+                                 .partners = w->mixed.teachers,
+                                 .combined_partners = w->mixed.combined};
   objective_evaluate(&t->goal, t->soft, &shard, &in, gradient, stats);
   features_evaluate(t->inner, p, n, b->rows, w->inner, parameters + t->k->g->n_block, leaf + t->k->g->n_block,
                     w->inner_scratch, stats + t->goal.n);
@@ -438,7 +470,8 @@ static status next_step(trainer *t, unsigned *events) {
   batch b = {.ids = t->order + from,
              .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
              .step = t->epoch * steps + t->batch};
-  for (int64_t j = 0; t->labels && j < b.rows; j++) b.labelled += t->labels[b.ids[j]] >= 0;
+  for (int64_t j = 0; t->labels && j < b.rows; j++)
+    b.labelled += mixing_labelled(t->seen, t->epoch, b.ids[j], t->labels);
   TRY(train_step(t, &b, totals, &loss));
   *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;

@@ -8,6 +8,7 @@
 #include "stages/objective.h"
 #include "stages/predict.h"
 #include "stages/sources.h"
+#include "stages/views.h"
 #include "store/checkpoint.h"
 
 enum {
@@ -25,9 +26,9 @@ typedef struct epoch_result {
 } epoch_result;
 
 /* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
- * d, sp, soft, inner are borrowed; soft->n == 0: no teachers; inner: opened with this k. */
+ * d, sp, soft, inner, seen are borrowed; soft->n == 0: no teachers; inner, seen: opened with this k. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, sources *soft, const features *inner);
+                   const split *sp, sources *soft, const features *inner, const views *seen);
 void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */

@@ -53,11 +53,15 @@ status softlabels_match(const softlabels *s, dataset *d, const split *sp, bool t
   if (strcmp(h->split, sp->name))
     return status_set(STATUS_BAD_INPUT, "%s: was made for split '%s' of its dataset, not for '%s'", s->path,
                       h->split, sp->name);
-  if (h->dims[0] != sp->n)
+  const int64_t views = softlabels_views(h);
+  if (h->dims[0] % views || h->dims[0] / views != sp->n) {
+    char in_views[48] = "";
+    if (views > 1) snprintf(in_views, sizeof in_views, " in %" PRId64 " views", views);
     return status_set(STATUS_BAD_INPUT,
-                      "%s: has %" PRId64 " rows, split '%s' of %s has %" PRId64
+                      "%s: has %" PRId64 " rows%s, split '%s' of %s has %" PRId64
                       "; it belongs to another dataset",
-                      s->path, h->dims[0], sp->name, data, sp->n);
+                      s->path, h->dims[0], in_views, sp->name, data, sp->n);
+  }
   if (!*h->dataset_hash && trust_rows) return STATUS_OK;
   status st = dataset_hash(d, sp, hash);
   if (st) return st;

@@ -3,7 +3,8 @@
  *     /                  attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
  *                        dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C);
  *                        ensembles: method, teachers (names), weights, temperature; where they have them
- *                        calibration, floor, epsilon, delta
+ *                        calibration, floor, epsilon, delta; labels of changed rows: augment, augment_seed
+ *                        (texts), views
  *     /logits            [n, C(, ...)] float16 or float32, before any temperature; encoding = "dense"
  *     /answered          [n] uint8, 0: the teachers gave that row no answer, its logits say nothing
  *                        (optional, dense only)
@@ -23,6 +24,9 @@
  * writes any block with raw writes only; the last step reads all blocks back, flushes and renames. Whatever
  * the number of ranks, the bytes are the same. Nothing orders a block's data, flag and checksum on the disk:
  * what counts as done is what matches its checksum.
+ *
+ * Labels of views (learn/augment.h): n is the number of views times that of the dataset's rows, and place
+ * v * rows + r is that of row r in view v.
  *
  * A file of another system needs format, version, split, encoding, dataset_hash (dataset.h says how it is
  * computed) and /logits or /topk; without /blocks it counts as whole. Its numbers may be float64 and its
@@ -65,6 +69,9 @@ typedef struct softlabels_header {
   double floor;          /* least probability that was given a logit; 0: none */
   double epsilon, delta; /* what the ensemble reveals of the teachers' data at most; 0: not known */
   bool partial;          /* there is /answered */
+  char *augment;         /* what the rows were changed by, as in distill's options; "": they were not */
+  char *augment_seed;    /* a number; "" when they were not */
+  int64_t views;         /* how many there are; 0: one */
   int n_classes;         /* /classes; 0: the dataset's */
   char **classes;
   int n_features; /* in the order of softlabels_feature_order, each once */
@@ -72,6 +79,9 @@ typedef struct softlabels_header {
 } softlabels_header;
 
 void softlabels_header_clear(softlabels_header *h);
+static inline int64_t softlabels_views(const softlabels_header *h) {
+  return h->views > 0 ? h->views : 1;
+}
 
 typedef struct softlabels softlabels;
 

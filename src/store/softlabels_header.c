@@ -17,7 +17,7 @@ typedef struct field {
   size_t at;
   bool needed;   /* in any file */
   bool ensemble; /* only in an ensemble's */
-  bool rare;     /* left out where it is 0 */
+  bool rare;     /* left out where it is 0 or empty */
 } field;
 
 static const field fields[] = {
@@ -32,6 +32,9 @@ static const field fields[] = {
     {"floor", REAL, offsetof(softlabels_header, floor), false, false, true},
     {"epsilon", REAL, offsetof(softlabels_header, epsilon), false, true, true},
     {"delta", REAL, offsetof(softlabels_header, delta), false, true, true},
+    {"augment", TEXT, offsetof(softlabels_header, augment), false, false, true},
+    {"augment_seed", TEXT, offsetof(softlabels_header, augment_seed), false, false, true},
+    {"views", INT, offsetof(softlabels_header, views), false, false, true},
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 
@@ -45,6 +48,10 @@ static int64_t *int_of(const softlabels_header *h, const field *f) {
 
 static double *real_of(const softlabels_header *h, const field *f) {
   return (double *)((char *)h + f->at);
+}
+
+static bool is_empty(const softlabels_header *h, const field *f) {
+  return f->kind == TEXT ? !**text_of(h, f) : f->kind == INT ? !*int_of(h, f) : *real_of(h, f) == 0;
 }
 
 void softlabels_header_clear(softlabels_header *h) {
@@ -493,7 +500,7 @@ status softlabels_header_write(hid_t file, const char *path, const softlabels *s
   if (h->top_k) TRY(h5_put_int(file, path, "n_classes", h->dims[1]));
   for (int i = 0; i < N_FIELDS; i++) {
     const field *f = &fields[i];
-    if ((f->ensemble && !*h->method) || (f->rare && *real_of(h, f) == 0)) continue;
+    if ((f->ensemble && !*h->method) || (f->rare && is_empty(h, f))) continue;
     if (f->kind == TEXT) TRY(h5_put_text(file, path, f->name, *text_of(h, f)));
     if (f->kind == INT && *int_of(h, f)) TRY(h5_put_int(file, path, f->name, *int_of(h, f)));
     if (f->kind == REAL) TRY(h5_put_doubles(file, path, f->name, real_of(h, f), 1));

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import augment_reference
+
 torch.set_num_threads(1)
 random = np.random.default_rng(20)
 
@@ -619,4 +621,5 @@ def features():
 
 
 {"losses": losses, "optimizers": optimizers, "schedules": schedules, "combine": combine, "stacking": stacking,
- "metrics": metrics, "features": features}[sys.argv[1]]()
+ "metrics": metrics, "features": features,
+ "augment": lambda: augment_reference.augment(put, random)}[sys.argv[1]]()

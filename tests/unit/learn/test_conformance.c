@@ -1,8 +1,9 @@
-/* Every row of the tables of losses, of losses between inner tensors and of rules that combine teachers: has
- * values from outside, a formula, and a name of its own. The values are compared in test_loss.c,
- * test_feature.c and test_combine.c, which walk the same cases. */
+/* Every row of the tables of losses, of losses between inner tensors, of rules that combine teachers and of
+ * augmentations: has values from outside, a formula, and a name of its own. The values are compared in
+ * test_loss.c, test_feature.c, test_combine.c and test_augment.c, which walk the same cases. */
 #include "reference.h"
 
+#include "learn/augment.h"
 #include "learn/combine.h"
 #include "learn/feature.h"
 #include "learn/loss.h"
@@ -27,7 +28,12 @@ static int setup(void **state) {
     add("feature", (*k)->name, (*k)->formula, "value");
   for (const combine_kind *const *k = combine_kinds(); *k; k++)
     add("combine", (*k)->name, (*k)->formula, "result");
-  return reference_run("losses") || reference_run("features") || reference_run("combine") ? -1 : 0;
+  for (const augment_kind *const *k = augment_kinds(); *k; k++)
+    add("augment", (*k)->name, (*k)->formula, "value");
+  return reference_run("losses") || reference_run("features") || reference_run("combine") ||
+                 reference_run("augment")
+             ? -1
+             : 0;
 }
 
 static void test_every_row_has_values_from_outside(void **state) {
@@ -41,7 +47,7 @@ static void test_every_row_has_values_from_outside(void **state) {
     missing += !there;
   }
   assert_int_equal(missing, 0);
-  assert_true(n_rows >= 29);
+  assert_true(n_rows >= 35);
 }
 
 /* A reference that no row has any more is a misspelt name. */

@@ -7,7 +7,7 @@ set -eu
 build='gcc make pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-openmp-dev libdnnl-dev
   libprotobuf-c-dev protobuf-c-compiler libonnx-dev libyaml-dev libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev'
 test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx python3-torch python3-torchvision python3-xxhash
-  clang libomp-dev libclang-rt-dev shellcheck valgrind hdf5-tools'
+  clang libomp-dev libclang-rt-dev shellcheck strace valgrind hdf5-tools'
 slurm='slurm-wlm munge'
 hosts='openssh-server openssh-client iproute2 nftables ethtool'
 simulate='libsimgrid-dev'

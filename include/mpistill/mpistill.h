@@ -176,6 +176,11 @@ typedef struct mpistill_teacher {
   mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output;
                                empty: all in order */
   mpistill_strings taps;    /* tensors of the model that are stored beside its logits */
+  bool is_private; /* only its own ranks open the model and the data; nothing but soft labels leaves them */
+  mpistill_ints
+      ranks;        /* those ranks; empty: as many for each private teacher, in order, and for all others */
+  char *data;       /* a dataset of its own that it is measured on, NULL: none */
+  char *data_split; /* NULL: "train" */
   mpistill_preprocess preprocess;
 } mpistill_teacher;
 
@@ -196,6 +201,7 @@ typedef struct mpistill_teach_options {
   uint64_t seed;             /* of them */
   mpistill_strings
       taps; /* "TENSOR" of every teacher, or "TEACHER=TENSOR" of one: stored as those of a teacher */
+  mpistill_strings is_private;    /* "TEACHER" or "TEACHER=DATA": as is_private and data of a teacher */
   mpistill_preprocess preprocess; /* of teachers that have none of their own */
   int64_t threads;
   char *output; /* folder: OUTPUT/<teacher>.h5 */

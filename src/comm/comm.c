@@ -108,6 +108,19 @@ status comm_from(comm **out, MPI_Comm parent) {
   return st;
 }
 
+status comm_split(comm **out, comm *c, int group) {
+  status st = STATUS_OK;
+  MPI_Comm part = MPI_COMM_NULL;
+  if (c->world == MPI_COMM_NULL) return comm_alone(out);
+  *out = NULL;
+  TRY_MPI(MPI_Comm_split(c->world, group, c->rank, &part));
+  TRY_MPI(MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN));
+  TRY(comm_from(out, part));
+done:
+  if (part != MPI_COMM_NULL) MPI_Comm_free(&part);
+  return st;
+}
+
 /* MPI itself, unless the program has started it already. */
 static status start_mpi(comm *c) {
   status st = STATUS_OK;

@@ -25,6 +25,8 @@ status comm_start(comm **out);
 status comm_alone(comm **out);
 /* Collective. From a caller's communicator (duplicated): the library's entry. */
 status comm_from(comm **out, MPI_Comm parent);
+/* Collective over c. The ranks of c that give the same group, in their order. */
+status comm_split(comm **out, comm *c, int group);
 /* Collective. Frees; comm_start's also finalizes MPI. */
 void comm_end(comm **c);
 

@@ -19,6 +19,7 @@ typedef struct group {
   double cost;
   const unsigned char *done;
   int n_workers;
+  bool closed; /* to ranks that are not bound to it */
 } group;
 
 struct queue {
@@ -29,6 +30,7 @@ struct queue {
   int n_groups;
   group *groups;
   int *worker;             /* [size] the group of each rank, -1: none yet */
+  bool *bound;             /* [size] it takes from no other */
   unsigned char *finished; /* the done flags of all groups, ours */
   int n_done;              /* ranks that have said DONE */
   int64_t n_taken;
@@ -53,7 +55,7 @@ static int neediest(const queue *q, bool empty) {
   for (int i = 0; i < q->n_groups; i++) {
     const group *g = &q->groups[i];
     double share = cost_left(g) / (g->n_workers + 1);
-    if (!g->n_left || (empty && g->n_workers) || share <= most) continue;
+    if (!g->n_left || g->closed || (empty && g->n_workers) || share <= most) continue;
     most = share;
     best = i;
   }
@@ -63,23 +65,39 @@ static int neediest(const queue *q, bool empty) {
 /* First a rank for every group, then by cost per rank; neighbouring ranks get the same group. */
 static void divide_ranks(queue *q) {
   for (int i = 0; i < q->size; i++) {
+    if (q->bound[i]) continue;
     int g = neediest(q, true);
     if (g < 0) g = neediest(q, false);
     if (g >= 0) q->groups[g].n_workers++;
   }
-  int rank = 0;
-  for (int g = 0; g < q->n_groups; g++)
-    for (int i = 0; i < q->groups[g].n_workers; i++) q->worker[rank++] = g;
-  while (rank < q->size) q->worker[rank++] = -1;
+  int group = 0, given = 0; /* ranks of that group so far */
+  for (int rank = 0; rank < q->size; rank++) {
+    if (q->bound[rank]) continue;
+    while (group < q->n_groups && (q->groups[group].closed || given == q->groups[group].n_workers)) {
+      group++;
+      given = 0;
+    }
+    q->worker[rank] = group < q->n_groups ? group : -1;
+    given++;
+  }
+}
+
+static void bind_ranks(queue *q, const int *bound) {
+  for (int rank = 0; bound && rank < q->size; rank++) {
+    q->bound[rank] = bound[rank] >= 0;
+    q->worker[rank] = bound[rank];
+    if (q->bound[rank]) q->groups[bound[rank]].closed = true;
+  }
 }
 
 static status copy_groups(queue *q, int n_groups, const int64_t *n_items, const double *costs,
-                          const unsigned char *const *done) {
+                          const unsigned char *const *done, const int *bound) {
   status st = STATUS_OK;
   int64_t n = 0;
   for (int g = 0; g < n_groups; g++) n += n_items[g];
   TRY(mem_new(&q->groups, (size_t)n_groups, sizeof(group)));
   TRY(mem_new(&q->worker, (size_t)q->size, sizeof(int)));
+  TRY(mem_new(&q->bound, (size_t)q->size, sizeof(bool)));
   TRY(mem_new(&q->finished, (size_t)n, 1));
   q->n_groups = n_groups;
   unsigned char *flags = q->finished;
@@ -90,6 +108,7 @@ static status copy_groups(queue *q, int n_groups, const int64_t *n_items, const 
       q->groups[g].n_left += !*flags++;
     }
   }
+  bind_ranks(q, bound);
   divide_ranks(q);
 done:
   return st;
@@ -98,6 +117,7 @@ done:
 static answer take(queue *q, int rank) {
   int at = q->worker[rank];
   if (q->stopped) return (answer){-1, 0};
+  if (q->bound[rank] && !q->groups[at].n_left) return (answer){-1, 0};
   if (at < 0 || !q->groups[at].n_left) {
     int g = neediest(q, false);
     if (g < 0) return (answer){-1, 0};
@@ -127,13 +147,13 @@ done:
 }
 
 status queue_new(queue **out, comm *c, int n_groups, const int64_t *n_items, const double *costs,
-                 const unsigned char *const *done) {
+                 const unsigned char *const *done, const int *bound) {
   status st = mem_new(out, 1, sizeof **out);
   queue *q = *out;
   if (!st) {
     *q = (queue){.comm = MPI_COMM_NULL, .rank = c->rank, .size = c->size, .words = {ASK, STOP, DONE}};
     q->asking = q->answering = q->stopping = MPI_REQUEST_NULL;
-    if (c->rank == 0) st = copy_groups(q, n_groups, n_items, costs, done);
+    if (c->rank == 0) st = copy_groups(q, n_groups, n_items, costs, done, bound);
   }
   TRY(comm_agree(c, st));
   if (c->size > 1) {
@@ -165,6 +185,7 @@ void queue_free(queue **out) {
   }
   mem_free(q->groups);
   mem_free(q->worker);
+  mem_free(q->bound);
   mem_free(q->finished);
   mem_free(q);
   *out = NULL;

@@ -11,10 +11,11 @@ typedef struct queue queue;
 /* Collective. n_groups kinds of work (teachers) of n_items[g] items (blocks) and costs[g] per item (any
  * unit). Ranks are divided over the groups by cost; a rank whose group has nothing left goes to the group
  * with the most cost left per rank. More groups than ranks and more ranks than items both work. done,
- * done[g]: NULL or flags, done[g][i] nonzero: the item is finished already (resume). The lists are copied,
- * and rank 0's alone count. */
+ * done[g]: NULL or flags, done[g][i] nonzero: the item is finished already (resume). bound: NULL, or [ranks]
+ * the group whose items that rank alone may take, with others of the same group, and no other ones; -1: any
+ * group that no rank is bound to. The lists are copied, and rank 0's alone count. */
 status queue_new(queue **out, comm *c, int n_groups, const int64_t *n_items, const double *costs,
-                 const unsigned char *const *done);
+                 const unsigned char *const *done, const int *bound);
 void queue_free(queue **q); /* collective */
 
 /* Waits for rank 0. The next item of this rank, asked for one ahead (what is asked for counts as taken);

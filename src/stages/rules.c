@@ -195,6 +195,16 @@ static void check_file_name(const char *what, const char *name, problems *p) {
         what, name);
 }
 
+static void check_private(const mpistill_teacher *a, const char *name, problems *p) {
+  if (a->is_private && !a->model)
+    problems_add(p, "teacher '%s': private is for models; soft labels have left their owner already", name);
+  if (a->is_private && a->taps.n)
+    problems_add(p, "teacher '%s' is private: its inner tensors (taps) cannot leave it", name);
+  if (!a->is_private && a->ranks.n) problems_add(p, "teacher '%s': ranks are for private teachers", name);
+  if (!a->is_private && a->data) problems_add(p, "teacher '%s': data is for private teachers", name);
+  if (a->data_split && !a->data) problems_add(p, "teacher '%s': data_split needs data", name);
+}
+
 static void check_teachers(const mpistill_teachers *t, problems *p) {
   for (size_t i = 0; i < t->n; i++) {
     const mpistill_teacher *a = &t->items[i];
@@ -206,6 +216,7 @@ static void check_teachers(const mpistill_teachers *t, problems *p) {
         break;
       }
     if (!a->model == !a->soft_labels) problems_add(p, "teacher '%s': give either model or soft_labels", name);
+    check_private(a, name, p);
   }
 }
 
@@ -352,6 +363,10 @@ static void check_feature_teachers(const mpistill_recipe *r, problems *p) {
   for (size_t i = 0; i < r->distill.features.n; i++) {
     const mpistill_feature *o = &r->distill.features.items[i];
     bool known = !o->from && r->teachers.n == 1;
+    for (size_t t = 0; t < r->teachers.n; t++)
+      if (r->teachers.items[t].is_private && (!o->from || !strcmp(r->teachers.items[t].name, o->from)))
+        problems_add(p, "feature '%s': teacher '%s' is private, its inner tensors cannot leave it",
+                     o->kind ? o->kind : "", r->teachers.items[t].name);
     for (size_t t = 0; o->from && t < r->teachers.n; t++)
       known = known || (r->teachers.items[t].name && !strcmp(r->teachers.items[t].name, o->from));
     if (r->teachers.n && !known)

@@ -109,6 +109,7 @@ static status check_teacher(run_job *j, const mpistill_teacher *t, int64_t class
   const combine_kind *rule = combine_find(a->method ? a->method : "probability-mean");
   const bool united = rule && rule->unites;
   if (!t->model && united) goto done; /* aggregate compares it with the others */
+  if (t->is_private) goto done;       /* its own ranks look at it, in teach */
   if (t->model) {
     TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
                          j->d, j->r.teach.split, t->input));

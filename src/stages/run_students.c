@@ -104,6 +104,7 @@ static status teach_next(run_job *j, const chain_step *k) {
   t.teachers = (mpistill_teachers){.n = 1, .items = &its};
   t.preprocess = (mpistill_preprocess){0};
   t.top_k = 0;
+  if (t.views) t.augment = j->r.distill.augment;
   t.threads = j->r.threads;
   t.output = j->soft;
   t.restart = j->o->restart;

@@ -59,8 +59,9 @@ static status measure_teachers(run_job *j) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
     run_row *r = add_row(j, "teacher", t->name);
     if (!t->model) continue;
-    TRY(measure_model(j, r, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
-                      t->input, false));
+    if (!t->is_private)
+      TRY(measure_model(j, r, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
+                        t->input, false));
     r->sums = members[live++];
     r->measured = measured && r->sums.rows > 0;
   }
@@ -73,6 +74,8 @@ static status measure_teachers(run_job *j) {
     r->latency_s += j->rows[i].latency_s;
   }
   r->has_model = all_live;
+  for (size_t i = 0; i < j->r.teachers.n; i++)
+    r->has_model = r->has_model && !j->r.teachers.items[i].is_private;
 done:
   strings_free(&paths);
   mem_free(members);

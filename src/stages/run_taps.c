@@ -29,6 +29,7 @@ status run_teachers(const mpistill_recipe *r, bool with, mpistill_teachers *out)
     mpistill_teacher *t = &out->items[out->n];
     *t = r->teachers.items[out->n];
     t->taps = (mpistill_strings){0};
+    if (!with) t->data = NULL; /* measured once */
     if (with && t->model) TRY(run_taps(r, &r->teachers.items[out->n], &t->taps));
   }
 done:

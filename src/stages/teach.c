@@ -1,208 +1,18 @@
 /* teach: every rank runs teachers over blocks of rows and writes their logits into one soft-label file a
  * teacher. */
 #include "base/file.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/progress.h"
 #include "base/stop.h"
-#include "comm/queue.h"
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/logits.h"
+#include "stages/private.h"
 #include "stages/stages.h"
 #include "stages/views.h"
-#include "stages/watch.h"
-#include "stages/weights.h"
-#include "store/softlabels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
-                          ranks */
-  int64_t classes, work, hash, batch_rows, n_floats;
-  int64_t inputs[CLASSIFIER_MAX_INPUTS]; /* its arrays' places in the split, from 1 on; 0: no more */
-  int64_t probabilities;                 /* 1: they become log-probabilities */
-  int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
-} facts;
-
-typedef struct lesson { /* one teacher and its file */
-  const mpistill_teacher *options;
-  int n_taps;
-  const char *taps[SOFTLABELS_MAX_FEATURES]; /* in the order of the file */
-  const array *inputs[CLASSIFIER_MAX_INPUTS];
-  feed feed; /* of the job's arrays */
-  augmenter augment;
-  facts f;
-  char *path;
-  softlabels_header header;
-  softlabels *file; /* NULL: finished before */
-  bool finished;
-} lesson;
-
-typedef struct job {
-  comm *c;
-  const mpistill_teach_options *o;
-  int threads;
-  dataset *d;
-  const split *sp;
-  char hash[HASH_TEXT_BYTES];
-  int64_t rows;  /* of the split, times views */
-  char *augment; /* as text */
-  int n;
-  lesson *teachers;
-  rows **arrays;    /* [sp->n_inputs] those that some teacher reads */
-  weights *weights; /* of all teachers, once a node; NULL: each rank has its own */
-  queue *q;
-  /* The teacher this rank holds: */
-  int held;
-  model *m;
-  float *block; /* its own; NULL: that of the node */
-  classifier k;
-  predictor *p;
-  float *logits, *features[SOFTLABELS_MAX_FEATURES];
-  progress bar;
-  watch seen;
-  run_log *log;
-  lock *lock;
-} job;
-
-/* ---- checks before any rank computes ---- */
-
-static status check_names(const job *j) {
-  for (int i = 0; i < j->n; i++) {
-    const char *name = j->teachers[i].options->name;
-    if (!*name || strchr(name, '/') || *name == '.')
-      return status_set(STATUS_BAD_INPUT, "teacher name '%s' cannot name a file; give --teacher NAME=FILE",
-                        name);
-    for (int k = 0; k < i; k++)
-      if (!strcmp(name, j->teachers[k].options->name))
-        return status_set(STATUS_BAD_INPUT,
-                          "two teachers are named '%s'; give each --teacher NAME=FILE a name of its own",
-                          name);
-  }
-  return STATUS_OK;
-}
-
-/* Classes that are listed belong to the model's outputs in that order, whatever it says itself. */
-static status check_classes(const job *j, const lesson *t, classifier *k) {
-  size_t given = t->options->classes.n;
-  status st = given ? STATUS_OK : stage_check_classes(k, j->d);
-  if (!given) return st ? st : classifier_order(k, j->d);
-  if ((int64_t)given == k->classes) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld",
-                    t->options->name, given, k->path, (long long)k->classes);
-}
-
-/* ---- taps ---- */
-
-static int by_name(const void *a, const void *b) {
-  return softlabels_feature_order(*(const char *const *)a, *(const char *const *)b);
-}
-
-static status add_tap(lesson *t, const char *name) {
-  for (int i = 0; i < t->n_taps; i++)
-    if (!strcmp(t->taps[i], name)) return STATUS_OK;
-  if (t->n_taps == SOFTLABELS_MAX_FEATURES)
-    return status_set(STATUS_BAD_INPUT, "teacher '%s': more than %d taps", t->options->name,
-                      SOFTLABELS_MAX_FEATURES);
-  t->taps[t->n_taps++] = name;
-  return STATUS_OK;
-}
-
-/* The teacher that "TEACHER=TENSOR" names, NULL when there is none of that name: '=' may stand in a tensor's.
- */
-static lesson *tapped_teacher(const job *j, const char *text) {
-  const char *equals = strchr(text, '=');
-  for (int i = 0; equals && i < j->n; i++) {
-    const char *name = j->teachers[i].options->name;
-    size_t n = (size_t)(equals - text);
-    if (strlen(name) == n && !strncmp(name, text, n)) return &j->teachers[i];
-  }
-  return NULL;
-}
-
-static status choose_taps(job *j) {
-  status st = STATUS_OK;
-  for (size_t k = 0; k < j->o->taps.n; k++) {
-    const char *text = j->o->taps.items[k];
-    lesson *one = tapped_teacher(j, text);
-    if (one) TRY(add_tap(one, strchr(text, '=') + 1));
-    for (int i = 0; !one && i < j->n; i++) TRY(add_tap(&j->teachers[i], text));
-  }
-  for (int i = 0; i < j->n; i++) {
-    lesson *t = &j->teachers[i];
-    for (size_t k = 0; k < t->options->taps.n; k++) TRY(add_tap(t, t->options->taps.items[k]));
-    if (t->n_taps) qsort(t->taps, (size_t)t->n_taps, sizeof *t->taps, by_name);
-    for (int k = 1; k < t->n_taps; k++)
-      if (!softlabels_feature_order(t->taps[k - 1], t->taps[k]))
-        THROW(STATUS_BAD_INPUT, "teacher '%s': tensors '%s' and '%s' would have one name in the file",
-              t->options->name, t->taps[k - 1], t->taps[k]);
-  }
-done:
-  return st;
-}
-
-/* f: what the taps are goes there; NULL where it is known. */
-static status bind_taps(const lesson *t, classifier *k, facts *f) {
-  status st = STATUS_OK;
-  for (int i = 0; i < t->n_taps; i++) {
-    int place;
-    shape s;
-    TRY(classifier_tap(k, t->taps[i], &place, &s));
-    if (!f) continue;
-    f->tap_rank[i] = s.rank;
-    memcpy(f->tap_dims[i], s.dims, sizeof f->tap_dims[i]);
-  }
-done:
-  return st;
-}
-
-/* Reads one teacher only to learn its facts. */
-static status learn_facts(const job *j, lesson *t) {
-  status st = STATUS_OK;
-  model *m = NULL;
-  classifier k = {0};
-  TRY(model_read(&m, t->options->model));
-  stage_tell_mode(!j->o->out.no_result, m, false);
-  TRY(classifier_arrays(m, j->d, j->sp, t->options->input, t->inputs));
-  TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
-  TRY(check_classes(j, t, &k));
-  TRY(views_make(&(augmenter){0}, &j->o->augment, &k, j->o->seed));
-  t->f = (facts){.classes = k.classes,
-                 .work = k.work > 0 ? k.work : 1,
-                 .hash = (int64_t)model_hash(m),
-                 .n_floats = k.g->n_block,
-                 .probabilities = k.probabilities,
-                 .batch_rows = predict_batch_rows(&k, j->sp->n)};
-  for (int i = 0; i < k.n_inputs; i++) t->f.inputs[i] = t->inputs[i] - j->sp->inputs + 1;
-  TRY(bind_taps(t, &k, &t->f));
-done:
-  classifier_clear(&k);
-  model_free(&m);
-  return st;
-}
-
-static status share_facts(job *j) {
-  status st = STATUS_OK, mine = STATUS_OK;
-  facts *all = NULL;
-  TRY(comm_agree(j->c, mem_new(&all, (size_t)j->n, sizeof *all)));
-  for (int i = comm_rank(j->c); i < j->n && !mine; i += comm_size(j->c)) {
-    mine = learn_facts(j, &j->teachers[i]);
-    all[i] = j->teachers[i].f;
-  }
-  TRY(comm_agree(j->c, mine));
-  TRY(comm_combine_counts(j->c, (int64_t *)all, (size_t)j->n * (sizeof *all / sizeof(int64_t))));
-  for (int i = 0; i < j->n; i++) {
-    j->teachers[i].f = all[i];
-    for (int k = 0; k < CLASSIFIER_MAX_INPUTS && all[i].inputs[k]; k++)
-      j->teachers[i].inputs[k] = &j->sp->inputs[all[i].inputs[k] - 1];
-  }
-done:
-  mem_free(all);
-  return st;
-}
 
 /* ---- files ---- */
 
@@ -219,7 +29,7 @@ static int64_t row_values(const lesson *t) {
 
 /* Enough work in a block to make handing it out cheap, enough blocks to share, not too much memory; the same
  * on every machine. */
-static int64_t block_rows(const job *j, const lesson *t) {
+static int64_t block_rows(const teach_job *j, const lesson *t) {
   const facts *f = &t->f;
   int64_t batches = 1, values = row_values(t);
   if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
@@ -230,7 +40,7 @@ static int64_t block_rows(const job *j, const lesson *t) {
   return batches * f->batch_rows;
 }
 
-static status make_features(const job *j, const lesson *t, softlabels_header *h) {
+static status make_features(const teach_job *j, const lesson *t, softlabels_header *h) {
   status st = STATUS_OK;
   TRY(mem_new(&h->features, (size_t)t->n_taps, sizeof *h->features));
   for (; h->n_features < t->n_taps; h->n_features++) {
@@ -246,7 +56,7 @@ done:
 }
 
 /* Of the model and of what its images are made into: other logits have another one. */
-static status identity(const job *j, const lesson *t, char out[HASH_TEXT_BYTES]) {
+static status identity(const teach_job *j, const lesson *t, char out[HASH_TEXT_BYTES]) {
   char *text = NULL;
   status st = preprocess_text(teach_preprocess(j->o, t->options), &text);
   uint64_t hash = (uint64_t)t->f.hash;
@@ -256,7 +66,7 @@ static status identity(const job *j, const lesson *t, char out[HASH_TEXT_BYTES])
   return st;
 }
 
-static status make_header(const job *j, lesson *t) {
+static status make_header(const teach_job *j, lesson *t) {
   status st = STATUS_OK;
   softlabels_header *h = &t->header;
   char hash[HASH_TEXT_BYTES];
@@ -311,7 +121,7 @@ static const char *difference(const softlabels_header *a, const softlabels_heade
 }
 
 /* A finished file under the final name: the same teacher's over the same rows, or in the way. */
-static status check_existing(const job *j, lesson *t) {
+static status check_existing(const teach_job *j, lesson *t) {
   status st = STATUS_OK;
   softlabels *old = NULL;
   int exists = comm_rank(j->c) == 0 && file_exists(t->path);
@@ -335,7 +145,7 @@ done:
   return st;
 }
 
-static status open_files(job *j) {
+static status open_files(teach_job *j) {
   status st = STATUS_OK;
   for (int i = 0; i < j->n; i++) {
     lesson *t = &j->teachers[i];
@@ -356,7 +166,7 @@ done:
 
 /* ---- work ---- */
 
-static void release_teacher(job *j) {
+static void release_teacher(teach_job *j) {
   predictor_free(&j->p);
   classifier_clear(&j->k);
   model_free(&j->m);
@@ -371,7 +181,7 @@ static void release_teacher(job *j) {
   j->held = -1;
 }
 
-static status hold_teacher(job *j, int i) {
+static status hold_teacher(teach_job *j, int i) {
   status st = STATUS_OK;
   const lesson *t = &j->teachers[i];
   if (j->held == i) return st;
@@ -380,8 +190,8 @@ static status hold_teacher(job *j, int i) {
   if ((int64_t)model_hash(j->m) != t->f.hash)
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
   TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
-  TRY(check_classes(j, t, &j->k));
-  TRY(bind_taps(t, &j->k, NULL));
+  TRY(teach_check_classes(j, t, &j->k));
+  TRY(teach_bind_taps(t, &j->k, NULL));
   const float *block = weights_block(j->weights, i);
   if (!block) {
     TRY(mem_new(&j->block, (size_t)j->k.g->n_block, sizeof *j->block));
@@ -403,10 +213,10 @@ done:
 }
 
 static status answer(void *data) {
-  return queue_serve(((job *)data)->q);
+  return queue_serve(((teach_job *)data)->q);
 }
 
-static status do_block(job *j, int i, int64_t b) {
+static status do_block(teach_job *j, int i, int64_t b) {
   status st = STATUS_OK;
   const lesson *t = &j->teachers[i];
   int64_t from = b * t->header.block_rows, n = j->rows - from;
@@ -420,14 +230,14 @@ done:
   return st;
 }
 
-static void log_progress(job *j, double n_left) {
+static void log_progress(teach_job *j, double n_left) {
   double taken = (double)queue_taken(j->q), seconds = clock_seconds() - j->bar.started_s;
   log_event(j->log, "progress",
             json_pack("{s:o, s:o, s:o}", "blocks_done", json_number(taken), "blocks", json_number(n_left),
                       "seconds_left", json_number((n_left - taken) * seconds / taken)));
 }
 
-static status work(job *j, double n_left) {
+static status work(teach_job *j, double n_left) {
   status st = STATUS_OK;
   for (;;) {
     int group;
@@ -444,7 +254,7 @@ done:
   return st;
 }
 
-static status make_queue(job *j, double *n_left) {
+static status make_queue(teach_job *j, double *n_left) {
   status st = STATUS_OK;
   int64_t items[j->n];
   double costs[j->n];
@@ -457,12 +267,12 @@ static status make_queue(job *j, double *n_left) {
     done[i] = t->finished ? NULL : softlabels_done(t->file);
     for (int64_t b = 0; b < items[i]; b++) *n_left += !done[i][b];
   }
-  TRY(queue_new(&j->q, j->c, j->n, items, costs, done));
+  TRY(queue_new(&j->q, j->c, j->n, items, costs, done, j->bound));
 done:
   return st;
 }
 
-static status teach_all(job *j) {
+static status teach_all(teach_job *j) {
   status st = STATUS_OK, mine;
   double n_left;
   TRY(make_queue(j, &n_left));
@@ -487,7 +297,7 @@ done:
 }
 
 /* An array that several teachers read is opened once. */
-static status open_inputs(job *j) {
+static status open_inputs(teach_job *j) {
   status st = STATUS_OK;
   TRY(comm_agree(j->c, mem_new(&j->arrays, (size_t)j->sp->n_inputs, sizeof *j->arrays)));
   for (int i = 0; i < j->n; i++) {
@@ -505,9 +315,10 @@ done:
   return st;
 }
 
-static status open_weights(job *j) {
+static status open_weights(teach_job *j) {
   status st = STATUS_OK;
   weights_of *all = NULL;
+  if (j->bound) return st; /* ranks of a node may not all see them */
   TRY(comm_agree(j->c, mem_new(&all, (size_t)j->n, sizeof *all)));
   for (int i = 0; i < j->n; i++) {
     const lesson *t = &j->teachers[i];
@@ -520,20 +331,7 @@ done:
   return st;
 }
 
-static status choose_teachers(job *j) {
-  status st = STATUS_OK;
-  j->rows = j->sp->n * (j->o->views > 0 ? j->o->views : 1);
-  TRY(views_text(&j->o->augment, &j->augment));
-  TRY(mem_new(&j->teachers, j->o->teachers.n, sizeof *j->teachers));
-  for (size_t i = 0; i < j->o->teachers.n; i++)
-    if (j->o->teachers.items[i].model) j->teachers[j->n++].options = &j->o->teachers.items[i];
-  TRY(check_names(j));
-  TRY(choose_taps(j));
-done:
-  return st;
-}
-
-static void free_all(job *j) {
+static void free_all(teach_job *j) {
   release_teacher(j);
   weights_free(&j->weights);
   queue_free(&j->q);
@@ -546,13 +344,14 @@ static void free_all(job *j) {
   mem_free(j->arrays);
   mem_free(j->teachers);
   mem_free(j->augment);
+  mem_free(j->bound);
   dataset_close(&j->d);
   log_close(&j->log);
   lock_release(&j->lock);
 }
 
 /* After a failure: a file without one good block is nothing to go on from. */
-static void drop_empty(job *j) {
+static void drop_empty(teach_job *j) {
   int64_t n_done[j->n + 1];
   for (int i = 0; i < j->n; i++) {
     softlabels *file = j->teachers[i].file;
@@ -564,7 +363,7 @@ static void drop_empty(job *j) {
     if (!n_done[i]) softlabels_discard(&j->teachers[i].file);
 }
 
-static void report(const job *j) {
+static void report(const teach_job *j) {
   if (comm_rank(j->c) != 0 || j->o->out.no_result) return;
   json_t *files = json_array();
   for (int i = 0; i < j->n; i++) {
@@ -581,16 +380,17 @@ static void report(const job *j) {
 
 status stage_teach(comm *c, const mpistill_teach_options *o) {
   status st = STATUS_OK;
-  job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
+  teach_job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
   stage_listen(c, &o->out);
   TRY(stage_begin(c));
   TRY(dataset_open(&j.d, c, o->dataset));
   TRY(dataset_split(j.d, o->split, &j.sp));
   if (!j.sp->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", o->dataset, o->split);
-  TRY(comm_agree(c, choose_teachers(&j)));
-  TRY(share_facts(&j));
+  TRY(comm_agree(c, teach_choose(&j)));
+  TRY(teach_share_facts(&j));
   TRY(dataset_hash(j.d, j.sp, j.hash));
   st = open_files(&j);
+  if (!st) st = private_measure(&j);
   if (st) drop_empty(&j);
   TRY(st);
   TRY(open_inputs(&j));

@@ -141,7 +141,7 @@ static status teach(comm *c, int teachers, double block_s) {
     all += (double)items[i] * costs[i];
   }
   double started = MPI_Wtime();
-  TRY(queue_new(&q, c, teachers, items, costs, NULL));
+  TRY(queue_new(&q, c, teachers, items, costs, NULL, NULL));
   TRY(queue_next(q, &group, &item));
   while (group >= 0) {
     TRY(work(q, costs[group]));

@@ -23,7 +23,7 @@ static status make_queue(comm *c) {
   static const int64_t n_items[] = {3, 4};
   static const double costs[] = {1, 2};
   queue *q;
-  status st = queue_new(&q, c, 2, n_items, costs, NULL);
+  status st = queue_new(&q, c, 2, n_items, costs, NULL, NULL);
   if (!st) queue_stop(q);
   if (!st) st = queue_finish(q);
   queue_free(&q);

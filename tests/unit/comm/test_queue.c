@@ -50,7 +50,7 @@ static void test_each_item_once(void **state) {
   for (int turn = 0; turn < 10; turn++) {
     tally t = {0};
     queue *q;
-    assert_int_equal(queue_new(&q, world, 3, n_items, costs, NULL), STATUS_OK);
+    assert_int_equal(queue_new(&q, world, 3, n_items, costs, NULL, NULL), STATUS_OK);
     work(q, world, 0, &t);
     assert_each_once(&t, 3, n_items, NULL);
     queue_free(&q);
@@ -66,7 +66,7 @@ static void test_unequal_speeds(void **state) {
   int64_t mine = 0, *all = calloc((size_t)comm_size(world), sizeof *all), most = 0;
   tally t = {0};
   queue *q;
-  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL, NULL), STATUS_OK);
   int group;
   int64_t item;
   while (!queue_next(q, &group, &item) && group >= 0) {
@@ -96,9 +96,35 @@ static void test_done_items_are_skipped(void **state) {
   const unsigned char *const done[] = {first, NULL, last};
   tally t = {0};
   queue *q;
-  assert_int_equal(queue_new(&q, world, 3, n_items, costs, done), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 3, n_items, costs, done, NULL), STATUS_OK);
   work(q, world, 100, &t);
   assert_each_once(&t, 3, n_items, done);
+  queue_free(&q);
+}
+
+/* The last two ranks alone take the items of group 1, however slow, and no others. */
+static void test_bound_ranks(void **state) {
+  (void)state;
+  static const int64_t n_items[] = {20, 12, 8};
+  static const double costs[] = {1, 50, 1};
+  const int size = comm_size(world), rank = comm_rank(world);
+  int *bound = calloc((size_t)size, sizeof *bound), group;
+  int64_t item;
+  tally t = {0};
+  queue *q;
+  for (int r = 0; r < size; r++) bound[r] = size > 1 && r < size - 2 + (size == 2) ? -1 : 1;
+  const bool mine = bound[rank] == 1;
+  assert_int_equal(queue_new(&q, world, 3, n_items, costs, NULL, bound), STATUS_OK);
+  while (!queue_next(q, &group, &item) && group >= 0) {
+    assert_int_equal(group == 1, mine);
+    t.taken[group * MOST_ITEMS + item]++;
+    if (mine) usleep(300);
+  }
+  assert_int_equal(queue_finish(q), STATUS_OK);
+  assert_int_equal(comm_combine_counts(world, (int64_t *)&t, sizeof t / sizeof(int64_t)), STATUS_OK);
+  static const int64_t alone[] = {0, 12, 0};
+  assert_each_once(&t, 3, size > 1 ? n_items : alone, NULL);
+  free(bound);
   queue_free(&q);
 }
 
@@ -108,11 +134,11 @@ static void test_nothing_to_do(void **state) {
   static const double costs[] = {1, 1};
   tally t = {0};
   queue *q;
-  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL, NULL), STATUS_OK);
   work(q, world, 0, &t);
   assert_each_once(&t, 2, n_items, NULL);
   queue_free(&q);
-  assert_int_equal(queue_new(&q, world, 0, NULL, NULL, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 0, NULL, NULL, NULL, NULL), STATUS_OK);
   work(q, world, 0, &t);
   queue_free(&q);
 }
@@ -128,7 +154,7 @@ static void test_more_groups_than_ranks(void **state) {
   }
   tally t = {0};
   queue *q;
-  assert_int_equal(queue_new(&q, world, MOST_GROUPS, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, MOST_GROUPS, n_items, costs, NULL, NULL), STATUS_OK);
   work(q, world, 300, &t);
   assert_each_once(&t, MOST_GROUPS, n_items, NULL);
   /* Alone: each group but the first is a change. Together: at worst every rank also helps in the last groups
@@ -145,7 +171,7 @@ static void test_ranks_are_divided_by_cost(void **state) {
   int64_t item, n_items[] = {40, 40};
   double costs[] = {3, 1};
   queue *q;
-  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL, NULL), STATUS_OK);
   while (!queue_next(q, &group, &item) && group >= 0) {
     if (mine < 0) mine = group;
     usleep(1000);
@@ -169,7 +195,7 @@ static void test_stop(void **state) {
   int last = comm_size(world) - 1, group;
   int64_t item, taken = 0;
   queue *q;
-  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, world, 2, n_items, costs, NULL, NULL), STATUS_OK);
   while (!queue_next(q, &group, &item) && group >= 0) {
     taken++;
     if (comm_rank(world) == last) queue_stop(q);
@@ -191,8 +217,8 @@ static void test_two_queues_do_not_mix(void **state) {
   static const double costs[] = {1};
   queue *a, *b;
   tally ta = {0}, tb = {0};
-  assert_int_equal(queue_new(&a, world, 1, n_items, costs, NULL), STATUS_OK);
-  assert_int_equal(queue_new(&b, world, 1, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&a, world, 1, n_items, costs, NULL, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&b, world, 1, n_items, costs, NULL, NULL), STATUS_OK);
   work(b, world, 100, &tb);
   work(a, world, 100, &ta);
   assert_each_once(&ta, 1, n_items, NULL);
@@ -209,7 +235,7 @@ static void test_alone(void **state) {
   queue *q;
   tally t = {0};
   assert_int_equal(comm_alone(&c), STATUS_OK);
-  assert_int_equal(queue_new(&q, c, 2, n_items, costs, NULL), STATUS_OK);
+  assert_int_equal(queue_new(&q, c, 2, n_items, costs, NULL, NULL), STATUS_OK);
   work(q, c, 0, &t);
   assert_each_once(&t, 2, n_items, NULL);
   assert_int_equal(t.n_switches, 1);
@@ -221,6 +247,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_each_item_once),
     cmocka_unit_test(test_unequal_speeds),
     cmocka_unit_test(test_done_items_are_skipped),
+    cmocka_unit_test(test_bound_ranks),
     cmocka_unit_test(test_nothing_to_do),
     cmocka_unit_test(test_more_groups_than_ranks),
     cmocka_unit_test(test_ranks_are_divided_by_cost),

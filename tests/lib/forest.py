@@ -7,9 +7,11 @@ DOMAIN = "ai.onnx.ml"
 
 
 class Forest:
-    """Random splits to a depth, and in the leaves how often each class of (x, y) came there."""
+    """Splits to a depth, each the purest of some random ones (extremely randomised trees), and in the leaves how often each class of
+    (x, y) came there."""
 
-    def __init__(self, x, y, classes, trees=20, depth=7, seed=0):
+    def __init__(self, x, y, classes, trees=20, depth=7, seed=0, tries=1):
+        self.tries = tries
         self.random, self.x, self.y, self.classes, self.n_trees = np.random.default_rng(seed), np.float32(x), y, classes, trees
         self.nodes, self.weights = [], []  # (tree, id, feature, value, yes, no), (tree, id, class, weight)
         for tree in range(trees):
@@ -24,16 +26,27 @@ class Forest:
             self.nodes.append((tree, me, 0, 0.0, None, None))
             self.weights += [(tree, me, c, np.float32(p / self.n_trees)) for c, p in enumerate(share)]
             return me
-        feature = int(self.random.choice(spread))
-        values = np.unique(self.x[rows, feature])
-        at = int(self.random.integers(len(values) - 1))
-        value = np.float32((values[at] + values[at + 1]) / 2)
+        feature, value = min((self.draw(rows, spread) for _ in range(self.tries)), key=lambda split: self.impurity(rows, *split))
         left = self.x[rows, feature] <= value
         self.nodes.append((tree, me, feature, value, None, None))
         mine = len(self.nodes) - 1
         yes, no = self.grow(tree, rows[left], depth - 1), self.grow(tree, rows[~left], depth - 1)
         self.nodes[mine] = (tree, me, feature, value, yes, no)
         return me
+
+    def draw(self, rows, spread):
+        feature = int(self.random.choice(spread))
+        values = np.unique(self.x[rows, feature])
+        at = int(self.random.integers(len(values) - 1))
+        return feature, np.float32((values[at] + values[at + 1]) / 2)
+
+    def impurity(self, rows, feature, value):
+        """Gini's, of both sides together."""
+        if self.tries == 1:
+            return 0
+        left = self.x[rows, feature] <= value
+        counts = [np.bincount(self.y[rows[side]], minlength=self.classes) for side in (left, ~left)]
+        return sum(c.sum() - (c**2).sum() / max(c.sum(), 1) for c in counts)
 
     def probabilities(self, x):
         """In double precision."""

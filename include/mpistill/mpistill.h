@@ -49,6 +49,7 @@ typedef struct mpistill_output_options {
 typedef struct mpistill_loss {
   char *kind; /* "kd", "cross-entropy", ...: `mpistill distill --help-losses` says what each computes and
                  reads */
+  char *task; /* in the losses of the training options: it belongs to that task; NULL: to every one */
   double weight;
   double temperature;         /* of losses on softened logits; 0: that of the training options */
   double temperature_end;     /* the temperature moves there by the last step; 0: it stays */
@@ -58,12 +59,28 @@ typedef struct mpistill_loss {
   double alpha, beta; /* dkd */
   double gamma;       /* dist */
   double label_smoothing; /* cross-entropy */
+  double delta;           /* smooth-l1, soft-smooth-l1 */
 } mpistill_loss;
 
 typedef struct mpistill_losses {
   size_t n;
   mpistill_loss *items;
 } mpistill_losses;
+
+/* One output of a student, and what it learns there. */
+typedef struct mpistill_task {
+  char *name;
+  char *output;     /* NULL: the one of the task's name, else the only one */
+  char *labels;     /* array of labels or targets of the dataset; NULL: label.NAME or target.NAME */
+  char *class_axis; /* of outputs of several positions: "first" (NULL): [n, C, ...], "last": [n, ..., C] */
+  double weight;    /* factor of its losses */
+  mpistill_losses losses; /* empty: those of the training options */
+} mpistill_task;
+
+typedef struct mpistill_tasks {
+  size_t n;
+  mpistill_task *items;
+} mpistill_tasks;
 
 /* A loss between inner tensors of a teacher, stored by mpistill_teach, and of the student. */
 typedef struct mpistill_feature {
@@ -125,8 +142,9 @@ typedef struct mpistill_train_options {
   char *split;                  /* "train" */
   char *test_split;             /* evaluated after training and in the log when there: "test" */
   char *input;                  /* which input array, NULL: the only one */
-  mpistill_strings soft_labels; /* none: plain training */
-  char *method;                 /* several soft_labels: how they are combined */
+  mpistill_tasks tasks;         /* empty: one, at the student's only output */
+  mpistill_strings soft_labels; /* none: plain training; of several tasks "TASK=FILE" */
+  char *method; /* several soft_labels of a task: how they are combined; numbers always by their mean */
   mpistill_reals weights;
   bool trust_rows;            /* accept soft labels without a dataset hash */
   mpistill_losses losses;     /* empty: made of kd_weight and temperature */
@@ -170,9 +188,15 @@ typedef struct mpistill_preprocess {
 
 typedef struct mpistill_teacher {
   char *name;
-  char *model;              /* ONNX, or */
-  char *soft_labels;        /* a file made elsewhere */
-  char *input;              /* input array of the dataset */
+  char *model;       /* ONNX, or */
+  char *soft_labels; /* a file made elsewhere */
+  char *input;       /* input array of the dataset */
+  char *task;        /* of a recipe: which of its tasks it teaches */
+  char *output; /* of the model, with its logits or numbers; NULL: the one of the task's name, else the only
+                   one */
+  char *labels; /* array of labels whose classes it knows; NULL: that of the task */
+  char *class_axis;         /* as in mpistill_task; NULL: as the task */
+  bool values;              /* the output holds numbers, not logits */
   mpistill_strings classes; /* names or numbers of the dataset's classes, by position in the teacher's output;
                                empty: all in order */
   mpistill_strings taps;    /* tensors of the model that are stored beside its logits */
@@ -211,8 +235,9 @@ typedef struct mpistill_teach_options {
 
 typedef struct mpistill_aggregate_options {
   mpistill_strings inputs;
-  char *dataset; /* labelled rows for the metrics; NULL: no metrics against labels */
-  char *method;
+  char *dataset;          /* labelled rows for the metrics; NULL: no metrics against labels */
+  char *labels;           /* array of labels or targets there; NULL: "label", of numbers "target" */
+  char *method;           /* NULL: "probability-mean", of numbers "logit-mean", their mean */
   mpistill_reals weights; /* empty: equal; made to sum to 1 */
   double temperature;
   bool calibrate; /* each teacher's logits are divided by the temperature that fits labelled rows best */
@@ -235,15 +260,18 @@ typedef struct mpistill_evaluate_options {
   char *dataset;
   char *split;
   char *input;
-  char *against; /* another model to compare it with, NULL: none */
+  mpistill_tasks tasks; /* empty: the only output */
+  char *against;        /* another model to compare it with, NULL: none */
   int64_t threads;
   mpistill_output_options out;
 } mpistill_evaluate_options;
 
 typedef struct mpistill_evaluation {
-  int64_t samples; /* labelled rows */
+  int64_t samples; /* of the first task: labelled rows or positions, or numbers with a target */
   int64_t errors;
-  double accuracy, nll, ece; /* NaN without labelled rows */
+  double accuracy, nll, ece; /* NaN without labelled rows, and of numbers */
+  double mean_iou;           /* of outputs of several positions; else NaN */
+  double mse, mae, r2;       /* of numbers; else NaN */
   int64_t parameters;
   int64_t bytes;    /* of the model file */
   double latency_s; /* median of one row, one thread, after warm-up */

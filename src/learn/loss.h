@@ -14,16 +14,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One shard of a batch. All arrays row-major, borrowed. */
+/* One shard of a batch. All arrays row-major, borrowed. A row is one position of a sample where outputs have
+ * several (pixels, frames), and of outputs that are numbers each number, with C = 1. */
 typedef struct loss_batch {
   int64_t rows;           /* of this shard */
   int64_t classes;        /* C */
   const float *logits;    /* [rows, C] the student's */
   const int32_t *labels;  /* [rows], -1: none; NULL when no loss reads labels */
+  const float *targets;   /* [rows] of numbers, NaN: none; NULL when no loss reads them */
   const float *soft;      /* [rows, C] the teachers' logits; NULL when no loss reads them. A row that begins
                              with NaN was not answered by them (combine.h): it has no loss on soft labels */
   int64_t batch_rows;     /* rows of the global batch: what a mean divides by */
-  int64_t batch_labelled; /* labelled rows of the global batch */
+  int64_t batch_labelled; /* labelled rows of the global batch, or those with a target */
   double progress;    /* of training, from 0 at the first step to 1 at the last: for scheduled temperatures */
   double temperature; /* of this step where it is learned; 0: as the options say */
   double *temperature_slope; /* added to: weight * d(loss)/dT; NULL: not asked for */
@@ -34,6 +36,7 @@ typedef struct loss_kind {
   const char *name;    /* "kd" */
   const char *formula; /* with reductions and source, for --help-losses */
   bool needs_labels, needs_soft;
+  bool of_values;          /* of numbers, with targets for labels, not of logits */
   bool learns_temperature; /* writes temperature_slope */
   bool relates_rows;       /* compares the rows of a shard: a shard of one row has nothing to compare */
   int scratch_rows; /* scratch: vectors of C floats, beside three [rows, C] of doubles where rows are compared

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/progress.h"
-#include "learn/metrics.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/fit.h"
@@ -22,7 +21,8 @@ typedef struct job {
   dataset *d; /* NULL: no labels */
   const split *sp;
   sources in;
-  rows *labels;
+  truth labels;
+  bool has_labels;
   fit found;        /* rows 0: nothing was looked for */
   int64_t answered; /* rows, where the rule counts them beforehand */
   softlabels_header header;
@@ -32,6 +32,7 @@ typedef struct job {
   lock *lock;
   int64_t n_blocks;
   metric_sums *sums;  /* [blocks, K + 1]: each teacher, then the ensemble */
+  int64_t *areas;     /* [K + 1] of [3, C], NULL: one position a row */
   int64_t *agreement; /* [K + 1, K + 1] rows with the same first class */
   /* One block: */
   float *
@@ -39,14 +40,15 @@ typedef struct job {
   float *stored; /* [block_rows, C] the combination at the temperature of the file */
   float *raw;
   int32_t *y;
-  int64_t *ids;
-  int64_t *best; /* [K + 1, block_rows], -1: no answer */
+  float *targets; /* of numbers, in place of y */
+  int64_t *ids;   /* of each position the row */
+  int64_t *best;  /* [K + 1, block_rows * positions], -1: no answer */
 } job;
 
 /* About 1 MiB of floats a block, and blocks enough to share. */
-static int64_t block_rows(int64_t classes) {
-  int64_t n = 262144 / classes;
-  return n < 16 ? 16 : (n > 1024 ? 1024 : n);
+static int64_t block_rows(const form *f) {
+  const int64_t n = 262144 / (f->classes * f->positions), least = f->positions > 1 ? 1 : 16;
+  return n < least ? least : (n > 1024 ? 1024 : n);
 }
 
 static double stored_temperature(const job *j) {
@@ -66,7 +68,7 @@ static status complete_header(job *j) {
   const combine_kind *rule = j->in.rule;
   for (int i = 0; i < j->in.n; i++) h->weights[i] = j->in.weights[i];
   TRY(copy_reals(&h->calibration, j->in.calibration, j->in.n));
-  TRY(copy_reals(&h->class_weights, j->in.class_weights, j->in.n * j->in.classes));
+  TRY(copy_reals(&h->class_weights, j->in.class_weights, j->in.n * j->in.f.classes));
   if (!rule->epsilon) goto done;
   h->epsilon = rule->epsilon(j->o, (double)j->in.rows, (double)j->answered);
   h->delta = j->o->delta;
@@ -87,10 +89,12 @@ static status make_header(job *j) {
   TRY(mem_string(&h->augment_seed, first->augment_seed));
   h->views = first->views;
   h->type = strcmp(j->o->dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32;
-  h->rank = 2;
+  h->rank = first->rank;
+  memcpy(h->dims, first->dims, sizeof h->dims);
   h->dims[0] = j->in.rows;
-  h->dims[1] = j->in.classes;
-  h->block_rows = h->batch_rows = block_rows(j->in.classes);
+  if (!j->in.f.values) h->dims[1] = j->in.f.classes;
+  h->values = j->in.f.values;
+  h->block_rows = h->batch_rows = block_rows(&j->in.f);
   h->temperature = stored_temperature(j);
   h->floor = j->in.rule->floor;
   h->partial = j->in.rule->partial;
@@ -132,6 +136,7 @@ static status options_json(job *j, json_t *out) {
     if (row->type == OPTION_FLAG) json_object_set_new(out, row->key, json_boolean(*(const bool *)field));
     if (row->type == OPTION_REAL) json_object_set_new(out, row->key, json_real(*(const double *)field));
   }
+  if (o->labels) json_object_set_new(out, "labels", json_string(o->labels));
   if (!rule->epsilon) json_object_set_new(out, "seed", json_integer((json_int_t)o->seed));
   if (!fit_needed(o, rule)) goto done;
   TRY(hashes_json(j, &o->fit, files));
@@ -161,47 +166,58 @@ done:
 
 static status make_buffers(job *j) {
   status st = STATUS_OK;
-  size_t n = (size_t)(j->header.block_rows * j->in.classes), members = (size_t)j->in.n + 1;
+  const form *f = &j->in.f;
+  size_t rows = (size_t)(j->header.block_rows * f->positions), n = rows * (size_t)f->classes,
+         members = (size_t)j->in.n + 1;
+  if (f->positions > 1 && !f->values)
+    TRY(mem_new(&j->areas, members, 3 * (size_t)f->classes * sizeof *j->areas));
   TRY(mem_new(&j->sums, (size_t)j->n_blocks * members, sizeof *j->sums));
   TRY(mem_new(&j->agreement, members * members, sizeof *j->agreement));
   TRY(mem_new(&j->logits, members, sizeof *j->logits));
   for (size_t i = 0; i < members; i++) TRY(mem_new(&j->logits[i], n, sizeof(float)));
   TRY(mem_new(&j->raw, n, sizeof *j->raw));
   TRY(mem_new(&j->stored, n, sizeof *j->stored));
-  TRY(mem_new(&j->y, (size_t)j->header.block_rows, sizeof *j->y));
-  TRY(mem_new(&j->ids, (size_t)j->header.block_rows, sizeof *j->ids));
-  TRY(mem_new(&j->best, members * (size_t)j->header.block_rows, sizeof *j->best));
+  TRY(mem_new(&j->y, rows, sizeof *j->y));
+  if (f->values) TRY(mem_new(&j->targets, rows, sizeof *j->targets));
+  TRY(mem_new(&j->ids, rows, sizeof *j->ids));
+  TRY(mem_new(&j->best, members * rows, sizeof *j->best));
 done:
   return st;
 }
 
-/* Rows without an answer are no one's rows. */
+/* Rows (positions) without an answer are no one's rows. */
 static void measure_member(job *j, int member, metric_sums *sums, int64_t n) {
+  const int64_t classes = j->in.f.classes;
   for (int64_t r = 0; r < n; r++) {
-    const float *z = j->logits[member] + r * j->in.classes;
+    const float *z = j->logits[member] + r * classes;
     const bool answered = !isnan(z[0]);
     const unsigned char *known = j->in.known && member < j->in.n ? j->in.known[member] : NULL;
     const bool asked = !known || j->y[r] < 0 || known[j->y[r]]; /* of a class that it can name */
-    if (answered && asked) metric_add(sums, z, &j->y[r], 1, j->in.classes);
-    j->best[member * j->header.block_rows + r] = answered ? metric_argmax(z, j->in.classes) : -1;
+    if (answered && asked) metric_add(sums, z, &j->y[r], 1, classes);
+    if (answered && j->areas) metric_add_areas(j->areas + 3 * member * classes, z, &j->y[r], 1, classes);
+    j->best[member * n + r] = answered ? metric_argmax(z, classes) : -1;
   }
 }
 
+/* n: positions. */
 static void measure_block(job *j, int64_t b, int64_t n) {
   int members = j->in.n + 1;
+  for (int i = 0; j->in.f.values && i < members; i++)
+    metric_add_values(&j->sums[b * members + i], j->logits[i], j->targets, n);
+  if (j->in.f.values) return;
   for (int i = 0; i < members; i++) measure_member(j, i, &j->sums[b * members + i], n);
   for (int i = 0; i < members; i++)
     for (int k = 0; k < members; k++)
       for (int64_t r = 0; r < n; r++) {
-        int64_t first = j->best[i * j->header.block_rows + r];
-        j->agreement[i * members + k] += first >= 0 && first == j->best[k * j->header.block_rows + r];
+        int64_t first = j->best[i * n + r];
+        j->agreement[i * members + k] += first >= 0 && first == j->best[k * n + r];
       }
 }
 
 static combine_batch batch_of(const job *j, int64_t rows, double temperature) {
   return (combine_batch){.n_teachers = j->in.n,
-                         .rows = rows,
-                         .classes = j->in.classes,
+                         .rows = rows * j->in.f.positions,
+                         .classes = j->in.f.classes,
                          .logits = (const float *const *)j->logits,
                          .known = (const unsigned char *const *)j->in.known,
                          .others = j->in.others,
@@ -220,8 +236,13 @@ static status combine_block(job *j, int64_t block, int64_t *n) {
   int64_t from = block * j->header.block_rows;
   *n = j->in.rows - from < j->header.block_rows ? j->in.rows - from : j->header.block_rows;
   for (int i = 0; i < j->in.n; i++) TRY(sources_read(&j->in, i, from, *n, j->raw, j->logits[i]));
-  for (int64_t r = 0; r < *n; r++) j->ids[r] = from + r;
-  TRY(labels_read(j->labels, from, *n, j->in.classes, j->d, j->sp, j->y));
+  const int64_t positions = j->in.f.positions;
+  for (int64_t r = 0; r < *n * positions; r++) {
+    j->ids[r] = from + r / positions;
+    j->y[r] = -1;
+    if (j->targets) j->targets[r] = NAN;
+  }
+  if (j->has_labels) TRY(truth_range(&j->labels, from, *n, j->y, j->targets));
   combine_batch b = batch_of(j, *n, 1);
   j->in.rule->rows(&b, j->logits[j->in.n]);
 done:
@@ -232,14 +253,15 @@ static status do_block(job *j, int64_t block) {
   status st = STATUS_OK;
   int64_t n;
   TRY(combine_block(j, block, &n));
-  measure_block(j, block, n);
+  measure_block(j, block, n * j->in.f.positions);
   if (!j->out) goto done;
   combine_batch b = batch_of(j, n, j->o->temperature);
   if (j->in.rule->linear || b.temperature == 1)
-    memcpy(j->stored, j->logits[j->in.n], (size_t)(n * j->in.classes) * sizeof(float));
+    memcpy(j->stored, j->logits[j->in.n], (size_t)(b.rows * b.classes) * sizeof(float));
   else
     j->in.rule->rows(&b, j->stored);
-  TRY(softlabels_write(j->out, block, j->stored));
+  if (j->in.f.positions > 1) head_classes_first(j->stored, n, b.classes, j->in.f.positions, j->raw);
+  TRY(softlabels_write(j->out, block, j->in.f.positions > 1 ? j->raw : j->stored));
 done:
   return st;
 }
@@ -258,7 +280,7 @@ static status count_answers(job *j) {
   my_blocks(j, &from, &to);
   for (int64_t b = from; b < to; b++) {
     TRY(combine_block(j, b, &n));
-    for (int64_t r = 0; r < n; r++) j->answered += !isnan(j->logits[j->in.n][r * j->in.classes]);
+    for (int64_t r = 0; r < n; r++) j->answered += !isnan(j->logits[j->in.n][r * j->in.f.classes]);
   }
 done:
   return st;
@@ -292,6 +314,7 @@ static status combine_sums(job *j) {
   TRY(comm_combine(j->c, (double *)j->sums,
                    (size_t)j->n_blocks * members * (sizeof *j->sums / sizeof(double))));
   TRY(comm_combine_counts(j->c, j->agreement, members * members));
+  if (j->areas) TRY(comm_combine_counts(j->c, j->areas, members * 3 * (size_t)j->in.f.classes));
   for (int64_t b = 1; b < j->n_blocks; b++)
     for (size_t i = 0; i < members; i++) metric_merge(&j->sums[i], &j->sums[(size_t)b * members + i]);
 done:
@@ -299,14 +322,20 @@ done:
 }
 
 static double agreement(const job *j, int i, int k) {
-  return (double)j->agreement[i * (j->in.n + 1) + k] / (double)j->in.rows;
+  return (double)j->agreement[i * (j->in.n + 1) + k] / (double)(j->in.rows * j->in.f.positions);
 }
 
 static json_t *class_weights_json(const job *j, int i) {
   json_t *list = json_array();
-  for (int64_t c = 0; c < j->in.classes; c++)
-    json_array_append_new(list, json_real(j->in.class_weights[i * j->in.classes + c]));
+  for (int64_t c = 0; c < j->in.f.classes; c++)
+    json_array_append_new(list, json_real(j->in.class_weights[i * j->in.f.classes + c]));
   return list;
+}
+
+static score score_of(const job *j, int i) {
+  score x = {.values = j->in.f.values, .dense = j->areas != NULL, .sums = j->sums[i]};
+  if (j->areas) x.mean_iou = metric_mean_iou(j->areas + 3 * i * j->in.f.classes, j->in.f.classes);
+  return x;
 }
 
 static json_t *report_json(const job *j) {
@@ -316,17 +345,19 @@ static json_t *report_json(const job *j) {
     for (int k = 0; k <= j->in.n; k++) json_array_append_new(row, json_number(agreement(j, i, k)));
     json_array_append_new(matrix, row);
     if (i == j->in.n) break;
-    json_t *t = metrics_json(&j->sums[i]);
+    const score its = score_of(j, i);
+    json_t *t = score_json(&its);
     json_object_set_new(t, "name", json_string(j->header.teachers[i]));
     json_object_set_new(t, "weight", json_real(j->in.weights[i]));
     if (j->in.calibration) json_object_set_new(t, "calibration", json_real(j->in.calibration[i]));
     if (j->in.class_weights) json_object_set_new(t, "class_weights", class_weights_json(j, i));
     json_array_append_new(teachers, t);
   }
+  const score all_of_them = score_of(j, j->in.n);
   json_t *all = json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method",
                           j->in.rule->name, "temperature", j->header.temperature, "rows",
-                          (json_int_t)j->in.rows, "classes", (json_int_t)j->in.classes, "teachers", teachers,
-                          "ensemble", metrics_json(&j->sums[j->in.n]), "agreement", matrix);
+                          (json_int_t)j->in.rows, "classes", (json_int_t)j->in.f.classes, "teachers",
+                          teachers, "ensemble", score_json(&all_of_them), "agreement", matrix);
   if (j->found.rows) json_object_set_new(all, "fit_rows", json_integer(j->found.rows));
   if (j->found.rows && j->in.rule->learned) json_object_set_new(all, "fit_nll", json_number(j->found.nll));
   if (j->in.rule->epsilon) {
@@ -346,14 +377,17 @@ static void print_member(const job *j, int i) {
     printf("  %6s", "");
   if (j->in.calibration && i < j->in.n) printf("  %11.4f", j->in.calibration[i]);
   if (j->in.calibration && i == j->in.n) printf("  %11s", "");
-  if (j->labels) printf("  %8.4f  %8.4f", metric_accuracy(&j->sums[i]), metric_nll(&j->sums[i]));
-  for (int k = 0; k <= j->in.n; k++) printf("  %6.4f", agreement(j, i, k));
+  if (j->has_labels && j->in.f.values)
+    printf("  %8.4g  %8.4f", metric_mse(&j->sums[i]), metric_r2(&j->sums[i]));
+  else if (j->has_labels)
+    printf("  %8.4f  %8.4f", metric_accuracy(&j->sums[i]), metric_nll(&j->sums[i]));
+  for (int k = 0; !j->in.f.values && k <= j->in.n; k++) printf("  %6.4f", agreement(j, i, k));
   putchar('\n');
 }
 
 static void warn_bad_teachers(const job *j) {
-  double prior = log((double)j->in.classes);
-  for (int i = 0; j->labels && i < j->in.n; i++)
+  double prior = log((double)j->in.f.classes);
+  for (int i = 0; j->has_labels && !j->in.f.values && i < j->in.n; i++)
     if (metric_nll(&j->sums[i]) > 1.001 * prior)
       say_warning(true,
                   "teacher '%s' is worse than guessing on the labelled rows (NLL %.3f, an even guess has "
@@ -368,7 +402,8 @@ static void print_found(const job *j) {
            j->in.rule->learned ? "weights and temperatures" : "temperatures", (long long)j->found.rows);
   for (int i = 0; j->in.class_weights && i < j->in.n; i++) {
     printf("weights by class of %s:", j->header.teachers[i]);
-    for (int64_t c = 0; c < j->in.classes; c++) printf(" %.4f", j->in.class_weights[i * j->in.classes + c]);
+    for (int64_t c = 0; c < j->in.f.classes; c++)
+      printf(" %.4f", j->in.class_weights[i * j->in.f.classes + c]);
     putchar('\n');
   }
   if (j->in.rule->epsilon)
@@ -384,10 +419,14 @@ static void report(const job *j) {
     stage_print_json(j->c, report_json(j));
     return;
   }
-  printf("%-20s  weight%s%s  agreement with", "teacher", j->in.calibration ? "  calibration" : "",
-         j->labels ? "  accuracy       nll" : "");
-  for (int i = 0; i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
-  printf(" ensemble\n");
+  const bool values = j->in.f.values;
+  printf("%-20s  weight%s%s", "teacher", j->in.calibration ? "  calibration" : "",
+         !j->has_labels ? ""
+         : values       ? "       mse        r2"
+                        : "  accuracy       nll");
+  if (!values) printf("  agreement with");
+  for (int i = 0; !values && i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
+  puts(values ? "" : " ensemble");
   for (int i = 0; i <= j->in.n; i++) print_member(j, i);
   print_found(j);
   fflush(stdout);
@@ -413,7 +452,7 @@ done:
 
 static void free_all(job *j) {
   softlabels_close(&j->out);
-  rows_close(&j->labels);
+  truth_close(&j->labels);
   for (int i = 0; j->logits && i <= j->in.n; i++) mem_free(j->logits[i]);
   sources_close(&j->in);
   dataset_close(&j->d);
@@ -424,6 +463,8 @@ static void free_all(job *j) {
   mem_free(j->raw);
   mem_free(j->stored);
   mem_free(j->y);
+  mem_free(j->targets);
+  mem_free(j->areas);
   mem_free(j->ids);
   mem_free(j->best);
   json_decref(j->inputs);
@@ -435,15 +476,29 @@ static status open_all(job *j) {
   status st = STATUS_OK;
   const mpistill_aggregate_options *o = j->o;
   if (o->dataset) TRY(dataset_open(&j->d, j->c, o->dataset));
-  TRY(sources_open(&j->in, j->c, &o->inputs, o->method, &o->weights, j->d, NULL, o->trust_rows));
+  const sources_options from = {.paths = &o->inputs,
+                                .weights = &o->weights,
+                                .method = o->method,
+                                .trust_rows = o->trust_rows,
+                                .labels = o->labels};
+  TRY(sources_open(&j->in, j->c, &from, j->d, NULL));
+  if (fit_needed(o, j->in.rule) && (j->in.f.values || j->in.f.positions > 1))
+    THROW(STATUS_BAD_INPUT, "calibrate: is for logits of one position a row; those of %s %s",
+          softlabels_path(j->in.files[0]), j->in.f.values ? "are numbers" : "have several");
   if (!j->in.rule->linear) TRY(sources_check_temperature(&j->in, o->temperature));
   TRY(comm_agree(j->c, make_header(j)));
   j->n_blocks = (j->in.rows + j->header.block_rows - 1) / j->header.block_rows;
   if (j->d) {
     TRY(dataset_split(j->d, softlabels_get(j->in.files[0])->split, &j->sp));
-    TRY(labels_open(&j->labels, j->d, j->sp));
+    const char *name = o->labels ? o->labels : j->in.f.values ? "target" : "label";
+    const array *a = truth_array(j->sp, name);
+    if (o->labels && !a)
+      THROW(STATUS_BAD_INPUT, "%s: /%s has no array '%s' of labels or targets", o->dataset, j->sp->name,
+            name);
+    TRY(truth_open(&j->labels, j->d, j->sp, a, &j->in.f, NULL, 0));
+    j->has_labels = a != NULL;
   }
-  if (j->in.rule->needs_labels && !j->labels)
+  if (j->in.rule->needs_labels && !j->has_labels)
     THROW(STATUS_BAD_INPUT, "method '%s' needs labels, and the rows of %s have none", j->in.rule->name,
           softlabels_path(j->in.files[0]));
 done:
@@ -462,20 +517,19 @@ done:
   return st;
 }
 
-status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const char *ensemble,
-                         metric_sums *members) {
+status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const char *ensemble, score *members) {
   status st = STATUS_OK;
   mpistill_aggregate_options measured = *o;
   job j = {.c = c, .o = &measured};
-  const combine_kind *rule = combine_find(o->method);
+  const combine_kind *rule = combine_find(o->method ? o->method : "probability-mean");
   bool repeatable = !rule->needs_labels && !rule->epsilon;
   measured.output = NULL;
   if (!repeatable) measured.method = (char *)(uintptr_t) "probability-mean";
   TRY(open_all(&j));
   if (ensemble && repeatable) TRY(take_found(&j, ensemble));
   TRY(write_and_measure(&j));
-  memcpy(members, j.sums, (size_t)(j.in.n + 1) * sizeof *members);
-  if (!repeatable) members[j.in.n] = (metric_sums){0};
+  for (int i = 0; i <= j.in.n; i++) members[i] = score_of(&j, i);
+  if (!repeatable) members[j.in.n].sums = (metric_sums){0};
 done:
   free_all(&j);
   return st;

@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "base/stop.h"
 #include "ops/ops.h"
+#include "stages/truth.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,11 +80,24 @@ void stage_tell_mode(bool show, const model *m, bool student) {
       model_path(m), folded ? folded : "");
 }
 
-status stage_check_classes(const classifier *k, const dataset *d) {
+static bool is_named(const head *h, const split *sp) {
+  return !h->values && truth_is_named(sp, h->by_task ? h->labels : NULL);
+}
+
+status stage_check_classes(const classifier *k, const dataset *d, const split *sp) {
   int64_t named = dataset_n_classes(d);
-  if (!named || named == k->classes) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s names %lld in /classes", k->path,
-                    (long long)k->classes, dataset_path(d), (long long)named);
+  for (int i = 0; named && i < k->n_heads; i++)
+    if (is_named(&k->heads[i], sp) && k->heads[i].classes != named)
+      return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but %s names %lld in /classes", k->path,
+                        (long long)k->heads[i].classes, dataset_path(d), (long long)named);
+  return STATUS_OK;
+}
+
+status stage_order_classes(classifier *k, const dataset *d, const split *sp) {
+  status st = STATUS_OK;
+  for (int i = 0; !st && i < k->n_heads; i++)
+    st = head_order(&k->heads[i], is_named(&k->heads[i], sp) ? d : NULL, k->path);
+  return st;
 }
 
 status subject_open_any(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
@@ -95,7 +109,8 @@ status subject_open_any(subject *s, comm *c, const model_source *from, dataset *
   TRY(stage_read_model(&s->m, c, from));
   TRY(classifier_arrays(s->m, d, s->sp, input_name, arrays));
   s->input = arrays[0];
-  TRY(comm_agree(c, classifier_bind(&s->k, s->m, arrays, from->pre, dataset_path(d))));
+  TRY(comm_agree(
+      c, classifier_bind(&s->k, s->m, arrays, from->pre, dataset_path(d), from->heads, from->n_heads)));
   TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
   graph_initial_block(s->k.g, s->block);
 done:
@@ -105,25 +120,29 @@ done:
 status subject_open(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                     const char *input_name) {
   status st = subject_open_any(s, c, from, d, split_name, input_name);
-  return st ? st : stage_check_classes(&s->k, d);
+  return st ? st : stage_check_classes(&s->k, d, s->sp);
 }
 
 status subject_order(subject *s, comm *c, const dataset *d) {
-  return comm_agree(c, classifier_order(&s->k, d));
+  return comm_agree(c, stage_order_classes(&s->k, d, s->sp));
 }
 
 status subject_check_student(subject *s, comm *c, const dataset *d) {
   status st = subject_order(s, c, d);
   if (st) return st;
-  if (s->k.probabilities)
-    return status_set(STATUS_BAD_INPUT,
-                      "%s: gives probabilities, but not by a Softmax at its end; a student is trained by its "
-                      "logits: export it without what turns them into probabilities",
-                      s->k.path);
-  if (!s->k.order) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT,
-                    "%s: names its classes in another order than %s; a student's must be the same", s->k.path,
-                    dataset_path(d));
+  for (int i = 0; i < s->k.n_heads; i++) {
+    if (s->k.heads[i].probabilities)
+      return status_set(
+          STATUS_BAD_INPUT,
+          "%s: gives probabilities, but not by a Softmax at its end; a student is trained by its "
+          "logits: export it without what turns them into probabilities",
+          s->k.path);
+    if (s->k.heads[i].order)
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: names its classes in another order than %s; a student's must be the same",
+                        s->k.path, dataset_path(d));
+  }
+  return STATUS_OK;
 }
 
 void subject_close(subject *s) {

@@ -28,6 +28,8 @@ typedef struct model_source {
   const unsigned char *bytes; /* NULL: read path */
   size_t n;
   const mpistill_preprocess *pre; /* of its input, NULL: none */
+  const head_options *heads;      /* the outputs to take */
+  int n_heads;                    /* 0: the only one */
 } model_source;
 
 /* Collective. Rank 0 reads the file, all ranks parse the same bytes. */
@@ -37,8 +39,9 @@ status stage_read_model(model **out, comm *c, const model_source *from);
  * for inference has taken away. */
 void stage_tell_mode(bool show, const model *m, bool student);
 
-/* Local. STATUS_BAD_INPUT when the dataset names its classes and the model gives another number of them. */
-status stage_check_classes(const classifier *k, const dataset *d);
+/* Local. STATUS_BAD_INPUT when the dataset names the classes of an output (truth_is_named), and the model
+ * gives another number of them. */
+status stage_check_classes(const classifier *k, const dataset *d, const split *sp);
 
 /* Collective. A model, the split and the input arrays it reads; stage_check_classes holds. */
 typedef struct subject {
@@ -53,7 +56,9 @@ status subject_open(subject *s, comm *c, const model_source *from, dataset *d, c
 /* Collective. The same for a model that may know other classes than the dataset names. */
 status subject_open_any(subject *s, comm *c, const model_source *from, dataset *d, const char *split_name,
                         const char *input_name);
-/* Collective. classifier_order, before the model's logits are compared with labels. */
+/* Local. head_order of all heads. */
+status stage_order_classes(classifier *k, const dataset *d, const split *sp);
+/* Collective. The same, before the model's logits are compared with labels. */
 status subject_order(subject *s, comm *c, const dataset *d);
 /* Collective. STATUS_BAD_INPUT unless the model can be trained on logits in the order of the dataset's
  * classes. */

@@ -5,61 +5,47 @@
 #include "stages/common.h"
 #include "stages/compare.h"
 #include "stages/stages.h"
+#include "stages/tasks.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-status labels_open(rows **out, dataset *d, const split *sp) {
-  *out = NULL;
-  for (int i = 0; i < sp->n_labels; i++) {
-    if (strcmp(sp->labels[i].name, "label")) continue;
-    if (sp->labels[i].rank == 1) return rows_open(out, d, sp, &sp->labels[i], 0);
-    return status_set(STATUS_BAD_INPUT, "%s: /%s/label has %d dimensions, expected [rows]", dataset_path(d),
-                      sp->name, sp->labels[i].rank);
-  }
-  return STATUS_OK;
-}
-
-status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const dataset *d, const split *sp,
-                   int32_t *out) {
-  status st = STATUS_OK;
-  int64_t *ids = NULL;
-  if (!labels) {
-    for (int64_t i = 0; i < n; i++) out[i] = -1;
-    return st;
-  }
-  TRY(mem_new(&ids, (size_t)n, sizeof *ids));
-  for (int64_t i = 0; i < n; i++) ids[i] = (from + i) % rows_count(labels);
-  TRY(rows_ints(labels, ids, n, out));
-  for (int64_t i = 0; i < n; i++)
-    if (out[i] < -1 || out[i] >= classes)
-      THROW(STATUS_BAD_INPUT,
-            "%s: /%s/label row %lld is %d, but there are %lld classes (0 to %lld, -1: not labelled)",
-            dataset_path(d), sp->name, (long long)ids[i], out[i], (long long)classes, (long long)classes - 1);
-done:
-  mem_free(ids);
-  return st;
-}
+typedef struct part { /* one head's */
+  const head *h;
+  truth known;
+  float *matrix; /* of a block */
+  int32_t *labels;
+  float *targets;
+  metric_sums *sums; /* [blocks] */
+  int64_t *areas;    /* [3, C], NULL: one position a row */
+} part;
 
 typedef struct work { /* one rank's blocks */
   const classifier *k;
   predictor *p;
   feed input;
-  rows *labels;
-  const dataset *d;
-  const split *sp;
-  int64_t n, block_rows;
-  float *logits;
-  int32_t *y;
-  metric_sums *sums; /* [blocks] */
+  part parts[CLASSIFIER_MAX_HEADS];
+  float *matrices[CLASSIFIER_MAX_HEADS];
+  int64_t n, block_rows, n_blocks;
 } work;
+
+static status add_part(part *x, int64_t b, int64_t from, int64_t n) {
+  const head *h = x->h;
+  const int64_t rows = n * h->positions;
+  status st = truth_range(&x->known, from, n, x->labels, x->targets);
+  if (st) return st;
+  if (h->values) metric_add_values(&x->sums[b], x->matrix, x->targets, rows);
+  if (!h->values) metric_add(&x->sums[b], x->matrix, x->labels, rows, h->classes);
+  if (x->areas) metric_add_areas(x->areas, x->matrix, x->labels, rows, h->classes);
+  return st;
+}
 
 static status evaluate_block(work *w, int64_t b) {
   int64_t from = b * w->block_rows, n = w->n - from < w->block_rows ? w->n - from : w->block_rows;
-  status st = predictor_run(w->p, &w->input, from, n, w->logits, NULL, NULL);
-  if (!st) st = labels_read(w->labels, from, n, w->k->classes, w->d, w->sp, w->y);
-  if (!st) metric_add(&w->sums[b], w->logits, w->y, n, w->k->classes);
+  status st = predictor_run(w->p, &w->input, from, n, w->matrices, NULL, NULL, NULL);
+  for (int i = 0; !st && i < w->k->n_heads; i++) st = add_part(&w->parts[i], b, from, n);
   return st;
 }
 
@@ -68,14 +54,28 @@ static int64_t block_begin(const work *w, int64_t b) {
   return b * w->block_rows < w->n ? b * w->block_rows : w->n;
 }
 
-static status evaluate_mine(work *w, comm *c, int64_t n_blocks, int64_t batch_rows, const float *block,
-                            int threads, bool show) {
+static status make_part(work *w, int i) {
+  status st = STATUS_OK;
+  part *x = &w->parts[i];
+  const head *h = x->h;
+  TRY(mem_new(&x->matrix, (size_t)(w->block_rows * head_row_values(h)), sizeof *x->matrix));
+  w->matrices[i] = x->matrix;
+  if (h->values)
+    TRY(mem_new(&x->targets, (size_t)(w->block_rows * h->positions), sizeof *x->targets));
+  else
+    TRY(mem_new(&x->labels, (size_t)(w->block_rows * h->positions), sizeof *x->labels));
+done:
+  return st;
+}
+
+static status evaluate_mine(work *w, comm *c, int64_t batch_rows, const float *block, int threads,
+                            bool show) {
   status st = STATUS_OK;
   progress bar = {0};
-  int64_t from = n_blocks * comm_rank(c) / comm_size(c), to = n_blocks * (comm_rank(c) + 1) / comm_size(c);
+  int64_t from = w->n_blocks * comm_rank(c) / comm_size(c),
+          to = w->n_blocks * (comm_rank(c) + 1) / comm_size(c);
   TRY(predictor_new(&w->p, w->k, block, batch_rows, w->n, threads));
-  TRY(mem_new(&w->logits, (size_t)(w->block_rows * w->k->classes), sizeof *w->logits));
-  TRY(mem_new(&w->y, (size_t)w->block_rows, sizeof *w->y));
+  for (int i = 0; i < w->k->n_heads; i++) TRY(make_part(w, i));
   progress_start(&bar, "evaluate", "samples", (double)(block_begin(w, to) - block_begin(w, from)),
                  show && comm_rank(c) == 0);
   for (int64_t b = from; b < to; b++) {
@@ -87,27 +87,53 @@ done:
   return st;
 }
 
-status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                     int threads, bool show, metric_sums *out) {
+static status open_part(part *x, comm *c, const work *w, int i, dataset *d, const split *sp) {
   status st = STATUS_OK;
-  work w = {.k = k, .d = d, .sp = sp, .n = sp->n};
+  const head *h = x->h = &w->k->heads[i];
+  const form f = head_form(h);
+  TRY(truth_open(&x->known, d, sp, truth_array(sp, h->labels), &f, w->k->arrays, w->k->n_inputs));
+  st = mem_new(&x->sums, (size_t)w->n_blocks, sizeof *x->sums);
+  if (!st && !h->values && h->positions > 1)
+    st = mem_new(&x->areas, 3, (size_t)h->classes * sizeof *x->areas);
+  TRY(comm_agree(c, st));
+done:
+  return st;
+}
+
+static status add_up(const part *x, comm *c, int64_t n_blocks, score *out) {
+  status st = STATUS_OK;
+  *out = (score){.values = x->h->values, .dense = x->areas != NULL};
+  TRY(comm_combine(c, (double *)x->sums, (size_t)n_blocks * (sizeof *x->sums / sizeof(double))));
+  for (int64_t b = 0; b < n_blocks; b++) metric_merge(&out->sums, &x->sums[b]);
+  if (!x->areas) goto done;
+  TRY(comm_combine_counts(c, x->areas, 3 * (size_t)x->h->classes));
+  out->mean_iou = metric_mean_iou(x->areas, x->h->classes);
+done:
+  return st;
+}
+
+status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
+                     int threads, bool show, score *out) {
+  status st = STATUS_OK;
+  work w = {.k = k, .n = sp->n};
   int64_t batch_rows = predict_batch_rows(k, sp->n);
   w.block_rows = batch_rows * PREDICT_BLOCK_BATCHES;
-  int64_t n_blocks = (sp->n + w.block_rows - 1) / w.block_rows;
-  *out = (metric_sums){0};
+  w.n_blocks = (sp->n + w.block_rows - 1) / w.block_rows;
   TRY(feed_open(&w.input, k, d, sp));
-  TRY(labels_open(&w.labels, d, sp));
-  TRY(comm_agree(c, mem_new(&w.sums, (size_t)n_blocks, sizeof *w.sums)));
-  TRY(comm_agree(c, evaluate_mine(&w, c, n_blocks, batch_rows, block, threads, show)));
-  TRY(comm_combine(c, (double *)w.sums, (size_t)n_blocks * (sizeof *w.sums / sizeof(double))));
-  for (int64_t b = 0; b < n_blocks; b++) metric_merge(out, &w.sums[b]);
+  for (int i = 0; i < k->n_heads; i++) TRY(open_part(&w.parts[i], c, &w, i, d, sp));
+  TRY(comm_agree(c, evaluate_mine(&w, c, batch_rows, block, threads, show)));
+  for (int i = 0; i < k->n_heads; i++) TRY(add_up(&w.parts[i], c, w.n_blocks, &out[i]));
 done:
   predictor_free(&w.p);
-  rows_close(&w.labels);
+  for (int i = 0; i < k->n_heads; i++) {
+    truth_close(&w.parts[i].known);
+    mem_free(w.parts[i].matrix);
+    mem_free(w.parts[i].labels);
+    mem_free(w.parts[i].targets);
+    mem_free(w.parts[i].sums);
+    mem_free(w.parts[i].areas);
+  }
   feed_close(&w.input);
-  mem_free(w.logits);
-  mem_free(w.y);
-  mem_free(w.sums);
   return st;
 }
 
@@ -142,14 +168,33 @@ status evaluate_latency(comm *c, const classifier *k, const float *block, double
   return st ? st : comm_broadcast(c, 0, seconds, sizeof *seconds);
 }
 
-json_t *metrics_json(const metric_sums *m) {
-  return json_pack("{s:I, s:I, s:o, s:o, s:o}", "samples", (json_int_t)m->rows, "errors",
-                   (json_int_t)m->errors, "accuracy", json_number(metric_accuracy(m)), "nll",
-                   json_number(metric_nll(m)), "ece", json_number(metric_ece(m)));
+json_t *score_json(const score *x) {
+  const metric_sums *m = &x->sums;
+  if (x->values)
+    return json_pack("{s:I, s:o, s:o, s:o}", "samples", (json_int_t)m->rows, "mse",
+                     json_number(metric_mse(m)), "mae", json_number(metric_mae(m)), "r2",
+                     json_number(metric_r2(m)));
+  json_t *all = json_pack("{s:I, s:I, s:o, s:o, s:o}", "samples", (json_int_t)m->rows, "errors",
+                          (json_int_t)m->errors, "accuracy", json_number(metric_accuracy(m)), "nll",
+                          json_number(metric_nll(m)), "ece", json_number(metric_ece(m)));
+  if (x->dense) json_object_set_new(all, "mean_iou", json_number(x->mean_iou));
+  return all;
+}
+
+void score_text(const score *x, char *out, size_t n) {
+  const metric_sums *m = &x->sums;
+  if (x->values)
+    snprintf(out, n, "mse %.4g, mae %.4g, r2 %.4f (%.0f numbers)", metric_mse(m), metric_mae(m), metric_r2(m),
+             m->rows);
+  else
+    snprintf(out, n, "accuracy %.4f (%.0f errors of %.0f), nll %.4f", metric_accuracy(m), m->errors, m->rows,
+             metric_nll(m));
+  const size_t used = strlen(out);
+  if (x->dense && !x->values) snprintf(out + used, n - used, ", mean IoU %.4f", x->mean_iou);
 }
 
 static json_t *comparison_json(const mpistill_evaluate_options *o, const comparison *x) {
-  json_t *j = metrics_json(&x->other);
+  json_t *j = score_json(&x->other);
   json_object_set_new(j, "model", json_string(o->against));
   json_object_set_new(j, "agreement", json_number(x->same / x->rows));
   json_object_set_new(j, "mean_logit_difference", json_number(x->distance / x->rows));
@@ -161,60 +206,102 @@ static void print_comparison(const mpistill_evaluate_options *o, const mpistill_
                              const comparison *x) {
   printf("against     %s\nagreement   %.4f of rows, logits differ by %.3g on average, %.3g at most\n",
          o->against, x->same / x->rows, x->distance / x->rows, x->largest);
-  if (x->other.rows > 0)
+  const metric_sums *its = &x->other.sums;
+  if (its->rows > 0)
     printf("lost        accuracy %.4f, nll %.4f (its accuracy %.4f, nll %.4f)\n",
-           metric_accuracy(&x->other) - e->accuracy, e->nll - metric_nll(&x->other),
-           metric_accuracy(&x->other), metric_nll(&x->other));
+           metric_accuracy(its) - e->accuracy, e->nll - metric_nll(its), metric_accuracy(its),
+           metric_nll(its));
+}
+
+/* Of one task alone its metrics stand at the top, else under its name in "tasks". */
+static json_t *result_json(const mpistill_evaluate_options *o, const mpistill_evaluation *e, const tasks *t,
+                           const score *scores, const comparison *x) {
+  json_t *all = json_pack("{s:s, s:s}", "model", o->model, "split", o->split);
+  json_t *size = json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)e->parameters, "bytes",
+                           (json_int_t)e->bytes, "latency_s", json_number(e->latency_s));
+  json_t *by_task = json_object();
+  for (int i = 0; i < t->n; i++) {
+    json_t *one = score_json(&scores[i]);
+    if (t->n == 1) json_object_update(all, one);
+    if (t->items[i].name) json_object_set(by_task, t->items[i].name, one);
+    json_decref(one);
+  }
+  if (json_object_size(by_task)) json_object_set(all, "tasks", by_task);
+  json_object_update(all, size);
+  json_decref(by_task);
+  json_decref(size);
+  if (x) json_object_set_new(all, "against", comparison_json(o, x));
+  return all;
+}
+
+static void print_score(const score *x) {
+  const metric_sums *m = &x->sums;
+  printf("samples     %lld\n", (long long)m->rows);
+  if (x->values) {
+    printf("mse         %.6g\nmae         %.6g\nr2          %.4f\n", metric_mse(m), metric_mae(m),
+           metric_r2(m));
+    return;
+  }
+  printf("errors      %lld\naccuracy    %.4f\nnll         %.4f\nece         %.4f\n", (long long)m->errors,
+         metric_accuracy(m), metric_nll(m), metric_ece(m));
+  if (x->dense) printf("mean_iou    %.4f\n", x->mean_iou);
 }
 
 static void print(const comm *c, const mpistill_evaluate_options *o, const mpistill_evaluation *e,
-                  const comparison *x) {
+                  const tasks *t, const score *scores, const comparison *x) {
   if (o->out.json) {
-    json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o}", "model", o->model, "split",
-                            o->split, "samples", (json_int_t)e->samples, "errors", (json_int_t)e->errors,
-                            "accuracy", json_number(e->accuracy), "nll", json_number(e->nll), "ece",
-                            json_number(e->ece), "parameters", (json_int_t)e->parameters, "bytes",
-                            (json_int_t)e->bytes, "latency_s", json_number(e->latency_s));
-    if (x) json_object_set_new(all, "against", comparison_json(o, x));
-    stage_print_json(c, all);
+    stage_print_json(c, result_json(o, e, t, scores, x));
     return;
   }
   if (comm_rank(c) != 0) return;
-  printf("samples     %lld\nerrors      %lld\naccuracy    %.4f\nnll         %.4f\nece         "
-         "%.4f\nparameters  %lld\n"
-         "bytes       %lld\nlatency_s   %.3g\n",
-         (long long)e->samples, (long long)e->errors, e->accuracy, e->nll, e->ece, (long long)e->parameters,
+  for (int i = 0; i < t->n; i++) {
+    if (t->n > 1) printf("task        %s\n", t->items[i].name);
+    print_score(&scores[i]);
+  }
+  printf("parameters  %lld\nbytes       %lld\nlatency_s   %.3g\n", (long long)e->parameters,
          (long long)e->bytes, e->latency_s);
   if (x) print_comparison(o, e, x);
   fflush(stdout);
+}
+
+static void summarise(const score *x, mpistill_evaluation *e) {
+  const metric_sums *m = &x->sums;
+  e->samples = (int64_t)m->rows;
+  e->errors = (int64_t)m->errors;
+  e->accuracy = x->values ? NAN : metric_accuracy(m);
+  e->nll = x->values ? NAN : metric_nll(m);
+  e->ece = x->values ? NAN : metric_ece(m);
+  e->mean_iou = x->dense ? x->mean_iou : NAN;
+  e->mse = x->values ? metric_mse(m) : NAN;
+  e->mae = x->values ? metric_mae(m) : NAN;
+  e->r2 = x->values ? metric_r2(m) : NAN;
 }
 
 status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_evaluation *result) {
   status st = STATUS_OK;
   dataset *d = NULL;
   subject s = {0};
-  metric_sums sums;
+  tasks t;
+  score scores[TASKS_MAX];
   mpistill_evaluation e = {0};
   comparison x;
   TRY(stage_begin(c));
   TRY(dataset_open(&d, c, o->dataset));
-  TRY(subject_open(&s, c, &(model_source){.path = o->model}, d, o->split, o->input));
+  TRY(tasks_describe(&t, &o->tasks, NULL, d));
+  const model_source from = {.path = o->model, .heads = t.heads, .n_heads = t.n};
+  TRY(subject_open(&s, c, &from, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);
-  TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, stage_threads(o->threads), !o->out.quiet, &sums));
-  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, &x));
+  TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, stage_threads(o->threads), !o->out.quiet, scores));
+  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, t.heads, &x));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
-  e.samples = (int64_t)sums.rows;
-  e.errors = (int64_t)sums.errors;
-  e.accuracy = metric_accuracy(&sums);
-  e.nll = metric_nll(&sums);
-  e.ece = metric_ece(&sums);
+  summarise(&scores[0], &e);
   e.parameters = model_parameters(s.m);
   e.bytes = model_bytes(s.m);
   if (result)
     *result = e;
   else
-    print(c, o, &e, o->against ? &x : NULL);
+    print(c, o, &e, &t, scores, o->against ? &x : NULL);
 done:
   subject_close(&s);
   dataset_close(&d);

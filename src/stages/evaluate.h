@@ -1,4 +1,4 @@
-/* Metrics of a classifier over a split, shared by evaluate, train and run. */
+/* Metrics of a model over a split, shared by evaluate, train and run. */
 #ifndef MPISTILL_STAGES_EVALUATE_H
 #define MPISTILL_STAGES_EVALUATE_H
 
@@ -9,23 +9,27 @@
 
 #include <jansson.h>
 
-/* Collective. Rows are divided in fixed blocks over the ranks; the sums are the same on any number of them.
- */
-status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
-                     int threads, bool show, metric_sums *out);
+/* Of one output over rows. */
+typedef struct score {
+  bool values; /* numbers against targets, not logits against labels */
+  bool dense;  /* of several positions a row: mean_iou is known */
+  metric_sums sums;
+  double mean_iou;
+} score;
 
-/* Collective. The split's labels, NULL without any. */
-status labels_open(rows **out, dataset *d, const split *sp);
-/* Local. Labels of rows [from, from + n); -1 without labels (d and sp may be NULL then). STATUS_BAD_INPUT
- * naming the row for those that are no class. */
-status labels_read(rows *labels, int64_t from, int64_t n, int64_t classes, const dataset *d, const split *sp,
-                   int32_t *out);
+/* Collective. out[k->n_heads]. Rows are divided in fixed blocks over the ranks; the sums are the same on any
+ * number of them. */
+status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
+                     int threads, bool show, score *out);
 
 /* Collective; rank 0 measures. Seconds of one row through the model, one thread: the median after a warm-up.
  */
 status evaluate_latency(comm *c, const classifier *k, const float *block, double *seconds);
 
-/* "samples", "errors", "accuracy", "nll", "ece". */
-json_t *metrics_json(const metric_sums *m);
+/* "samples", "errors", "accuracy", "nll", "ece", and for several positions a row "mean_iou"; of numbers
+ * "samples", "mse", "mae", "r2". */
+json_t *score_json(const score *m);
+/* "accuracy 0.9 (36 errors of 360), nll 0.3". */
+void score_text(const score *m, char *out, size_t n);
 
 #endif

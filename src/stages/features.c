@@ -40,10 +40,12 @@ static status search(softlabels *const *files, int n, const mpistill_feature *o,
   return STATUS_OK;
 }
 
-static status find_file(const features *f, const sources *soft, const mpistill_feature *o, const char *tensor,
+static status find_file(const features *f, const tasks *work, const mpistill_feature *o, const char *tensor,
                         softlabels **found) {
   *found = NULL;
-  status st = search(soft->files, soft->n, o, tensor, found);
+  status st = STATUS_OK;
+  for (int i = 0; !st && i < work->n; i++)
+    st = search(work->items[i].soft.files, work->items[i].soft.n, o, tensor, found);
   if (!st) st = search(f->files, f->n_files, o, tensor, found);
   if (st || *found) return st;
   return status_set(
@@ -86,13 +88,13 @@ static status add_tensor(features *f, softlabels *file, int feature, int *place)
 
 /* Tensor i of a term, by its names; NULL: that of tensor 0. */
 static status bind(features *f, feature_term *t, int i, const char *student, const char *teacher,
-                   const sources *soft, classifier *k) {
+                   const tasks *work, classifier *k) {
   status st = STATUS_OK;
   softlabels *file;
   shape s;
   TRY(classifier_tap(k, student, &t->student[i], &s));
   t->mine[i] = feature_map_of(&s);
-  TRY(find_file(f, soft, &t->options, teacher, &file));
+  TRY(find_file(f, work, &t->options, teacher, &file));
   TRY(add_tensor(f, file, softlabels_feature_find(file, teacher), &t->teacher[i]));
 done:
   return st;
@@ -118,7 +120,7 @@ typedef struct layer_pair { /* texts for "{}" in the names, NULL: none */
   size_t n_mine, n_its;
 } layer_pair;
 
-static status add_term(features *f, const mpistill_feature *o, const layer_pair *pair, const sources *soft,
+static status add_term(features *f, const mpistill_feature *o, const layer_pair *pair, const tasks *work,
                        classifier *k) {
   status st = STATUS_OK;
   char student[NAME_MAX_BYTES], teacher[NAME_MAX_BYTES];
@@ -130,11 +132,11 @@ static status add_term(features *f, const mpistill_feature *o, const layer_pair 
   if (o->student_to) {
     TRY(put_layer(o->student_to, pair->mine, pair->n_mine, student));
     TRY(put_layer(o->teacher_to, pair->its, pair->n_its, teacher));
-    TRY(bind(f, t, 1, student, teacher, soft, k));
+    TRY(bind(f, t, 1, student, teacher, work, k));
   }
   TRY(put_layer(o->student, pair->mine, pair->n_mine, student));
   TRY(put_layer(o->teacher, pair->its, pair->n_its, teacher));
-  TRY(bind(f, t, 0, student, teacher, soft, k));
+  TRY(bind(f, t, 0, student, teacher, work, k));
   if (!o->student_to) {
     t->student[1] = t->student[0];
     t->teacher[1] = t->teacher[0];
@@ -163,33 +165,33 @@ static status next_pair(const mpistill_feature *o, const char **at, layer_pair *
   return STATUS_OK;
 }
 
-static status add_terms(features *f, const mpistill_feature *o, const sources *soft, classifier *k) {
+static status add_terms(features *f, const mpistill_feature *o, const tasks *work, classifier *k) {
   status st = STATUS_OK;
   const char *at = o->layers;
   do {
     layer_pair pair;
     TRY(next_pair(o, &at, &pair));
-    TRY(add_term(f, o, &pair, soft, k));
+    TRY(add_term(f, o, &pair, work, k));
   } while (at && *at);
 done:
   return st;
 }
 
-static status add_all(features *f, const mpistill_train_options *o, const sources *soft, classifier *k) {
+static status add_all(features *f, const mpistill_train_options *o, const tasks *work, classifier *k) {
   status st = STATUS_OK;
   for (size_t i = 0; i < o->features.n; i++)
-    if (o->features.items[i].weight > 0) TRY(add_terms(f, &o->features.items[i], soft, k));
+    if (o->features.items[i].weight > 0) TRY(add_terms(f, &o->features.items[i], work, k));
 done:
   return st;
 }
 
-status features_open(features *f, comm *c, const mpistill_train_options *o, const sources *soft, dataset *d,
+status features_open(features *f, comm *c, const mpistill_train_options *o, const tasks *work, dataset *d,
                      const split *sp, classifier *k) {
   status st = STATUS_OK;
-  *f = (features){0};
+  *f = (features){.first_tap = k->n_heads};
   if (!o->features.n) goto done;
   TRY(open_files(f, c, o, d, sp));
-  TRY(comm_agree(c, add_all(f, o, soft, k)));
+  TRY(comm_agree(c, add_all(f, o, work, k)));
 done:
   return st;
 }
@@ -266,14 +268,13 @@ done:
   return st;
 }
 
-/* The classifier's own tensor is tap 0. */
-static tensor *gradient_of(const plan *p, int inner) {
-  return plan_tap_gradient(p, 1 + inner);
+static tensor *gradient_of(const features *f, const plan *p, int inner) {
+  return plan_tap_gradient(p, f->first_tap + inner);
 }
 
 status features_check_plan(const features *f, const plan *p, const classifier *k) {
   for (int i = 0; f->n && i < k->n_inner; i++)
-    if (!gradient_of(p, i))
+    if (!gradient_of(f, p, i))
       return status_set(STATUS_BAD_INPUT, "%s: nothing that is trained lies before tensor '%s'", k->path,
                         k->g->values[k->inner[i]].name);
   return STATUS_OK;
@@ -281,7 +282,7 @@ status features_check_plan(const features *f, const plan *p, const classifier *k
 
 void features_clear(const features *f, const plan *p, const classifier *k) {
   for (int i = 0; f->n && i < k->n_inner; i++) {
-    tensor *g = gradient_of(p, i);
+    tensor *g = gradient_of(f, p, i);
     memset(g->data, 0, (size_t)shape_count(&g->shape) * sizeof(float));
   }
 }
@@ -300,10 +301,10 @@ void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t b
     feature_batch b = {.rows = rows, .batch_rows = batch_rows, .scratch = scratch};
     for (int j = 0; j < FEATURE_TENSORS; j++) {
       b.student[j] = t->mine[j];
-      b.student[j].values = plan_tap(p, 1 + t->student[j])->data;
+      b.student[j].values = plan_tap(p, f->first_tap + t->student[j])->data;
       b.teacher[j] = f->tensors[t->teacher[j]].map;
       b.teacher[j].values = at[t->teacher[j]];
-      b.gradient[j] = gradient_of(p, t->student[j])->data;
+      b.gradient[j] = gradient_of(f, p, t->student[j])->data;
     }
     b.parameters = parameters + t->first;
     b.parameter_gradient = parameter_gradient + t->first;

@@ -4,8 +4,7 @@
 #define MPISTILL_STAGES_FEATURES_H
 
 #include "learn/feature.h"
-#include "stages/predict.h"
-#include "stages/sources.h"
+#include "stages/tasks.h"
 
 #include <jansson.h>
 
@@ -29,6 +28,7 @@ typedef struct feature_tensor { /* of a teacher */
 
 typedef struct features {
   int n;
+  int first_tap; /* of a plan: the classifier's inner tensors lie behind its heads */
   feature_term terms[FEATURES_MAX];
   int n_tensors;
   feature_tensor tensors[FEATURES_MAX_TENSORS];
@@ -37,10 +37,10 @@ typedef struct features {
   int64_t n_parameters; /* what all terms learn themselves, each at a multiple of 16 */
 } features;
 
-/* Collective. o->features, from the files of `soft` and those of o->feature_files, which are opened and
+/* Collective. o->features, from the files of all tasks and those of o->feature_files, which are opened and
  * checked against the dataset; the student's tensors are added to k->inner. STATUS_BAD_INPUT for tensors that
  * are not there or do not go together. features_close in any case. Strings of o are borrowed. */
-status features_open(features *f, comm *c, const mpistill_train_options *o, const sources *soft, dataset *d,
+status features_open(features *f, comm *c, const mpistill_train_options *o, const tasks *work, dataset *d,
                      const split *sp, classifier *k);
 void features_close(features *f); /* collective */
 

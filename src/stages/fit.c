@@ -5,7 +5,6 @@
 #include "base/rng.h"
 #include "learn/combines.h"
 #include "learn/stacking.h"
-#include "stages/evaluate.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,14 +44,14 @@ static bool is_drawn(const job *j, int64_t row, double share) {
 }
 
 /* Counts the labelled rows or, with j->ids, takes down those that are drawn. */
-static status scan_labels(job *j, rows *labels, double share, int64_t *count) {
+static status scan_labels(job *j, const truth *labels, double share, int64_t *count) {
   status st = STATUS_OK;
   int32_t *y = NULL;
   *count = 0;
   TRY(mem_new(&y, LABELS_AT_ONCE, sizeof *y));
   for (int64_t from = 0; from < j->from->rows; from += LABELS_AT_ONCE) {
     int64_t n = j->from->rows - from < LABELS_AT_ONCE ? j->from->rows - from : LABELS_AT_ONCE;
-    TRY(labels_read(labels, from, n, j->from->classes, j->d, j->sp, y));
+    TRY(truth_range(labels, from, n, y, NULL));
     for (int64_t i = 0; i < n; i++) {
       if (y[i] < 0 || (share < 1 && !is_drawn(j, from + i, share))) continue;
       if (j->ids) {
@@ -67,11 +66,11 @@ done:
   return st;
 }
 
-static status choose_rows(job *j, rows *labels) {
+static status choose_rows(job *j, const truth *labels) {
   status st = STATUS_OK;
   int64_t labelled;
   TRY(scan_labels(j, labels, 1, &labelled));
-  double most = fmax(1000, MOST_VALUES / (double)(j->from->n * j->from->classes));
+  double most = fmax(1000, MOST_VALUES / (double)(j->from->n * j->from->f.classes));
   double share = fmin(j->all ? 1 : j->o->held_out, most / fmax((double)labelled, 1));
   TRY(scan_labels(j, labels, share, &j->n));
   if (!j->n)
@@ -93,7 +92,7 @@ static int64_t piece_begin(const job *j, int piece) {
 
 static status read_mine(job *j) {
   status st = STATUS_OK;
-  const int64_t classes = j->from->classes;
+  const int64_t classes = j->from->f.classes;
   int rank = comm_rank(j->c), size = comm_size(j->c);
   j->first = STACK_PIECES * rank / size;
   j->end = STACK_PIECES * (rank + 1) / size;
@@ -148,8 +147,8 @@ static void add_shares(job *j, int64_t from, int64_t to, const double *weights, 
 
 /* [K, C] pulls, [C] counts, then the NLL. */
 static void add_pulls(job *j, int64_t from, int64_t to, const double *weights, double *sums) {
-  double *counts = sums + j->from->n * j->from->classes;
-  counts[j->from->classes] = stack_pulls(&j->mine, from, to, weights, sums, counts);
+  double *counts = sums + j->from->n * j->from->f.classes;
+  counts[j->from->f.classes] = stack_pulls(&j->mine, from, to, weights, sums, counts);
 }
 
 /* ---- temperatures ---- */
@@ -209,7 +208,7 @@ done:
 /* From the weights that serve all classes on. */
 static status learn_class_weights(job *j, const double *weights, double *by_class, double *nll) {
   status st = STATUS_OK;
-  const int64_t classes = j->from->classes, values = j->from->n * classes, n = values + classes + 1;
+  const int64_t classes = j->from->f.classes, values = j->from->n * classes, n = values + classes + 1;
   double *total = NULL;
   TRY(comm_agree(j->c, mem_new(&total, (size_t)n, sizeof *total)));
   for (int64_t i = 0; i < values; i++) by_class[i] = weights[i / classes];
@@ -230,9 +229,9 @@ static status compare(const sources *s, const sources *f) {
   if (f->n != s->n)
     return status_set(STATUS_BAD_INPUT,
                       "fit: %d files given for %d teachers; give one each, in the same order", f->n, s->n);
-  if (f->classes != s->classes)
+  if (f->f.classes != s->f.classes)
     return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", softlabels_path(f->files[0]),
-                      (long long)f->classes, softlabels_path(s->files[0]), (long long)s->classes);
+                      (long long)f->f.classes, softlabels_path(s->files[0]), (long long)s->f.classes);
   for (int k = 0; k < s->n; k++) {
     const softlabels_header *a = softlabels_get(f->files[k]), *b = softlabels_get(s->files[k]);
     if (*a->model_hash && *b->model_hash && strcmp(a->model_hash, b->model_hash))
@@ -246,7 +245,7 @@ static status compare(const sources *s, const sources *f) {
 
 static status make_room(job *j, sources *target) {
   status st = STATUS_OK;
-  const int64_t k = j->from->n, classes = j->from->classes;
+  const int64_t k = j->from->n, classes = j->from->f.classes;
   const bool by_class = target->rule->learned && j->o->per_class;
   const int64_t sums = by_class ? (k + 1) * classes + 1 : k + 1;
   TRY(mem_new(&j->sums, STACK_PIECES, (size_t)sums * sizeof *j->sums));
@@ -283,17 +282,19 @@ static void free_all(job *j) {
 status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d, fit *out) {
   status st = STATUS_OK;
   sources other = {0};
-  rows *labels = NULL;
+  truth labels = {0};
   job j = {.c = c, .o = o, .d = d, .from = s};
   if (o->fit.n) {
-    TRY(sources_open(&other, c, &o->fit, NULL, &(mpistill_reals){0}, d, NULL, o->trust_rows));
+    const sources_options from = {
+        .paths = &o->fit, .weights = &(mpistill_reals){0}, .trust_rows = o->trust_rows, .labels = o->labels};
+    TRY(sources_open(&other, c, &from, d, NULL));
     TRY(compare(s, &other));
     j.from = &other;
     j.all = true;
   }
   TRY(dataset_split(d, softlabels_get(j.from->files[0])->split, &j.sp));
-  TRY(labels_open(&labels, d, j.sp));
-  TRY(comm_agree(c, choose_rows(&j, labels)));
+  TRY(truth_open(&labels, d, j.sp, truth_array(j.sp, o->labels ? o->labels : "label"), &j.from->f, NULL, 0));
+  TRY(comm_agree(c, choose_rows(&j, &labels)));
   if (j.n < FEWEST)
     say_warning(comm_rank(c) == 0, "only %lld labelled rows to find weights and temperatures from",
                 (long long)j.n);
@@ -302,7 +303,7 @@ status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dat
   out->rows = j.n;
 done:
   free_all(&j);
-  rows_close(&labels);
+  truth_close(&labels);
   sources_close(&other);
   return st;
 }

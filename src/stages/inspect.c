@@ -8,6 +8,7 @@
 #include "onnx/model.h"
 #include "ops/ops.h"
 #include "stages/recipe.h"
+#include "stages/truth.h"
 #include "stages/watch.h"
 #include "store/softlabels.h"
 
@@ -103,7 +104,7 @@ static status scan(dataset *d, const split *s, const array *a, label_counts *cou
     int64_t n = s->n - from < piece ? s->n - from : piece;
     for (int64_t i = 0; i < n; i++) ids[i] = from + i;
     if (!counts) {
-      TRY(rows_floats(r, ids, n, values));
+      TRY(truth_is_values(a) ? rows_targets(r, ids, n, values) : rows_floats(r, ids, n, values));
     } else {
       TRY(rows_ints(r, ids, n, values));
       TRY(count_labels(counts, values, n * a->row_values));

@@ -38,10 +38,13 @@ static bool is_op(const node *n, const char *domain, const char *name) {
   return !strcmp(n->op->domain, domain) && !strcmp(n->op->name, name);
 }
 
+static int64_t softmax_axis(const node *n) {
+  return node_int(n, "axis", n->opset < 13 ? 1 : -1);
+}
+
+/* One over the rows of the batch is no final Softmax. */
 static bool is_softmax(const node *n) {
-  if (!is_op(n, "", "Softmax") && !is_op(n, "", "LogSoftmax")) return false;
-  int64_t axis = node_int(n, "axis", n->opset < 13 ? 1 : -1);
-  return axis == 1 || axis == -1;
+  return (is_op(n, "", "Softmax") || is_op(n, "", "LogSoftmax")) && softmax_axis(n) != 0;
 }
 
 /* Of a tensor that is float at its end. Only from floats would it change nothing, but nothing else reaches a
@@ -70,6 +73,8 @@ void logits_find(const graph *g, int output, logits_place *out) {
     bool last = out->kind == LOGITS_FOR_SOFTMAX; /* its argument may be the output of another Softmax */
     if (is_softmax(n) && !last && !normalized) {
       out->kind = LOGITS_FOR_SOFTMAX;
+      out->axis = softmax_axis(n);
+      out->flattens = n->opset < 13;
     } else if (normalizes(n) && !last) {
       normalized = true;
     } else if (!passes_on(n)) {
@@ -90,10 +95,10 @@ static bool sums_to_one(const float *p, int64_t n) {
   return fabs(sum - 1) <= 1e-3;
 }
 
-bool logits_sum_to_one(plan *p) {
+bool logits_sum_to_one(plan *p, int tap) {
   enum { ROWS = 4 };
   tensor *x = plan_input(p, 0);
-  const tensor *y = plan_tap(p, 0);
+  const tensor *y = plan_tap(p, tap);
   if (x->type != DTYPE_FLOAT || !is_candidate(y) || y->shape.dims[1] < 2) return false;
   const int64_t n = shape_count(&x->shape);
   for (uint64_t row = 0; row < ROWS; row++) {

@@ -17,6 +17,8 @@ typedef enum logits_kind {
 typedef struct logits_place {
   int value; /* of the graph */
   logits_kind kind;
+  int64_t axis;           /* of that Softmax, as the node has it */
+  bool flattens;          /* it takes all dimensions from there on as one, as Softmax did before opset 13 */
   const attribute *names; /* of classes, integers or strings, borrowed from the graph; NULL: not said */
 } logits_place;
 
@@ -26,12 +28,12 @@ typedef struct logits_place {
 status logits_output(const graph *g, const plan *p, const char *path, int *output);
 
 /* Local. From output value `output` back through what changes nothing (Identity, ZipMap, Cast between floats)
- * and one Softmax over the classes. */
+ * and one Softmax of one vector a row, or at each position (head.h). */
 void logits_find(const graph *g, int output, logits_place *out);
 
-/* Local. Runs a plan of one row, whose parameters are set, on random rows: whether tap 0, [1, C], holds
+/* Local. Runs a plan of one row, whose parameters are set, on random rows: whether a tap, [1, C], holds
  * numbers from 0 to 1 that sum to 1 every time. Logits do not. A model that cannot be run so: false. */
-bool logits_sum_to_one(plan *p);
+bool logits_sum_to_one(plan *p, int tap);
 
 /* p = log(max(p, floor)); a NaN stays one. */
 void logits_from_probabilities(float *p, int64_t n);

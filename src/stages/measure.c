@@ -63,6 +63,7 @@ done:
 }
 
 typedef struct pass {
+  const classifier *k;
   plan *p;
   run_context run;
   bool training;
@@ -74,10 +75,15 @@ static status run_pass(void *data) {
   plan_touch_parameters(w->p);
   status st = plan_forward(w->p, &w->run);
   if (st) return st;
-  tensor *gradient = plan_tap_gradient(w->p, 0), *end = plan_output_gradient(w->p, 0);
-  if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof(float));
-  float *to = gradient->data;
-  for (int64_t i = 0; i < shape_count(&gradient->shape); i++) to[i] = i % 2 ? 1e-3f : -1e-3f;
+  for (int o = 0; o < w->k->g->n_outputs; o++) {
+    tensor *end = plan_output_gradient(w->p, o);
+    if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof(float));
+  }
+  for (int h = 0; h < w->k->n_heads; h++) {
+    tensor *gradient = plan_tap_gradient(w->p, h);
+    float *to = gradient->data;
+    for (int64_t i = 0; i < shape_count(&gradient->shape); i++) to[i] = i % 2 ? 1e-3f : -1e-3f;
+  }
   return plan_backward(w->p, &w->run);
 }
 
@@ -94,13 +100,14 @@ static status measure_passes(const subject *s, dataset *d, int64_t n, bool train
   double before = measure_resident();
   TRY(arena_new(&memory));
   TRY(classifier_plan(&p, &s->k, n, training, memory));
-  if (training && !plan_tap_gradient(p, 0))
-    THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output",
-          s->k.path);
+  for (int h = 0; training && h < s->k.n_heads; h++)
+    if (!plan_tap_gradient(p, h))
+      THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output",
+            s->k.path);
   plan_set_parameters(p, s->block);
   if (training) plan_set_gradients(p, gradients);
   TRY(fill_inputs(s, d, ids, n, p));
-  pass w = {.p = p, .training = training};
+  pass w = {.k = &s->k, .p = p, .training = training};
   w.run = (run_context){.training = training, .rows = ids, .row_share = 1.0f};
   TRY(least_time(run_pass, &w, seconds));
   *bytes = measure_resident() - before;

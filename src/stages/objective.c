@@ -3,6 +3,7 @@
 #include "learn/softmax.h"
 
 #include <math.h>
+#include <string.h>
 
 static void add(objective *o, const char *kind, double weight, double temperature) {
   if (weight <= 0) return;
@@ -13,33 +14,58 @@ static void add(objective *o, const char *kind, double weight, double temperatur
 static status check_soft(const loss_kind *k, const mpistill_loss *l, const sources *soft) {
   if (!soft->n)
     return status_set(STATUS_BAD_INPUT, "loss '%s' needs soft labels; give --soft-labels FILE", k->name);
+  if (k->of_values) return STATUS_OK;
   if (loss_is_scheduled(l)) return sources_check_any_temperature(soft, k->name);
   return sources_check_temperature(soft, loss_temperature(l, 0));
 }
 
-status objective_make(objective *out, const mpistill_train_options *o, const sources *soft) {
-  *out = (objective){.confidence = o->confidence};
-  if (o->losses.n > OBJECTIVE_MAX_LOSSES)
-    return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", o->losses.n,
-                      OBJECTIVE_MAX_LOSSES);
-  for (size_t i = 0; i < o->losses.n; i++) out->losses[out->n++] = o->losses.items[i];
-  if (!o->losses.n) {
-    if (soft->n) add(out, "kd", o->kd_weight, o->temperature);
-    add(out, "cross-entropy", soft->n ? 1 - o->kd_weight : 1, 0);
-  }
-  for (int i = 0; i < out->n; i++) {
-    const mpistill_loss *l = &out->losses[i];
-    const loss_kind *k = out->kinds[i] = loss_find(l->kind);
-    if (!k) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
-    out->learned[i] = k->learns_temperature && l->learn_temperature ? out->n_learned++ : -1;
-    status st = k->check ? k->check(l) : STATUS_OK;
-    if (!st && k->needs_soft) st = check_soft(k, l, soft);
-    if (st) return st;
-    out->needs_labels = out->needs_labels || k->needs_labels;
-    out->needs_soft = out->needs_soft || k->needs_soft;
-    if (k->needs_labels && k->needs_soft) out->needs_both = k->name;
+static status add_listed(objective *out, const mpistill_losses *list, const task *t) {
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_loss *l = &list->items[i];
+    if (l->task && t->name && strcmp(l->task, t->name)) continue;
+    if (out->n == OBJECTIVE_MAX_LOSSES)
+      return status_set(STATUS_BAD_INPUT, "losses: %zu given, at most %d work together", list->n,
+                        OBJECTIVE_MAX_LOSSES);
+    out->losses[out->n] = *l;
+    out->losses[out->n++].weight *= t->weight;
   }
   return STATUS_OK;
+}
+
+static void add_usual(objective *out, const mpistill_train_options *o, const task *t) {
+  const double soft = t->soft.n ? o->kd_weight : 0;
+  if (t->soft.n) add(out, t->values ? "soft-mse" : "kd", soft * t->weight, o->temperature);
+  add(out, t->values ? "mse" : "cross-entropy", (1 - soft) * t->weight, 0);
+}
+
+static status check_loss(objective *out, int i, const task *t) {
+  const mpistill_loss *l = &out->losses[i];
+  const loss_kind *k = out->kinds[i] = loss_find(l->kind);
+  if (!k) return status_set(STATUS_BAD_INPUT, "loss '%s' is not known", l->kind);
+  if (k->of_values != t->values)
+    return status_set(STATUS_BAD_INPUT, "loss '%s' is of %s, but %s%s%s learns %s", l->kind,
+                      k->of_values ? "numbers (targets)" : "classes (labels)",
+                      t->name ? "task '" : "the student", t->name ? t->name : "", t->name ? "'" : "",
+                      t->values ? "numbers (targets)" : "classes (labels)");
+  out->learned[i] = k->learns_temperature && l->learn_temperature ? out->n_learned++ : -1;
+  status st = k->check ? k->check(l) : STATUS_OK;
+  if (!st && k->needs_soft) st = check_soft(k, l, &t->soft);
+  if (st) return st;
+  out->needs_labels = out->needs_labels || k->needs_labels;
+  out->needs_soft = out->needs_soft || k->needs_soft;
+  if (k->needs_labels && k->needs_soft) out->needs_both = k->name;
+  return STATUS_OK;
+}
+
+status objective_make(objective *out, const mpistill_train_options *o, const task *t) {
+  status st = STATUS_OK;
+  *out = (objective){.confidence = t->values ? 0 : o->confidence};
+  TRY(add_listed(out, t->losses ? t->losses : &o->losses, t));
+  if (!out->n) add_usual(out, o, t);
+  for (int i = 0; i < out->n; i++) TRY(check_loss(out, i, t));
+  if (!out->n && t->name) st = status_set(STATUS_BAD_INPUT, "task '%s': has no loss", t->name);
+done:
+  return st;
 }
 
 status objective_check_shards(const objective *o, const int64_t *sizes, int n_sizes) {
@@ -79,6 +105,8 @@ static float *combine(const sources *soft, const objective_shard *s, const loss_
   const float *logits[soft->n];
   for (int i = 0; i < soft->n; i++) logits[i] = s->teachers + i * b->rows * b->classes;
   if (soft->n == 1) return s->teachers;
+  const int64_t positions = s->samples ? b->rows / s->samples : 1;
+  for (int64_t i = 0; s->row_ids && i < b->rows; i++) s->row_ids[i] = s->ids[i / positions];
   soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
                                     .rows = b->rows,
                                     .classes = b->classes,
@@ -88,7 +116,7 @@ static float *combine(const sources *soft, const objective_shard *s, const loss_
                                     .student = b->logits,
                                     .weights = soft->weights,
                                     .temperature = temperature,
-                                    .ids = s->ids,
+                                    .ids = s->row_ids ? s->row_ids : s->ids,
                                     .seed = s->seed,
                                     .step = s->step},
                    s->combined);
@@ -115,8 +143,8 @@ double objective_temperature(const objective *o, int i, const float *learned) {
   return o->learned[i] < 0 ? 0 : loss_learned_temperature(learned[o->learned[i]]);
 }
 
-void objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
-                        float *gradient, double *parts) {
+status objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+                          float *gradient, double *parts) {
   double combined_for = 0;
   for (int i = 0; i < o->n; i++) {
     double slope = 0;
@@ -127,6 +155,8 @@ void objective_evaluate(const objective *o, const sources *soft, const objective
     if (o->kinds[i]->needs_soft && combined_for != temperature) {
       float *combined = combine(soft, s, b, combined_for = temperature);
       if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
+      status st = truth_mask(s->labels, s->ids, s->samples, combined);
+      if (st) return st;
       b->soft = combined;
       if (s->mix) s->mix->soft = combine_partners(o, soft, s, b, temperature);
     }
@@ -135,4 +165,5 @@ void objective_evaluate(const objective *o, const sources *soft, const objective
     const int at = o->learned[i];
     if (at >= 0) s->learned_gradient[at] = loss_temperature_gradient(s->learned[at], slope, b->progress);
   }
+  return STATUS_OK;
 }

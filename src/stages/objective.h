@@ -1,11 +1,11 @@
-/* What a student is trained on: a weighted sum of losses, each with the teachers combined for its own
- * temperature. */
+/* What a student is trained on at one of its outputs: a weighted sum of losses, each with the teachers
+ * combined for its own temperature. */
 #ifndef MPISTILL_STAGES_OBJECTIVE_H
 #define MPISTILL_STAGES_OBJECTIVE_H
 
 #include "learn/loss.h"
 #include "learn/loss_mixed.h"
-#include "stages/sources.h"
+#include "stages/tasks.h"
 
 enum { OBJECTIVE_MAX_LOSSES = 15 };
 
@@ -20,9 +20,10 @@ typedef struct objective {
   const char *needs_both; /* a loss that learns only from labelled rows with soft labels, NULL: none */
 } objective;
 
-/* Local. From the losses of o, or its kd_weight and temperature. STATUS_BAD_INPUT for losses that cannot be
- * had from these soft labels. Strings are borrowed. */
-status objective_make(objective *out, const mpistill_train_options *o, const sources *soft);
+/* Local. From the losses of the task, those of o that are meant for it, or o's kd_weight and temperature;
+ * each weight times the task's. STATUS_BAD_INPUT for losses that cannot be had from these soft labels, or are
+ * not of what the task is of. Strings are borrowed. */
+status objective_make(objective *out, const mpistill_train_options *o, const task *t);
 
 /* Local. STATUS_BAD_INPUT when a loss compares the rows of a shard and shards of one of these sizes have one
  * row. */
@@ -40,8 +41,11 @@ double objective_temperature(const objective *o, int i, const float *learned);
 typedef struct objective_shard {
   float *teachers;    /* [soft->n, rows, C]; rows that are not sure enough are marked */
   float *combined;    /* [rows, C] for use */
-  const int64_t *ids; /* the rows' places in the dataset */
-  uint64_t seed;      /* for rules that draw */
+  const int64_t *ids; /* [samples] their places in the dataset */
+  int64_t samples;
+  const truth *labels; /* what lies past lengths is marked as not answered */
+  int64_t *row_ids;    /* [rows] for use, NULL: rows are samples */
+  uint64_t seed;       /* for rules that draw */
   uint64_t step;
   const float *learned; /* [n_learned] */
   float *learned_gradient;
@@ -52,7 +56,7 @@ typedef struct objective_shard {
 
 /* Local. parts[n] of a shard, and the gradient of the weighted sum added to gradient[rows, C];
  * learned_gradient is overwritten. b: all but `soft` and the temperature, which are set. */
-void objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
-                        float *gradient, double *parts);
+status objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+                          float *gradient, double *parts);
 
 #endif

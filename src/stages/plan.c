@@ -31,7 +31,7 @@ typedef struct teacher {
   measured m;
   const array *input;
   double held_bytes;
-  int64_t classes;
+  int64_t values; /* a row of its output */
 } teacher;
 
 typedef struct learner { /* a student of the chain */
@@ -65,8 +65,8 @@ typedef struct job {
   int n;
   teacher *teachers; /* those with a model */
   chain students;
-  learner *learners; /* [students.n] */
-  int64_t classes;
+  learner *learners;  /* [students.n] */
+  int64_t values;     /* a row of all outputs of the student */
   double row_s;       /* of aggregate, a thread */
   const array *input; /* of the students */
   cluster k;
@@ -87,7 +87,10 @@ static status measure_teacher(job *j, const mpistill_teacher *t) {
   double before = measure_resident();
   TRY(subject_open(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)}, j->d,
                    j->r.teach.split, t->input));
-  *x = (teacher){.t = t, .input = s.input, .classes = s.k.classes, .held_bytes = measure_resident() - before};
+  *x = (teacher){.t = t,
+                 .input = s.input,
+                 .values = head_row_values(&s.k.heads[0]),
+                 .held_bytes = measure_resident() - before};
   TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->m));
   j->n++;
 done:
@@ -108,7 +111,8 @@ static status measure_learner(job *j, const chain_step *k, learner *x) {
   x->held_bytes = measure_resident() - before;
   x->bytes = model_bytes(s.m);
   j->input = s.input;
-  j->classes = s.k.classes;
+  j->values = 0;
+  for (int i = 0; i < s.k.n_heads; i++) j->values += head_row_values(&s.k.heads[i]);
   int64_t shards = o->shards ? o->shards : trainer_default_shards(o->batch);
   TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->forward));
   TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &x->shard));
@@ -147,7 +151,7 @@ static const learner *student(const job *j) {
 /* The rule on made-up logits, and the metrics of each teacher. */
 static status measure_aggregate(job *j) {
   status st = STATUS_OK;
-  size_t k = j->r.teachers.n, n = (size_t)(AGGREGATE_ROWS * j->classes);
+  size_t k = j->r.teachers.n, n = (size_t)(AGGREGATE_ROWS * j->values);
   float *data = NULL;
   const float **logits = NULL;
   int32_t *labels = NULL;
@@ -164,15 +168,16 @@ static status measure_aggregate(job *j) {
     logits[i] = data;
     weights[i] = 1 / (double)k;
   }
-  combine_batch b = {.n_teachers = (int)k, .rows = AGGREGATE_ROWS, .classes = j->classes, .logits = logits};
+  combine_batch b = {.n_teachers = (int)k, .rows = AGGREGATE_ROWS, .classes = j->values, .logits = logits};
   b.weights = weights;
   b.temperature = j->r.aggregate.temperature;
   b.labels = labels;
   b.ids = ids;
   b.options = &j->r.aggregate;
   double at = clock_seconds();
-  for (int i = 0; i < 2; i++) combine_find(j->r.aggregate.method)->rows(&b, data + n);
-  for (size_t i = 0; i <= k; i++) metric_add(&sums, data, labels, AGGREGATE_ROWS, j->classes);
+  for (int i = 0; i < 2; i++)
+    combine_find(j->r.aggregate.method ? j->r.aggregate.method : "probability-mean")->rows(&b, data + n);
+  for (size_t i = 0; i <= k; i++) metric_add(&sums, data, labels, AGGREGATE_ROWS, j->values);
   j->row_s = (clock_seconds() - at) / AGGREGATE_ROWS;
 done:
   mem_free(data);
@@ -331,7 +336,7 @@ static void space_teach(const job *j, space *s) {
   for (int i = 0; i < j->n; i++) {
     const teacher *t = &j->teachers[i];
     double mine = t->held_bytes + t->m.worker_bytes * (double)j->k.threads +
-                  (double)(t->m.rows * t->classes) * sizeof(float);
+                  (double)(t->m.rows * t->values) * sizeof(float);
     if (mine > rank) rank = mine;
     bool seen = false;
     for (int k = 0; k < i; k++) seen = seen || j->teachers[k].input == t->input;
@@ -348,12 +353,12 @@ static status space_training(const job *j, const learner *x, space *s) {
   TRY(cost_node_vectors(&x->training, &j->k, &vectors));
   TRY(cost_rank_vectors(&x->training, &j->k, &own));
   double shared = (double)vectors * vector + array_bytes(j->input, n);
-  if (j->r.teachers.n) shared += n * (double)j->classes * (double)soft_element(j->r.aggregate.dtype);
+  if (j->r.teachers.n) shared += n * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
   double created = 0; /* students that stand in no file */
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
-  /* Its place in the order and its label for each row. */
+  /* Its place in the order and how many labels it has, for each row. */
   double rank = RANK_BYTES + created + x->held_bytes + x->shard.worker_bytes * (double)j->k.threads + own +
-                n * (sizeof(int64_t) + sizeof(int32_t));
+                n * 2 * sizeof(int64_t);
   double first = 2 * (double)(1 + x->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
   most(s, DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared, shared);
 done:
@@ -380,13 +385,13 @@ static status disk_json(const job *j, json_t *files, double *total) {
     for (int i = 0; splits[k] && i < j->n; i++) {
       TRY(mem_format(&name, "%s/%s.h5", folders[k], j->teachers[i].t->name));
       json_array_append_new(
-          files, file_json(name, soft_bytes(j, (double)splits[k]->n, (double)j->teachers[i].classes)));
+          files, file_json(name, soft_bytes(j, (double)splits[k]->n, (double)j->teachers[i].values)));
       mem_free(name);
       name = NULL;
     }
   if (j->r.teachers.n)
     json_array_append_new(
-        files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->classes) *
+        files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->values) *
                                                          (double)soft_element(j->r.aggregate.dtype)));
   if (j->r.baseline) json_array_append_new(files, file_json("baseline.onnx", (double)student(j)->bytes));
   double epochs = (double)(j->r.baseline * j->r.distill.epochs), trainings = j->r.baseline + j->students.n,
@@ -402,7 +407,7 @@ static status disk_json(const job *j, json_t *files, double *total) {
     vectors = fmax(vectors, 2 * (double)((1 + x->training.n_states) * x->training.n_floats));
     if (!k->labels) continue;
     TRY(mem_format(&name, "soft/%s.h5", k->name));
-    json_array_append_new(files, file_json(name, FILE_BYTES + (double)(j->train->n * j->classes) *
+    json_array_append_new(files, file_json(name, FILE_BYTES + (double)(j->train->n * j->values) *
                                                                   (double)soft_element(j->r.teach.dtype)));
     mem_free(name);
     name = NULL;

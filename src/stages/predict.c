@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "base/progress.h"
-#include "stages/logits.h"
 #include "stages/macs.h"
 
 #include <omp.h>
@@ -120,46 +119,48 @@ static status plan_two(const classifier *k) {
   return st;
 }
 
-/* Which output, and which value behind it. */
-static status bind_output(classifier *k, logits_place *place) {
+/* Which outputs, and which values behind them. */
+static status bind_heads(classifier *k, const head_options *o, int n, logits_place *places) {
   status st = STATUS_OK;
+  static const head_options the_only = {0};
   plan *p = NULL;
-  int output = 0;
-  k->value = k->g->outputs[0];
-  if (k->g->n_outputs > 1) {
-    TRY(classifier_plan(&p, k, 1, false, NULL));
-    TRY(logits_output(k->g, p, k->path, &output));
+  k->n_heads = n ? n : 1;
+  for (int i = 0; i < k->n_heads; i++) k->heads[i].value = k->g->outputs[0];
+  if (k->g->n_outputs > 1) TRY(classifier_plan(&p, k, 1, false, NULL));
+  for (int i = 0; i < k->n_heads; i++) {
+    TRY(head_choose(&k->heads[i], n ? &o[i] : &the_only, k->g, p, k->path, &places[i]));
+    for (int j = 0; j < i; j++)
+      if (k->heads[i].output == k->heads[j].output)
+        THROW(STATUS_BAD_INPUT, "%s: tasks '%s' and '%s' have the same output '%s'", k->path, o[j].task,
+              o[i].task, k->g->values[k->heads[i].output].name);
   }
-  k->output = k->g->outputs[output];
-  logits_find(k->g, k->output, place);
-  k->value = place->value;
-  k->names = place->names;
 done:
   plan_free(&p);
   return st;
 }
 
 /* Where the graph does not tell, the numbers do. */
-static status bind_kind(classifier *k, logits_kind kind, plan *p) {
+static status bind_kind(classifier *k, int i, logits_kind kind, plan *p) {
+  head *h = &k->heads[i];
   float *block;
   status st;
-  k->probabilities = kind == LOGITS_PROBABILITIES;
-  if (kind != LOGITS_UNKNOWN) return STATUS_OK;
+  h->probabilities = kind == LOGITS_PROBABILITIES;
+  if (kind != LOGITS_UNKNOWN || h->values) return STATUS_OK;
   st = mem_new(&block, (size_t)k->g->n_block, sizeof *block);
   if (st) return st;
   graph_initial_block(k->g, block);
   plan_set_parameters(p, block);
-  k->probabilities = logits_sum_to_one(p);
+  h->probabilities = logits_sum_to_one(p, i);
   mem_free(block);
   return STATUS_OK;
 }
 
 status classifier_bind(classifier *k, const model *m, const array *const *arrays,
-                       const mpistill_preprocess *pre, const char *dataset_path) {
+                       const mpistill_preprocess *pre, const char *dataset_path, const head_options *heads,
+                       int n_heads) {
   status st = STATUS_OK;
   plan *p = NULL;
-  logits_place place;
-  char text[128];
+  logits_place places[CLASSIFIER_MAX_HEADS];
   memset(k, 0, sizeof *k);
   k->g = model_graph(m);
   k->path = model_path(m);
@@ -167,18 +168,13 @@ status classifier_bind(classifier *k, const model *m, const array *const *arrays
   memcpy(k->arrays, arrays, (size_t)k->n_inputs * sizeof *arrays);
   TRY(bind_preprocess(k, pre, dataset_path));
   for (int i = 0; i < k->n_inputs && !k->pre.active; i++) TRY(bind_input(k, i, dataset_path));
-  TRY(bind_output(k, &place));
+  TRY(bind_heads(k, heads, n_heads, places));
   TRY(plan_two(k));
   TRY(classifier_plan(&p, k, 1, false, NULL));
-  const tensor *y = plan_tap(p, 0);
-  if (y->type != DTYPE_FLOAT || y->shape.rank != 2)
-    THROW(STATUS_BAD_INPUT, "%s: output '%s' is %s %s for one row, expected float [1, classes]", k->path,
-          k->g->values[k->output].name, dtype_name(y->type), shape_text(&y->shape, text, sizeof text));
-  k->logits = y->shape;
-  k->logits.dims[0] = -1;
-  k->classes = y->shape.dims[1];
+  for (int i = 0; i < k->n_heads; i++)
+    TRY(head_measure(&k->heads[i], k->g, plan_tap(p, i), &places[i], k->path));
   k->work = macs_of_plan(p) + written(p);
-  TRY(bind_kind(k, place.kind, p));
+  for (int i = 0; i < k->n_heads; i++) TRY(bind_kind(k, i, places[i].kind, p));
 done:
   plan_free(&p);
   return st;
@@ -209,7 +205,7 @@ static status check_inner(const classifier *k, shape *s) {
   char text[128];
   const char *name = k->g->values[k->inner[k->n_inner - 1]].name;
   TRY(classifier_plan(&p, k, 2, false, NULL));
-  const tensor *t = plan_tap(p, k->n_inner);
+  const tensor *t = plan_tap(p, k->n_heads + k->n_inner - 1);
   if (t->type != DTYPE_FLOAT || t->shape.rank < 2 || t->shape.dims[0] != 2 || shape_count(&t->shape) < 1)
     THROW(STATUS_BAD_INPUT, "%s: tensor '%s' is %s %s for two rows, expected float [2, ...]", k->path, name,
           dtype_name(t->type), shape_text(&t->shape, text, sizeof text));
@@ -238,71 +234,39 @@ status classifier_tap(classifier *k, const char *name, int *place, shape *s) {
 }
 
 void classifier_clear(classifier *k) {
-  mem_free(k->order);
-  k->order = NULL;
+  for (int i = 0; i < k->n_heads; i++) head_clear(&k->heads[i]);
 }
 
-/* The dataset's class that the model calls its j-th, -1 if there is none; `text` gets that name. */
-static int64_t class_of(const classifier *k, int64_t j, const dataset *d, char *text, size_t n) {
-  const char *const *names = dataset_classes(d);
-  bool strings = k->names->type == ATTRIBUTE_STRINGS;
-  int64_t number = -1;
-  if (strings)
-    snprintf(text, n, "%s", k->names->strings[j]);
-  else
-    snprintf(text, n, "%lld", (long long)k->names->ints[j]);
-  for (int i = 0; i < dataset_n_classes(d); i++)
-    if (!strcmp(names[i], text)) return i;
-  bool numbered = !dataset_n_classes(d) && text_to_int(text, &number);
-  return numbered && number < k->classes ? number : -1;
-}
-
-status classifier_order(classifier *k, const dataset *d) {
-  status st = STATUS_OK;
-  unsigned char *seen = NULL;
-  char text[128];
-  bool same = true;
-  if (!k->names || k->names->n != k->classes) return STATUS_OK;
-  TRY(mem_new(&k->order, (size_t)k->classes, sizeof *k->order));
-  TRY(mem_new(&seen, (size_t)k->classes, 1));
-  for (int64_t j = 0; j < k->classes; j++) {
-    int64_t at = class_of(k, j, d, text, sizeof text);
-    if (at < 0 || at >= k->classes || seen[at])
-      THROW(STATUS_BAD_INPUT,
-            "%s: its class '%s' (position %lld) is %s %s; its classes must be those of the dataset in some "
-            "order, or be listed in a recipe (classes)",
-            k->path, text, (long long)j, at < 0 ? "not one of" : "twice one of", dataset_path(d));
-    seen[at] = 1;
-    k->order[j] = at;
-    same = same && at == j;
+/* Every head has a row for each of the batch. */
+static status check_rows(const classifier *k, const plan *p, int64_t rows) {
+  for (int i = 0; i < k->n_heads; i++) {
+    const shape *s = &plan_tap(p, i)->shape;
+    if (s->rank > 0 && s->dims[0] != rows)
+      return status_set(STATUS_BAD_INPUT,
+                        "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed "
+                        "batch; export it with "
+                        "a dynamic one",
+                        k->g->values[k->heads[i].value].name, (long long)s->dims[0], (long long)rows);
   }
-done:
-  if (st || same) classifier_clear(k);
-  mem_free(seen);
-  return st;
+  return STATUS_OK;
 }
 
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
   shape inputs[CLASSIFIER_MAX_INPUTS];
-  int taps[1 + CLASSIFIER_MAX_INNER] = {k->value};
+  int taps[CLASSIFIER_MAX_HEADS + CLASSIFIER_MAX_INNER];
   memcpy(inputs, k->inputs, sizeof inputs);
   for (int i = 0; i < k->n_inputs; i++) inputs[i].dims[0] = rows;
-  for (int i = 0; i < k->n_inner; i++) taps[1 + i] = k->inner[i];
+  for (int i = 0; i < k->n_heads; i++) taps[i] = k->heads[i].value;
+  for (int i = 0; i < k->n_inner; i++) taps[k->n_heads + i] = k->inner[i];
   status st = plan_new(out, k->g,
                        &(plan_options){.rows = rows,
                                        .training = training,
                                        .frozen = k->frozen,
                                        .arena = arena,
                                        .taps = taps,
-                                       .n_taps = 1 + k->n_inner,
+                                       .n_taps = k->n_heads + k->n_inner,
                                        .input_shapes = inputs});
-  if (!st && plan_tap(*out, 0)->shape.rank > 0 && plan_tap(*out, 0)->shape.dims[0] != rows)
-    st =
-        status_set(STATUS_BAD_INPUT,
-                   "output '%s' has %lld rows for a batch of %lld: the model was exported with a fixed "
-                   "batch; export it with "
-                   "a dynamic one",
-                   k->g->values[k->value].name, (long long)plan_tap(*out, 0)->shape.dims[0], (long long)rows);
+  if (!st) st = check_rows(k, *out, rows);
   if (st != STATUS_BAD_INPUT) return st;
   plan_free(out);
   char *why = NULL;
@@ -316,6 +280,7 @@ typedef struct lane { /* what one thread works with */
   plan *whole, *last; /* last: NULL when every batch is whole */
   int64_t *ids;
   float *scratch; /* of rows in views */
+  float *matrix;  /* of a batch of the widest head whose classes are put in order; NULL: there is none */
 } lane;
 
 struct predictor {
@@ -329,7 +294,11 @@ static status lane_new(lane *l, const classifier *k, const float *block, int64_t
                        int64_t last_rows) {
   status st = STATUS_OK;
   TRY(arena_new(&l->memory));
+  int64_t widest = 0;
+  for (int i = 0; i < k->n_heads; i++)
+    if (k->heads[i].order && head_row_values(&k->heads[i]) > widest) widest = head_row_values(&k->heads[i]);
   TRY(mem_new(&l->ids, (size_t)batch_rows, sizeof *l->ids));
+  if (widest) TRY(mem_new(&l->matrix, (size_t)(batch_rows * widest), sizeof *l->matrix));
   if (batch_rows != last_rows) TRY(classifier_plan(&l->last, k, last_rows, false, l->memory));
   if (l->last) plan_set_parameters(l->last, block);
   TRY(classifier_plan(&l->whole, k, batch_rows, false, l->memory));
@@ -371,6 +340,7 @@ void predictor_free(predictor **p) {
     arena_free(&l->memory);
     mem_free(l->ids);
     mem_free(l->scratch);
+    mem_free(l->matrix);
   }
   mem_free((*p)->lanes);
   mem_free(*p);
@@ -384,21 +354,33 @@ void predictor_touch(predictor *p) {
   }
 }
 
-/* Rows of the model's classes to rows of the dataset's. */
-static void reorder(const classifier *k, const float *from, int64_t n, float *to) {
-  for (int64_t i = 0; i < n; i++, from += k->classes, to += k->classes)
-    for (int64_t j = 0; j < k->classes; j++) to[k->order[j]] = from[j];
-}
-
 typedef struct destination { /* of rows first.. of a call */
   int64_t first;
-  float *logits;
+  float *const *heads;
   float *const *inner;
 } destination;
 
+/* A head's numbers into its matrix, logits in the dataset's order of classes. scratch: for a batch where the
+ * tensor is not the matrix and the order is not the dataset's. */
+static void copy_head(const head *h, const float *from, int64_t n, float *scratch, float *to) {
+  const int64_t rows = n * h->positions;
+  if (!head_is_matrix(h)) {
+    float *matrix = h->order ? scratch : to;
+    head_positions_first(from, n, h->classes, h->positions, matrix);
+    from = matrix;
+  }
+  if (h->order) {
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < h->classes; j++) to[i * h->classes + h->order[j]] = from[i * h->classes + j];
+  } else if (from != to) {
+    memcpy(to, from, (size_t)(rows * h->classes) * sizeof *to);
+  }
+  if (h->probabilities) logits_from_probabilities(to, rows * h->classes);
+}
+
 static void copy_inner(const classifier *k, const plan *pl, int64_t n, const destination *to) {
   for (int i = 0; to->inner && i < k->n_inner; i++) {
-    const tensor *t = plan_tap(pl, 1 + i);
+    const tensor *t = plan_tap(pl, k->n_heads + i);
     const int64_t values = shape_count(&t->shape), row_values = values / n;
     memcpy(to->inner[i] + to->first * row_values, t->data, (size_t)values * sizeof(float));
   }
@@ -407,35 +389,26 @@ static void copy_inner(const classifier *k, const plan *pl, int64_t n, const des
 static status run_batch(predictor *p, lane *l, const feed *input, int64_t from, int64_t n,
                         const destination *to) {
   const classifier *k = p->k;
-  float *logits = to->logits + to->first * k->classes;
   plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
   for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
   status st = feed_read_views(input, k, l->ids, n, pl, l->scratch);
   if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
-  if (st) return st;
-  if (k->order)
-    reorder(k, plan_tap(pl, 0)->data, n, logits);
-  else
-    memcpy(logits, plan_tap(pl, 0)->data, (size_t)(n * k->classes) * sizeof *logits);
-  if (k->probabilities) logits_from_probabilities(logits, n * k->classes);
-  copy_inner(k, pl, n, to);
-  return STATUS_OK;
+  for (int i = 0; !st && i < k->n_heads; i++)
+    copy_head(&k->heads[i], plan_tap(pl, i)->data, n, l->matrix,
+              to->heads[i] + to->first * head_row_values(&k->heads[i]));
+  if (!st) copy_inner(k, pl, n, to);
+  return st;
 }
 
-status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
-                     status (*idle)(void *), void *idle_data) {
-  return predictor_run_inner(p, input, from, n, logits, NULL, idle, idle_data);
-}
-
-status predictor_run_inner(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
-                           float *const *inner, status (*idle)(void *), void *idle_data) {
+status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
+                     float *const *inner, status (*idle)(void *), void *idle_data) {
   status st = STATUS_OK;
   char *message = NULL;
   int64_t n_batches = (n + p->batch_rows - 1) / p->batch_rows;
 #pragma omp parallel for num_threads(p->threads) schedule(static, 1)
   for (int64_t b = 0; b < n_batches; b++) {
     int64_t first = b * p->batch_rows, count = n - first < p->batch_rows ? n - first : p->batch_rows;
-    const destination to = {first, logits, inner};
+    const destination to = {first, heads, inner};
     status mine = run_batch(p, &p->lanes[omp_get_thread_num()], input, from + first, count, &to);
     if (!mine && idle && omp_get_thread_num() == 0) mine = idle(idle_data);
     if (mine) {

@@ -1,33 +1,29 @@
-/* A classifier at work: a model bound to an input array, giving logits for rows of a dataset. Shared by
- * teach, evaluate and train. */
+/* A classifier at work: a model bound to input arrays, giving logits, or numbers, for rows of a dataset.
+ * Shared by teach, evaluate and train. */
 #ifndef MPISTILL_STAGES_PREDICT_H
 #define MPISTILL_STAGES_PREDICT_H
 
 #include "graph/plan.h"
 #include "learn/augment.h"
 #include "onnx/model.h"
+#include "stages/head.h"
 #include "stages/preprocess.h"
 #include "store/dataset.h"
 
-enum { CLASSIFIER_MAX_INNER = 64, CLASSIFIER_MAX_INPUTS = 8 };
+enum { CLASSIFIER_MAX_INNER = 64, CLASSIFIER_MAX_INPUTS = 8, CLASSIFIER_MAX_HEADS = 8 };
 
-/* Which value of a model holds its logits, and how an array of a dataset fits its input. */
+/* Which values of a model hold its logits, and how arrays of a dataset fit its inputs. */
 typedef struct classifier {
   const graph *g;
   const char *path; /* of the model, for messages; borrowed */
-  int output;       /* value of the output that was chosen */
-  int value;        /* that output, or what goes into its final Softmax */
+  int n_heads;
+  head heads[CLASSIFIER_MAX_HEADS]; /* the outputs that were chosen */
   int n_inputs;
   shape inputs[CLASSIFIER_MAX_INPUTS];        /* of one batch: dims[0] = -1 */
   const array *arrays[CLASSIFIER_MAX_INPUTS]; /* of the dataset, that they read; borrowed */
   preprocess pre;                             /* of a model of one input */
-  shape logits;                               /* likewise: [-1, C] */
-  int64_t classes;                            /* C */
   int64_t work;                               /* multiply-adds and numbers written for one row */
-  bool probabilities;     /* `value` holds probabilities: their logarithms are the logits (logits.h) */
-  const attribute *names; /* of the classes as the model says them, NULL: it does not; borrowed */
-  int64_t *order;         /* [C] the dataset's class of each of the model's, owned; NULL: the same */
-  int n_inner;            /* further values that plans keep readable: plan_tap(p, 1 + i) */
+  int n_inner; /* further values that plans keep readable: plan_tap(p, n_heads + i) */
   int inner[CLASSIFIER_MAX_INNER];
   const bool *frozen; /* of training plans (plan.h), borrowed; NULL: nothing is */
 } classifier;
@@ -37,13 +33,14 @@ typedef struct classifier {
 status classifier_arrays(const model *m, const dataset *d, const split *sp, const char *name,
                          const array *arrays[CLASSIFIER_MAX_INPUTS]);
 
-/* Local. STATUS_BAD_INPUT when the model has not one output of floats [rows, classes] (or a single output
- * that is not), or when an input does not take the rows of its array: an input [N, D] takes any array of D
- * values a row, in row-major order; inputs are floats, or int32 and int64 for arrays of integers. `pre`,
- * NULL: nothing, says what is made of the array's rows first; the model may then take uint8, int8 or int32 as
- * well. */
+/* Local. heads[n_heads] (n_heads 0: the one output there is) are the outputs to take. STATUS_BAD_INPUT when
+ * the model has none of that name, or not one that could be meant, or when an input does not take the rows of
+ * its array: an input [N, D] takes any array of D values a row, in row-major order; inputs are floats, or
+ * int32 and int64 for arrays of integers. `pre`, NULL: nothing, says what is made of the array's rows first;
+ * the model may then take uint8, int8 or int32 as well. */
 status classifier_bind(classifier *k, const model *m, const array *const *arrays,
-                       const mpistill_preprocess *pre, const char *dataset_path);
+                       const mpistill_preprocess *pre, const char *dataset_path, const head_options *heads,
+                       int n_heads);
 /* Local. Adds an inner tensor of floats [rows, ...] by its name to k->inner; *place is its index there (an
  * older one for a name that was added before), *s its shape, dims[0] = -1. STATUS_BAD_INPUT when the model
  * has no such tensor, with the nearest name. */
@@ -52,12 +49,7 @@ status classifier_tap(classifier *k, const char *name, int *place, shape *s);
 /* Local. What owns memory in k. */
 void classifier_clear(classifier *k);
 
-/* Local. Sets k->order where the model names its classes, as scikit-learn's exports do: by the dataset's
- * names of classes, or by their numbers where it has no names. STATUS_BAD_INPUT unless the model's classes
- * are those of the dataset in some order. */
-status classifier_order(classifier *k, const dataset *d);
-
-/* Local. classifier_bind's plan options for a batch of `rows`: reads the logits with plan_tap(p, 0). */
+/* Local. classifier_bind's plan options for a batch of `rows`: reads head i with plan_tap(p, i). */
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena);
 
 /* Where a classifier's inputs come from: rows of the arrays of a split. */
@@ -88,14 +80,12 @@ void predictor_free(predictor **p);
 /* The values in the block have changed. */
 void predictor_touch(predictor *p);
 
-/* Local. Logits [n, C] of rows from..from+n of `input` (as feed_read_views counts them), in batches of
- * batch_rows counted from `from`. `idle`,
- * if any, is called by the calling thread between batches (to answer other ranks). */
-status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
-                     status (*idle)(void *), void *idle_data);
-/* The same with inner[k->n_inner] of [n, ...]: the classifier's inner tensors. */
-status predictor_run_inner(predictor *p, const feed *input, int64_t from, int64_t n, float *logits,
-                           float *const *inner, status (*idle)(void *), void *idle_data);
+/* Local. heads[k->n_heads], each the matrix [n * positions, C] of rows from..from+n of `input` (as
+ * feed_read_views counts them), in batches of batch_rows counted from `from`, classes in the dataset's order;
+ * and inner[k->n_inner] of [n, ...], the classifier's inner tensors (NULL: none). `idle`, if any, is called
+ * by the calling thread between batches (to answer other ranks). */
+status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
+                     float *const *inner, status (*idle)(void *), void *idle_data);
 
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */
 int64_t predict_batch_rows(const classifier *k, int64_t n_rows);

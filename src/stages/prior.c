@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "graph/op.h"
-#include "stages/evaluate.h"
+#include "stages/truth.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,7 +12,11 @@ static const double ENOUGH = 1e-7; /* of a bias in one round */
 
 status prior_bias(const classifier *k, int *value) {
   const graph *g = k->g;
-  const int from = g->values[k->value].producer;
+  const head *h = &k->heads[0];
+  if (k->n_heads > 1 || h->values || h->positions > 1)
+    return status_set(STATUS_BAD_INPUT, "%s: prior_split is for students of one output, of one class a row",
+                      k->path);
+  const int from = g->values[h->value].producer;
   const node *n = from < 0 ? NULL : &g->nodes[from];
   const bool gemm = n && !strcmp(n->op->name, "Gemm") && node_float(n, "beta", 1) == 1;
   const bool add = n && !strcmp(n->op->name, "Add");
@@ -20,7 +24,8 @@ status prior_bias(const classifier *k, int *value) {
     *value = n->inputs[i];
     if (*value < 0 || g->values[*value].kind != VALUE_PARAMETER) continue;
     const shape *s = &g->values[*value].shape;
-    if (shape_count(s) != k->classes || !s->rank || s->dims[s->rank - 1] != k->classes) continue;
+    if (shape_count(s) != k->heads[0].classes || !s->rank || s->dims[s->rank - 1] != k->heads[0].classes)
+      continue;
     if (!k->frozen || !k->frozen[*value]) return STATUS_OK;
     return status_set(STATUS_BAD_INPUT, "%s: prior_split sets '%s', which freeze keeps as it is", k->path,
                       g->values[*value].name);
@@ -29,7 +34,7 @@ status prior_bias(const classifier *k, int *value) {
       STATUS_BAD_INPUT,
       "%s: prior_split sets the biases of the last layer, and it has none (a Gemm or an Add with "
       "a parameter of %lld numbers)",
-      k->path, (long long)k->classes);
+      k->path, (long long)k->heads[0].classes);
 }
 
 void prior_clear(prior *p) {
@@ -57,25 +62,27 @@ static status predict_mine(job *j, const feed *input, const float *block, int th
   status st = STATUS_OK;
   predictor *p = NULL;
   const int64_t batch = j->block_rows / PREDICT_BLOCK_BATCHES, first = begin_of(j, j->from);
-  TRY(mem_new(&j->logits, (size_t)(begin_of(j, j->to) - first), (size_t)j->k->classes * sizeof *j->logits));
+  TRY(mem_new(&j->logits, (size_t)(begin_of(j, j->to) - first),
+              (size_t)j->k->heads[0].classes * sizeof *j->logits));
   TRY(predictor_new(&p, j->k, block, batch, j->sp->n, threads));
-  for (int64_t b = j->from; b < j->to; b++)
-    TRY(predictor_run(p, input, begin_of(j, b), begin_of(j, b + 1) - begin_of(j, b),
-                      j->logits + (begin_of(j, b) - first) * j->k->classes, NULL, NULL));
+  for (int64_t b = j->from; b < j->to; b++) {
+    float *to = j->logits + (begin_of(j, b) - first) * j->k->heads[0].classes;
+    TRY(predictor_run(p, input, begin_of(j, b), begin_of(j, b + 1) - begin_of(j, b), &to, NULL, NULL, NULL));
+  }
 done:
   predictor_free(&p);
   return st;
 }
 
 /* The shares of the classes among the labels of the split. */
-static status count_labels(job *j, rows *labels) {
+static status count_labels(job *j, const truth *labels) {
   status st = STATUS_OK;
   int32_t *y = NULL;
   double all = 0;
   TRY(mem_new(&y, (size_t)j->block_rows, sizeof *y));
   for (int64_t b = 0; b < j->n_blocks; b++) {
     const int64_t from = begin_of(j, b), n = begin_of(j, b + 1) - from;
-    TRY(labels_read(labels, from, n, j->k->classes, j->d, j->sp, y));
+    TRY(truth_range(labels, from, n, y, NULL));
     for (int64_t i = 0; i < n; i++) {
       if (y[i] < 0) continue;
       j->share[y[i]]++;
@@ -86,7 +93,7 @@ static status count_labels(job *j, rows *labels) {
     THROW(STATUS_BAD_INPUT,
           "%s: no row of split '%s' has a label to take the share of its class from; give priors",
           dataset_path(j->d), j->sp->name);
-  for (int64_t k = 0; k < j->k->classes; k++) j->share[k] /= all;
+  for (int64_t k = 0; k < j->k->heads[0].classes; k++) j->share[k] /= all;
 done:
   mem_free(y);
   return st;
@@ -114,7 +121,7 @@ static void add_probabilities(const float *logits, int64_t n, int64_t classes, c
 
 /* One round; the largest move of a bias. */
 static status improve(job *j, double *row, double *shift, double *moved) {
-  const int64_t classes = j->k->classes, first = begin_of(j, j->from);
+  const int64_t classes = j->k->heads[0].classes, first = begin_of(j, j->from);
   memset(j->sums, 0, (size_t)(j->n_blocks * classes) * sizeof *j->sums);
   for (int64_t b = j->from; b < j->to; b++)
     add_probabilities(j->logits + (begin_of(j, b) - first) * classes, begin_of(j, b + 1) - begin_of(j, b),
@@ -136,7 +143,7 @@ static status improve(job *j, double *row, double *shift, double *moved) {
 static status solve(job *j, prior *out) {
   status st = STATUS_OK;
   double *row = NULL, moved = INFINITY;
-  TRY(comm_agree(j->c, mem_new(&row, (size_t)j->k->classes, sizeof *row)));
+  TRY(comm_agree(j->c, mem_new(&row, (size_t)j->k->heads[0].classes, sizeof *row)));
   for (out->rounds = 0; out->rounds < MOST_ROUNDS && moved > ENOUGH; out->rounds++)
     TRY(improve(j, row, out->shift, &moved));
 done:
@@ -144,9 +151,9 @@ done:
   return st;
 }
 
-static status find_shares(job *j, rows *labels, const mpistill_reals *shares) {
+static status find_shares(job *j, const truth *labels, const mpistill_reals *shares) {
   status st = STATUS_OK;
-  const int64_t classes = j->k->classes;
+  const int64_t classes = j->k->heads[0].classes;
   if (shares->n && (int64_t)shares->n != classes)
     THROW(STATUS_BAD_INPUT, "priors: %zu given for %lld classes", shares->n, (long long)classes);
   TRY(mem_new(&j->share, (size_t)classes, sizeof *j->share));
@@ -163,7 +170,7 @@ status prior_find(prior *out, comm *c, const classifier *k, const float *block, 
                   const mpistill_reals *shares, int threads) {
   status st = STATUS_OK;
   feed input = {.augment = NULL};
-  rows *labels = NULL;
+  truth labels = {0};
   int value;
   job j = {.c = c, .k = k, .d = d, .sp = sp};
   j.block_rows = predict_batch_rows(k, sp->n) * PREDICT_BLOCK_BATCHES;
@@ -173,16 +180,17 @@ status prior_find(prior *out, comm *c, const classifier *k, const float *block, 
   *out = (prior){0};
   TRY(prior_bias(k, &value));
   TRY(feed_open(&input, k, d, sp));
-  if (!shares->n) TRY(labels_open(&labels, d, sp));
-  TRY(comm_agree(c, find_shares(&j, labels, shares)));
-  TRY(comm_agree(c, mem_new(&out->shift, (size_t)k->classes, sizeof *out->shift)));
-  TRY(comm_agree(c, mem_new(&out->bias, (size_t)k->classes, sizeof *out->bias)));
+  const form f = head_form(&k->heads[0]);
+  if (!shares->n) TRY(truth_open(&labels, d, sp, truth_array(sp, k->heads[0].labels), &f, NULL, 0));
+  TRY(comm_agree(c, find_shares(&j, &labels, shares)));
+  TRY(comm_agree(c, mem_new(&out->shift, (size_t)k->heads[0].classes, sizeof *out->shift)));
+  TRY(comm_agree(c, mem_new(&out->bias, (size_t)k->heads[0].classes, sizeof *out->bias)));
   TRY(comm_agree(c, predict_mine(&j, &input, block, threads)));
   TRY(solve(&j, out));
   const float *old = block + k->g->values[value].offset;
-  for (int64_t i = 0; i < k->classes; i++) out->bias[i] = (float)(old[i] + out->shift[i]);
+  for (int64_t i = 0; i < k->heads[0].classes; i++) out->bias[i] = (float)(old[i] + out->shift[i]);
 done:
-  rows_close(&labels);
+  truth_close(&labels);
   feed_close(&input);
   mem_free(j.logits);
   mem_free(j.sums);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
+#include "stages/tasks.h"
 
 #include <string.h>
 
@@ -114,16 +115,20 @@ static status measure(const teach_job *j, comm *group, const lesson *t) {
   status st = STATUS_OK;
   dataset *d = NULL;
   subject s = {0};
-  metric_sums sums = {0};
+  score found = {0};
+  const head_options head = teacher_head(t->options);
   const char *split_name = t->options->data_split ? t->options->data_split : "train";
-  const model_source from = {.path = t->options->model, .pre = teach_preprocess(j->o, t->options)};
+  const model_source from = {
+      .path = t->options->model, .pre = teach_preprocess(j->o, t->options), .heads = &head, .n_heads = 1};
   TRY(dataset_open(&d, group, t->data));
   TRY(subject_open_any(&s, group, &from, d, split_name, t->options->input));
   if (!t->options->classes.n) TRY(subject_order(&s, group, d));
-  TRY(evaluate_rows(group, &s.k, s.block, d, s.sp, j->threads, false, &sums));
+  TRY(evaluate_rows(group, &s.k, s.block, d, s.sp, j->threads, false, &found));
   say(comm_rank(group) == 0 && !j->o->out.quiet,
-      "teacher '%s': accuracy %.4f, nll %.4f on %.0f rows of its own", t->options->name,
-      metric_accuracy(&sums), metric_nll(&sums), sums.rows);
+      found.values ? "teacher '%s': mse %.4g, r2 %.4f on %.0f numbers of its own"
+                   : "teacher '%s': accuracy %.4f, nll %.4f on %.0f rows of its own",
+      t->options->name, found.values ? metric_mse(&found.sums) : metric_accuracy(&found.sums),
+      found.values ? metric_r2(&found.sums) : metric_nll(&found.sums), found.sums.rows);
 done:
   subject_close(&s);
   dataset_close(&d);

@@ -113,18 +113,20 @@ static status check_teacher(run_job *j, const mpistill_teacher *t, int64_t class
   if (t->model) {
     TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
                          j->d, j->r.teach.split, t->input));
-    if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d));
+    if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d, s.sp));
     stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
   } else {
     mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
     const split *sp;
     TRY(dataset_split(j->d, j->r.teach.split, &sp));
-    TRY(sources_open(&in, j->c, &one, a->method, &(mpistill_reals){0}, j->d, sp, a->trust_rows));
+    const sources_options from = {
+        .paths = &one, .method = a->method, .weights = &(mpistill_reals){0}, .trust_rows = a->trust_rows};
+    TRY(sources_open(&in, j->c, &from, j->d, sp));
     if (!in.rule->linear) TRY(sources_check_temperature(&in, a->temperature));
   }
   if (t->model) TRY(comm_agree(j->c, run_taps(&j->r, t, &taps)));
   for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, run_check_tap(&s.k, taps.items[i])));
-  int64_t its = t->model ? s.k.classes : in.classes;
+  int64_t its = t->model ? s.k.heads[0].classes : in.f.classes;
   if (its != classes && !(united && t->classes.n))
     THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
           t->model ? t->model : t->soft_labels, t->name, (long long)its, (long long)classes);
@@ -144,10 +146,10 @@ static status check_student(run_job *j, const chain_step *k, int64_t *classes) {
   TRY(subject_check_student(&s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
   if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
-  if (*classes && *classes != s.k.classes)
+  if (*classes && *classes != s.k.heads[0].classes)
     THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the student before it %lld", k->source.path,
-          (long long)s.k.classes, (long long)*classes);
-  *classes = s.k.classes;
+          (long long)s.k.heads[0].classes, (long long)*classes);
+  *classes = s.k.heads[0].classes;
 done:
   subject_close(&s);
   return st;

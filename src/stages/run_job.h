@@ -2,15 +2,15 @@
 #ifndef MPISTILL_STAGES_RUN_JOB_H
 #define MPISTILL_STAGES_RUN_JOB_H
 
-#include "learn/metrics.h"
 #include "stages/common.h"
+#include "stages/evaluate.h"
 #include "stages/run_chain.h"
 
 typedef struct run_row { /* of the table at the end */
   const char *name;
   const char *kind; /* "teacher", "ensemble", "baseline", "assistant", "generation", "student" */
   bool measured, has_model;
-  metric_sums sums;
+  score score;
   int64_t parameters, bytes;
   double latency_s;
 } run_row;

@@ -31,8 +31,8 @@ static status measure_model(run_job *j, run_row *r, const model_source *from, co
   TRY(evaluate_latency(j->c, &s.k, s.block, &r->latency_s));
   if (!with_sums) goto done;
   TRY(subject_order(&s, j->c, j->d));
-  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, stage_threads(j->r.threads), false, &r->sums));
-  r->measured = r->sums.rows > 0;
+  TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, stage_threads(j->r.threads), false, &r->score));
+  r->measured = r->score.sums.rows > 0;
 done:
   subject_close(&s);
   return st;
@@ -43,7 +43,7 @@ static status measure_teachers(run_job *j) {
   status st = STATUS_OK;
   mpistill_aggregate_options a = j->r.aggregate;
   mpistill_strings paths = {0};
-  metric_sums *members = NULL;
+  score *members = NULL;
   TRY(run_soft_paths(j, j->soft_test, false, &paths));
   bool all_live = paths.n == j->r.teachers.n, measured = j->has_test && paths.n > 0;
   TRY(comm_agree(j->c, mem_new(&members, paths.n + 1, sizeof *members)));
@@ -62,12 +62,12 @@ static status measure_teachers(run_job *j) {
     if (!t->is_private)
       TRY(measure_model(j, r, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
                         t->input, false));
-    r->sums = members[live++];
-    r->measured = measured && r->sums.rows > 0;
+    r->score = members[live++];
+    r->measured = measured && r->score.sums.rows > 0;
   }
   run_row *r = add_row(j, "ensemble", "ensemble");
-  r->sums = members[live];
-  r->measured = measured && has_ensemble && r->sums.rows > 0;
+  r->score = members[live];
+  r->measured = measured && has_ensemble && r->score.sums.rows > 0;
   for (int i = 0; i < j->n_rows - 1; i++) {
     r->parameters += j->rows[i].parameters;
     r->bytes += j->rows[i].bytes;
@@ -85,7 +85,7 @@ done:
 static json_t *row_json(const run_row *r) {
   json_t *o = json_pack("{s:s, s:s}", "name", r->name, "kind", r->kind);
   if (r->measured) {
-    json_t *m = metrics_json(&r->sums);
+    json_t *m = score_json(&r->score);
     json_object_update(o, m);
     json_decref(m);
   }
@@ -110,7 +110,7 @@ static void print_table(const run_job *j) {
     else
       printf(" %12s %12s", "-", "-");
     if (r->measured)
-      printf(" %9.4f %9.4f", metric_accuracy(&r->sums), metric_nll(&r->sums));
+      printf(" %9.4f %9.4f", metric_accuracy(&r->score.sums), metric_nll(&r->score.sums));
     else
       printf(" %9s %9s", "-", "-");
     if (r->has_model)

@@ -23,23 +23,64 @@ static status set_weights(sources *s, const mpistill_reals *weights) {
   return STATUS_OK;
 }
 
-static status set_rule(sources *s, const char *method) {
-  s->rule = combine_find(method ? method : "probability-mean");
+static bool is_dense(const sources *s) {
+  return s->f.positions > 1;
+}
+
+/* Rules beside the means are about classes, of rows or of each position. */
+static status check_rule(const sources *s, const char *path) {
+  const combine_kind *k = s->rule;
+  if (s->f.values && strcmp(k->name, "logit-mean"))
+    return status_set(
+        STATUS_BAD_INPUT,
+        "%s: holds numbers, not logits: method '%s' is for classes; numbers are combined by their "
+        "weighted mean (logit-mean)",
+        path, k->name);
+  if (is_dense(s) && (k->unites || k->learned || k->epsilon))
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, and method '%s' is for rows of one",
+                      path, (long long)s->f.positions, k->name);
+  return STATUS_OK;
+}
+
+static status set_rule(sources *s, const sources_options *o) {
+  const char *method = s->f.values && o->of_logits ? NULL : o->method;
+  if (!method) method = s->f.values ? "logit-mean" : "probability-mean";
+  s->rule = combine_find(method);
   if (s->rule && s->rule->max_teachers && s->n > s->rule->max_teachers)
     return status_set(STATUS_BAD_INPUT, "method '%s' takes up to %d teachers", method, s->rule->max_teachers);
-  if (s->rule) return STATUS_OK;
+  if (s->rule) return check_rule(s, softlabels_path(s->files[0]));
   status st = status_set(STATUS_BAD_INPUT, "method '%s' is not known; there are:", method);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) status_add_line("%s", (*k)->name);
   return st;
+}
+
+static form header_form(const softlabels_header *h) {
+  form f = {.classes = h->values ? 1 : h->dims[1], .positions = 1, .steps = 1, .values = h->values != 0};
+  const int first = h->values ? 1 : 2;
+  for (int i = first; i < h->rank; i++) f.positions *= h->dims[i];
+  if (f.positions > 1) f.steps = h->dims[first];
+  return f;
+}
+
+static status compare_shape(const sources *s, const softlabels_header *a, const softlabels_header *b,
+                            const char *first, const char *other) {
+  if (a->values != b->values)
+    return status_set(STATUS_BAD_INPUT, "%s: holds %s, but %s holds %s", other,
+                      b->values ? "numbers" : "logits", first, a->values ? "numbers" : "logits");
+  const form fa = header_form(a), fb = header_form(b);
+  if (fa.classes != fb.classes && !s->rule->unites)
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)fb.classes,
+                      first, (long long)fa.classes);
+  if (fa.positions != fb.positions || fa.steps != fb.steps)
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, but %s has %lld", other,
+                      (long long)fb.positions, first, (long long)fa.positions);
+  return STATUS_OK;
 }
 
 /* The files against the first of them. */
 static status compare(const sources *s, int i, bool trust_rows) {
   const softlabels_header *a = softlabels_get(s->files[0]), *b = softlabels_get(s->files[i]);
   const char *first = softlabels_path(s->files[0]), *other = softlabels_path(s->files[i]);
-  if (b->rank != 2)
-    return status_set(STATUS_BAD_INPUT, "%s: logits have %d dimensions, expected [rows, classes]", other,
-                      b->rank);
   if (strcmp(a->split, b->split))
     return status_set(STATUS_BAD_INPUT, "%s: is of split '%s', but %s is of '%s'", other, b->split, first,
                       a->split);
@@ -50,9 +91,8 @@ static status compare(const sources *s, int i, bool trust_rows) {
   if (a->dims[0] != b->dims[0])
     return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0],
                       first, (long long)a->dims[0]);
-  if (a->dims[1] != b->dims[1] && !s->rule->unites)
-    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)b->dims[1],
-                      first, (long long)a->dims[1]);
+  status st = compare_shape(s, a, b, first, other);
+  if (st) return st;
   if (!*a->dataset_hash || !*b->dataset_hash) {
     if (trust_rows) return STATUS_OK;
     return status_set(
@@ -84,12 +124,12 @@ static status place_classes(sources *s, int i, dataset *d) {
   int n_names = d ? dataset_n_classes(d) : first->n_classes;
   unsigned char *seen = NULL;
   bool in_order = true;
-  if (!h->n_classes) return STATUS_OK;
-  TRY(mem_new(&s->place[i], (size_t)s->classes, sizeof **s->place));
-  TRY(mem_new(&seen, (size_t)s->classes, 1));
-  for (int64_t j = 0; j < s->classes; j++) {
-    int64_t at = class_place(h->classes[j], names, n_names, s->classes);
-    if (at < 0 || at >= s->classes || seen[at])
+  if (!h->n_classes || s->f.values) return STATUS_OK;
+  TRY(mem_new(&s->place[i], (size_t)s->f.classes, sizeof **s->place));
+  TRY(mem_new(&seen, (size_t)s->f.classes, 1));
+  for (int64_t j = 0; j < s->f.classes; j++) {
+    int64_t at = class_place(h->classes[j], names, n_names, s->f.classes);
+    if (at < 0 || at >= s->f.classes || seen[at])
       THROW(STATUS_BAD_INPUT,
             "%s: class '%s' (position %lld) is %s; its classes must be those of %s in some order",
             softlabels_path(s->files[i]), h->classes[j], (long long)j, at < 0 ? "not known" : "named twice",
@@ -112,17 +152,17 @@ done:
 /* All classes there are: those the dataset names, else up to the highest number that a file lists. */
 static status unite(sources *s, dataset *d) {
   status st = STATUS_OK;
-  s->classes = d ? dataset_n_classes(d) : 0;
-  const bool named = s->classes > 0;
+  s->f.classes = d ? dataset_n_classes(d) : 0;
+  const bool named = s->f.classes > 0;
   for (int i = 0; !named && i < s->n; i++) {
     const softlabels_header *h = softlabels_get(s->files[i]);
-    if (!h->n_classes && h->dims[1] > s->classes) s->classes = h->dims[1];
+    if (!h->n_classes && h->dims[1] > s->f.classes) s->f.classes = h->dims[1];
     for (int j = 0; j < h->n_classes; j++) {
       int64_t number;
-      if (text_to_int(h->classes[j], &number) && number >= s->classes) s->classes = number + 1;
+      if (text_to_int(h->classes[j], &number) && number >= s->f.classes) s->f.classes = number + 1;
     }
   }
-  if (s->classes > COMBINE_UNION_CLASSES)
+  if (s->f.classes > COMBINE_UNION_CLASSES)
     THROW(STATUS_BAD_INPUT, "method '%s' takes up to %d classes", s->rule->name, COMBINE_UNION_CLASSES);
   TRY(mem_new(&s->known, (size_t)s->n, sizeof *s->known));
   TRY(mem_new(&s->others, (size_t)s->n, sizeof *s->others));
@@ -135,18 +175,18 @@ static status place_known(sources *s, int i, dataset *d) {
   status st = STATUS_OK;
   const softlabels_header *h = softlabels_get(s->files[i]);
   const char *path = softlabels_path(s->files[i]);
-  TRY(mem_new(&s->known[i], (size_t)s->classes, 1));
+  TRY(mem_new(&s->known[i], (size_t)s->f.classes, 1));
   TRY(mem_new(&s->place[i], (size_t)h->dims[1], sizeof **s->place));
-  if (!h->n_classes && h->dims[1] != s->classes)
+  if (!h->n_classes && h->dims[1] != s->f.classes)
     THROW(STATUS_BAD_INPUT, "%s: has %lld of %lld classes and does not list them (classes)", path,
-          (long long)h->dims[1], (long long)s->classes);
+          (long long)h->dims[1], (long long)s->f.classes);
   for (int64_t j = 0; j < h->dims[1]; j++) {
     const char *name = h->n_classes ? h->classes[j] : NULL;
     const bool rest = name && !strcmp(name, "*");
     const int64_t at = !name || rest ? j
                                      : class_place(name, d ? dataset_classes(d) : NULL,
-                                                   d ? dataset_n_classes(d) : 0, s->classes);
-    if (rest ? s->others[i] : at < 0 || at >= s->classes || s->known[i][at])
+                                                   d ? dataset_n_classes(d) : 0, s->f.classes);
+    if (rest ? s->others[i] : at < 0 || at >= s->f.classes || s->known[i][at])
       THROW(STATUS_BAD_INPUT, "%s: class '%s' (position %lld) is %s", path, name ? name : "", (long long)j,
             at < 0 ? "not known" : "named twice");
     if (rest)
@@ -155,7 +195,7 @@ static status place_known(sources *s, int i, dataset *d) {
       s->known[i][at] = 1;
     s->place[i][j] = rest ? -1 : at;
   }
-  if (h->dims[1] - s->others[i] == s->classes && s->others[i])
+  if (h->dims[1] - s->others[i] == s->f.classes && s->others[i])
     THROW(STATUS_BAD_INPUT, "%s: lists all classes: there are no others for its '*'", path);
 done:
   return st;
@@ -164,7 +204,7 @@ done:
 static status check_all_known(const sources *s, const dataset *d) {
   if (s->n < 2)
     return status_set(STATUS_BAD_INPUT, "method '%s' takes several soft-label files", s->rule->name);
-  for (int64_t c = 0; c < s->classes; c++) {
+  for (int64_t c = 0; c < s->f.classes; c++) {
     bool any = false;
     for (int i = 0; i < s->n; i++) any = any || s->known[i][c];
     if (!any && d && dataset_n_classes(d))
@@ -174,27 +214,28 @@ static status check_all_known(const sources *s, const dataset *d) {
   return STATUS_OK;
 }
 
-status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
-                    const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows) {
+status sources_open(sources *s, comm *c, const sources_options *o, dataset *d, const split *sp) {
   status st = STATUS_OK;
+  dataset *named = NULL; /* whose names of classes these are */
   *s = (sources){0};
-  st = mem_new(&s->files, paths->n, sizeof *s->files);
-  if (!st) st = mem_new(&s->place, paths->n, sizeof *s->place);
+  st = mem_new(&s->files, o->paths->n, sizeof *s->files);
+  if (!st) st = mem_new(&s->place, o->paths->n, sizeof *s->place);
   TRY(comm_agree(c, st));
-  for (s->n = 0; s->n < (int)paths->n; s->n++) TRY(softlabels_open(&s->files[s->n], c, paths->items[s->n]));
-  TRY(comm_agree(c, set_weights(s, weights)));
-  TRY(set_rule(s, method));
+  for (; s->n < (int)o->paths->n; s->n++) TRY(softlabels_open(&s->files[s->n], c, o->paths->items[s->n]));
+  TRY(comm_agree(c, set_weights(s, o->weights)));
   const softlabels_header *h = softlabels_get(s->files[0]);
   s->rows = h->dims[0];
-  s->classes = h->dims[1];
-  if (s->rule->unites) TRY(comm_agree(c, unite(s, d)));
+  s->f = header_form(h);
+  TRY(set_rule(s, o));
   if (d && !sp) TRY(dataset_split(d, h->split, &sp));
+  if (d && truth_is_named(sp, o->labels)) named = d;
+  if (s->rule->unites) TRY(comm_agree(c, unite(s, named)));
   for (int i = 0; i < s->n; i++) {
-    TRY(compare(s, i, trust_rows));
-    if (d) TRY(softlabels_match(s->files[i], d, sp, trust_rows));
-    TRY(comm_agree(c, s->known ? place_known(s, i, d) : place_classes(s, i, d)));
+    TRY(compare(s, i, o->trust_rows));
+    if (d) TRY(softlabels_match(s->files[i], d, sp, o->trust_rows));
+    TRY(comm_agree(c, s->known ? place_known(s, i, named) : place_classes(s, i, named)));
   }
-  if (s->known) TRY(check_all_known(s, d));
+  if (s->known) TRY(check_all_known(s, named));
 done:
   return st;
 }
@@ -243,15 +284,15 @@ status sources_check_any_temperature(const sources *s, const char *loss) {
 }
 
 status sources_weigh_classes(sources *s) {
-  status st = mem_new(&s->log_class_weights, (size_t)(s->n * s->classes), sizeof *s->log_class_weights);
-  for (int64_t i = 0; !st && i < s->n * s->classes; i++) s->log_class_weights[i] = log(s->class_weights[i]);
+  status st = mem_new(&s->log_class_weights, (size_t)(s->n * s->f.classes), sizeof *s->log_class_weights);
+  for (int64_t i = 0; !st && i < s->n * s->f.classes; i++) s->log_class_weights[i] = log(s->class_weights[i]);
   return st;
 }
 
 status sources_take(sources *s, const softlabels_header *ensemble) {
   status st = STATUS_OK;
-  const size_t n = (size_t)s->n, classes = (size_t)s->classes;
-  if (ensemble->n_teachers != s->n || ensemble->dims[1] != s->classes)
+  const size_t n = (size_t)s->n, classes = (size_t)s->f.classes;
+  if (ensemble->n_teachers != s->n || ensemble->dims[1] != s->f.classes)
     THROW(STATUS_FAILED, "the ensemble is of other teachers");
   memcpy(s->weights, ensemble->weights, n * sizeof *s->weights);
   if (ensemble->calibration) {
@@ -270,35 +311,47 @@ done:
 /* Rows of a teacher's own classes to rows of all. */
 static void spread_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
   const int64_t width = softlabels_get(s->files[i])->dims[1];
-  for (int64_t r = 0; r < n; r++, raw += width, out += s->classes) {
+  for (int64_t r = 0; r < n; r++, raw += width, out += s->f.classes) {
     float rest = isnan(raw[0]) ? NAN : -INFINITY;
     for (int64_t j = 0; j < width; j++)
       if (s->place[i][j] < 0) rest = raw[j];
-    for (int64_t c = 0; c < s->classes; c++) out[c] = rest;
+    for (int64_t c = 0; c < s->f.classes; c++) out[c] = rest;
     for (int64_t j = 0; j < width; j++)
       if (s->place[i][j] >= 0) out[s->place[i][j]] = raw[j];
   }
 }
 
-/* Into the dataset's order of classes where the file has another, and calibrated. */
+/* A file's [n, C, positions] to [n * positions, C], classes in the dataset's order, and calibrated. */
 static void finish_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
+  const int64_t classes = s->f.classes, positions = s->f.positions, *place = s->place[i];
   if (s->known) {
     spread_rows(s, i, n, raw, out);
     return;
   }
-  for (int64_t r = 0; s->place[i] && r < n; r++)
-    for (int64_t j = 0; j < s->classes; j++) out[r * s->classes + s->place[i][j]] = raw[r * s->classes + j];
-  for (int64_t j = 0; s->calibration && j < n * s->classes; j++) out[j] = (float)(out[j] / s->calibration[i]);
+  for (int64_t r = 0; raw != out && r < n; r++, raw += classes * positions)
+    for (int64_t j = 0; j < classes; j++) {
+      float *to = out + r * positions * classes + (place ? place[j] : j);
+      for (int64_t p = 0; p < positions; p++) to[p * classes] = raw[j * positions + p];
+    }
+  const int64_t values = n * positions * classes;
+  for (int64_t j = 0; s->calibration && j < values; j++) out[j] = (float)(out[j] / s->calibration[i]);
+}
+
+/* Whether the file's rows lie as they are wanted. */
+static bool is_in_place(const sources *s, int i) {
+  return !s->place[i] && (!is_dense(s) || s->f.classes == 1);
 }
 
 status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw, float *out) {
-  status st = softlabels_read(s->files[i], from, n, s->place[i] ? raw : out);
+  if (is_in_place(s, i)) raw = out;
+  status st = softlabels_read(s->files[i], from, n, raw);
   if (!st) finish_rows(s, i, n, raw, out);
   return st;
 }
 
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out) {
-  status st = softlabels_rows(s->files[i], ids, n, s->place[i] ? raw : out);
+  if (is_in_place(s, i)) raw = out;
+  status st = softlabels_rows(s->files[i], ids, n, raw);
   if (!st) finish_rows(s, i, n, raw, out);
   return st;
 }

@@ -1,10 +1,12 @@
 /* The soft-label files a stage learns from: opened, checked against each other and the dataset, put into the
- * dataset's class order, combined by a rule. Shared by aggregate and train. */
+ * dataset's class order, combined by a rule. Shared by aggregate and train. Rows of a file are `positions`
+ * vectors of C numbers each (head.h). */
 #ifndef MPISTILL_STAGES_SOURCES_H
 #define MPISTILL_STAGES_SOURCES_H
 
 #include "learn/combine.h"
 #include "mpistill/mpistill.h"
+#include "stages/truth.h"
 #include "store/softlabels.h"
 
 typedef struct sources {
@@ -18,14 +20,23 @@ typedef struct sources {
   double *class_weights; /* [n, classes] in place of weights; NULL: none */
   double *log_class_weights;
   const combine_kind *rule;
-  int64_t rows, classes;
+  int64_t rows;
+  form f;
 } sources;
 
+typedef struct sources_options {
+  const mpistill_strings *paths;
+  const mpistill_reals *weights; /* empty: equal */
+  const char *method;            /* NULL: logit-mean for values, probability-mean for logits */
+  bool of_logits;                /* the method is not meant for values */
+  bool trust_rows;
+  const char *labels; /* the array of labels that these are the classes of; NULL: of the dataset's only ones
+                         (truth_is_named) */
+} sources_options;
+
 /* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the
- * files are compared with each other only; sp NULL: the split they name. weights empty: equal. method NULL or
- * one file: taken as it is. */
-status sources_open(sources *s, comm *c, const mpistill_strings *paths, const char *method,
-                    const mpistill_reals *weights, dataset *d, const split *sp, bool trust_rows);
+ * files are compared with each other only; sp NULL: the split they name. One file is taken as it is. */
+status sources_open(sources *s, comm *c, const sources_options *o, dataset *d, const split *sp);
 void sources_close(sources *s);
 
 /* Local. Calibration and weights of an ensemble that was made before from the same teachers. */
@@ -38,8 +49,8 @@ status sources_check_temperature(const sources *s, double temperature);
 /* Local. STATUS_BAD_INPUT when a file is made for one: for a loss whose temperature moves. */
 status sources_check_any_temperature(const sources *s, const char *loss);
 
-/* Local. Logits of file i for rows [from, from + n), or for any rows once softlabels_load was called, classes
- * in the dataset's order. raw: scratch of [n * classes], or NULL where the file's order is the dataset's. */
+/* Local. The matrix [n * positions, C] of file i for rows [from, from + n), or for any rows once
+ * softlabels_load was called, classes in the dataset's order. raw: scratch of as many floats. */
 status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw, float *out);
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out);
 

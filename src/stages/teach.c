@@ -8,6 +8,7 @@
 #include "stages/logits.h"
 #include "stages/private.h"
 #include "stages/stages.h"
+#include "stages/tasks.h"
 #include "stages/views.h"
 
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 /* Floats of a row in memory. */
 static int64_t row_values(const lesson *t) {
-  int64_t n = t->f.classes;
+  int64_t n = t->f.classes * t->f.positions;
   for (int i = 0; i < t->n_taps; i++) {
     int64_t values = 1;
     for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
@@ -35,7 +36,7 @@ static int64_t block_rows(const teach_job *j, const lesson *t) {
   if (j->o->block) return (j->o->block + f->batch_rows - 1) / f->batch_rows * f->batch_rows;
   while (batches < 64 && batches * f->batch_rows * f->work < 2000000000 &&
          batches * f->batch_rows * 16 <= j->sp->n &&
-         (!t->n_taps || 2 * batches * f->batch_rows * values <= 1 << 24))
+         ((!t->n_taps && t->f.positions == 1) || 2 * batches * f->batch_rows * values <= 1 << 24))
     batches *= 2;
   return batches * f->batch_rows;
 }
@@ -55,14 +56,22 @@ done:
   return st;
 }
 
-/* Of the model and of what its images are made into: other logits have another one. */
+/* Of the model, what its images are made into, the array it reads where there are several, and the output
+ * that is taken where one is named: other logits have another one. */
 static status identity(const teach_job *j, const lesson *t, char out[HASH_TEXT_BYTES]) {
-  char *text = NULL;
-  status st = preprocess_text(teach_preprocess(j->o, t->options), &text);
+  status st = STATUS_OK;
+  char *text = NULL, *more = NULL;
+  const mpistill_teacher *o = t->options;
+  const bool reads = o->input && j->sp->n_inputs > 1, last = teacher_head(o).last;
   uint64_t hash = (uint64_t)t->f.hash;
+  TRY(preprocess_text(teach_preprocess(j->o, o), &text));
   if (text) hash ^= hash_bytes(text, strlen(text));
-  if (!st) hash_text(hash, out);
+  TRY(mem_format(&more, "%s\n%s\n%s", reads ? o->input : "", o->output ? o->output : "", last ? "last" : ""));
+  if (reads || o->output || last) hash ^= hash_bytes(more, strlen(more));
+  hash_text(hash, out);
+done:
   mem_free(text);
+  mem_free(more);
   return st;
 }
 
@@ -81,9 +90,10 @@ static status make_header(const teach_job *j, lesson *t) {
                   : mem_string(&h->augment_seed, ""));
   h->views = *j->augment ? j->rows / j->sp->n : 0;
   h->type = strcmp(j->o->dtype, "float32") ? ELEMENT_FLOAT16 : ELEMENT_FLOAT32;
-  h->rank = 2;
+  h->rank = (int)t->f.rank;
+  memcpy(h->dims, t->f.dims, sizeof h->dims);
   h->dims[0] = j->rows;
-  h->dims[1] = t->f.classes;
+  h->values = t->options->values;
   h->top_k = j->o->top_k;
   h->floor = t->f.probabilities ? LOGITS_FLOOR : 0;
   h->batch_rows = t->f.batch_rows;
@@ -92,6 +102,8 @@ static status make_header(const teach_job *j, lesson *t) {
   TRY(mem_new(&h->classes, t->options->classes.n, sizeof *h->classes));
   for (; h->n_classes < (int)t->options->classes.n; h->n_classes++)
     TRY(mem_string(&h->classes[h->n_classes], t->options->classes.items[h->n_classes]));
+  if (h->top_k && h->values)
+    THROW(STATUS_BAD_INPUT, "--top-k: teacher '%s' gives numbers, not logits", h->teacher);
   if (h->top_k > h->dims[1])
     THROW(STATUS_BAD_INPUT, "--top-k %lld: teacher '%s' has only %lld classes", (long long)h->top_k,
           h->teacher, (long long)h->dims[1]);
@@ -100,14 +112,16 @@ done:
 }
 
 static const char *difference(const softlabels_header *a, const softlabels_header *b) {
-  if (strcmp(a->model_hash, b->model_hash)) return "model or preprocess";
+  if (strcmp(a->model_hash, b->model_hash)) return "model, input, output or preprocess";
   if (strcmp(a->dataset_hash, b->dataset_hash)) return "dataset";
   if (strcmp(a->split, b->split)) return "split";
   if (strcmp(a->augment, b->augment)) return "augmentation";
   if (strcmp(a->augment_seed, b->augment_seed)) return "seed of the augmentation";
   if (a->views != b->views) return "number of views";
   if (a->type != b->type) return "dtype";
-  if (a->dims[0] != b->dims[0] || a->dims[1] != b->dims[1]) return "number of rows or classes";
+  if (a->values != b->values) return "kind of output (values)";
+  if (a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims))
+    return "number of rows or classes";
   if (a->top_k != b->top_k) return "top-k";
   if (a->block_rows != b->block_rows || a->batch_rows != b->batch_rows) return "block";
   if (strcmp(a->teacher, b->teacher)) return "teacher name";
@@ -172,12 +186,13 @@ static void release_teacher(teach_job *j) {
   model_free(&j->m);
   mem_free(j->block);
   mem_free(j->logits);
+  mem_free(j->turned);
   for (int i = 0; i < SOFTLABELS_MAX_FEATURES; i++) {
     mem_free(j->features[i]);
     j->features[i] = NULL;
   }
   j->block = NULL;
-  j->logits = NULL;
+  j->logits = j->turned = NULL;
   j->held = -1;
 }
 
@@ -189,7 +204,9 @@ static status hold_teacher(teach_job *j, int i) {
   TRY(model_read(&j->m, t->options->model));
   if ((int64_t)model_hash(j->m) != t->f.hash)
     THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
-  TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
+  const head_options head = teacher_head(t->options);
+  TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d), &head,
+                      1));
   TRY(teach_check_classes(j, t, &j->k));
   TRY(teach_bind_taps(t, &j->k, NULL));
   const float *block = weights_block(j->weights, i);
@@ -199,7 +216,9 @@ static status hold_teacher(teach_job *j, int i) {
     block = j->block;
   }
   model_drop_data(j->m);
-  TRY(mem_new(&j->logits, (size_t)(t->header.block_rows * t->f.classes), sizeof *j->logits));
+  const size_t values = (size_t)(t->header.block_rows * t->f.classes * t->f.positions);
+  TRY(mem_new(&j->logits, values, sizeof *j->logits));
+  if (t->f.positions > 1) TRY(mem_new(&j->turned, values, sizeof *j->turned));
   for (int i = 0; i < t->n_taps; i++) {
     int64_t values = t->header.block_rows;
     for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
@@ -223,8 +242,9 @@ static status do_block(teach_job *j, int i, int64_t b) {
   if (n > t->header.block_rows) n = t->header.block_rows;
   pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
-  TRY(predictor_run_inner(j->p, &t->feed, from, n, j->logits, j->features, answer, j));
-  st = softlabels_write_all(t->file, b, j->logits, (const float *const *)j->features);
+  TRY(predictor_run(j->p, &t->feed, from, n, &j->logits, j->features, answer, j));
+  if (j->turned) head_classes_first(j->logits, n, t->f.classes, t->f.positions, j->turned);
+  st = softlabels_write_all(t->file, b, j->turned ? j->turned : j->logits, (const float *const *)j->features);
   if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", t->options->model, status_message());
 done:
   return st;
@@ -363,14 +383,22 @@ static void drop_empty(teach_job *j) {
     if (!n_done[i]) softlabels_discard(&j->teachers[i].file);
 }
 
+static void print_file(const teach_job *j, const lesson *t) {
+  printf("%s: %lld rows", t->path, (long long)j->rows);
+  if (!t->options->values) printf(", %lld classes", (long long)t->f.classes);
+  if (t->options->values)
+    printf(", %lld numbers each", (long long)t->f.positions);
+  else if (t->f.positions > 1)
+    printf(" at %lld positions each", (long long)t->f.positions);
+  putchar('\n');
+}
+
 static void report(const teach_job *j) {
   if (comm_rank(j->c) != 0 || j->o->out.no_result) return;
   json_t *files = json_array();
   for (int i = 0; i < j->n; i++) {
     json_array_append_new(files, json_string(j->teachers[i].path));
-    if (!j->o->out.json)
-      printf("%s: %lld rows, %lld classes\n", j->teachers[i].path, (long long)j->rows,
-             (long long)j->teachers[i].f.classes);
+    if (!j->o->out.json) print_file(j, &j->teachers[i]);
   }
   fflush(stdout);
   if (j->o->out.json)

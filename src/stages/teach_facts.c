@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "stages/common.h"
 #include "stages/private.h"
+#include "stages/tasks.h"
 #include "stages/views.h"
 
 #include <stdlib.h>
@@ -24,11 +25,29 @@ static status check_names(const teach_job *j) {
 
 status teach_check_classes(const teach_job *j, const lesson *t, classifier *k) {
   size_t given = t->options->classes.n;
-  status st = given ? STATUS_OK : stage_check_classes(k, j->d);
-  if (!given) return st ? st : classifier_order(k, j->d);
-  if ((int64_t)given == k->classes) return STATUS_OK;
+  const head *h = &k->heads[0];
+  status st = given ? STATUS_OK : stage_check_classes(k, j->d, j->sp);
+  if (given && h->values)
+    return status_set(STATUS_BAD_INPUT, "teacher '%s': classes are listed, but its output holds numbers",
+                      t->options->name);
+  if (!given) return st ? st : stage_order_classes(k, j->d, j->sp);
+  if ((int64_t)given == h->classes) return STATUS_OK;
   return status_set(STATUS_BAD_INPUT, "teacher '%s': %zu classes are listed, but %s gives %lld",
-                    t->options->name, given, k->path, (long long)k->classes);
+                    t->options->name, given, k->path, (long long)h->classes);
+}
+
+/* What a file has for [n, T, C] is [n, C, T], and of numbers at least one a row: [n, 1]. */
+static void note_shape(const head *h, facts *f) {
+  int rank = h->shape.rank;
+  f->classes = h->classes;
+  f->positions = h->positions;
+  memcpy(f->dims, h->shape.dims, sizeof f->dims);
+  if (!h->values && h->last) {
+    for (int i = rank - 1; i > 1; i--) f->dims[i] = h->shape.dims[i - 1];
+    f->dims[1] = h->classes;
+  }
+  if (rank == 1) f->dims[rank++] = 1;
+  f->rank = rank;
 }
 
 /* ---- taps ---- */
@@ -102,15 +121,16 @@ static status learn_facts(const teach_job *j, lesson *t) {
   TRY(model_read(&m, t->options->model));
   stage_tell_mode(!j->o->out.no_result, m, false);
   TRY(classifier_arrays(m, j->d, j->sp, t->options->input, t->inputs));
-  TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d)));
+  const head_options head = teacher_head(t->options);
+  TRY(classifier_bind(&k, m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d), &head, 1));
   TRY(teach_check_classes(j, t, &k));
   TRY(views_make(&(augmenter){0}, &j->o->augment, &k, j->o->seed));
-  t->f = (facts){.classes = k.classes,
-                 .work = k.work > 0 ? k.work : 1,
+  t->f = (facts){.work = k.work > 0 ? k.work : 1,
                  .hash = (int64_t)model_hash(m),
                  .n_floats = k.g->n_block,
-                 .probabilities = k.probabilities,
+                 .probabilities = k.heads[0].probabilities,
                  .batch_rows = predict_batch_rows(&k, j->sp->n)};
+  note_shape(&k.heads[0], &t->f);
   for (int i = 0; i < k.n_inputs; i++) t->f.inputs[i] = t->inputs[i] - j->sp->inputs + 1;
   TRY(teach_bind_taps(t, &k, &t->f));
 done:

@@ -13,7 +13,8 @@
 
 typedef struct facts { /* what every rank must know of a teacher; integers, so that they can be summed over
                           ranks */
-  int64_t classes, work, hash, batch_rows, n_floats;
+  int64_t work, hash, batch_rows, n_floats;
+  int64_t classes, positions, rank, dims[ARRAY_MAX_RANK]; /* of its output: as the file has them */
   int64_t inputs[CLASSIFIER_MAX_INPUTS]; /* its arrays' places in the split, from 1 on; 0: no more */
   int64_t probabilities;                 /* 1: they become log-probabilities */
   int64_t tap_rank[SOFTLABELS_MAX_FEATURES], tap_dims[SOFTLABELS_MAX_FEATURES][ARRAY_MAX_RANK];
@@ -57,7 +58,8 @@ typedef struct teach_job {
   float *block; /* its own; NULL: that of the node */
   classifier k;
   predictor *p;
-  float *logits, *features[SOFTLABELS_MAX_FEATURES];
+  float *logits, *turned; /* of a block, positions first; classes first, NULL: the same */
+  float *features[SOFTLABELS_MAX_FEATURES];
   progress bar;
   watch seen;
   run_log *log;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/stop.h"
+#include "learn/loss.h"
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
@@ -12,7 +13,6 @@
 #include "stages/options_rows.h"
 #include "stages/prior.h"
 #include "stages/reduced.h"
-#include "stages/sources.h"
 #include "stages/stages.h"
 #include "stages/trainer.h"
 #include "stages/watch.h"
@@ -29,7 +29,7 @@ typedef struct job {
   model_source student;
   dataset *d;
   subject s;
-  sources soft;
+  tasks work;
   features inner;
   views views;
   bool *frozen;          /* NULL: nothing is */
@@ -52,6 +52,7 @@ enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
 
 static json_t *loss_json(const mpistill_loss *l) {
   json_t *o = json_pack("{s:s, s:f}", "kind", l->kind, "weight", l->weight);
+  if (l->task) json_object_set_new(o, "task", json_string(l->task));
   const loss_kind *k = loss_find(l->kind);
   for (const option *row = loss_fields; row->key; row++) {
     const char *field = (const char *)l + row->at;
@@ -84,6 +85,19 @@ static json_t *optimizer_json(const mpistill_train_options *o) {
                    "clip_norm", o->clip_norm);
 }
 
+static json_t *tasks_json(const mpistill_tasks *tasks) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < tasks->n; i++) {
+    const mpistill_task *t = &tasks->items[i];
+    json_t *losses = json_array();
+    for (size_t k = 0; k < t->losses.n; k++) json_array_append_new(losses, loss_json(&t->losses.items[k]));
+    json_array_append_new(list, json_pack("{s:s, s:s*, s:s*, s:s*, s:f, s:o}", "name", t->name, "output",
+                                          t->output, "labels", t->labels, "class_axis", t->class_axis,
+                                          "weight", t->weight, "losses", losses));
+  }
+  return list;
+}
+
 /* The losses between inner tensors, then the files they come from. */
 static status inner_json(job *j, json_t **out) {
   status st = STATUS_OK;
@@ -108,8 +122,9 @@ static status soft_labels_json(job *j, json_t **out) {
   *out = json_array();
   for (size_t i = 0; i < j->o->soft_labels.n; i++) {
     char hash[HASH_TEXT_BYTES];
-    TRY(stage_hash_file(j->c, j->o->soft_labels.items[i], hash));
-    json_array_append_new(*out, json_string(hash));
+    const char *file, *task = j->work.items[tasks_of_file(&j->work, j->o->soft_labels.items[i], &file)].name;
+    TRY(stage_hash_file(j->c, file, hash));
+    json_array_append_new(*out, task ? json_sprintf("%s=%s", task, hash) : json_string(hash));
   }
   json_t *weights = reals_json(&j->o->weights);
   json_array_extend(*out, weights);
@@ -139,6 +154,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
                         "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (o->tasks.n) json_object_set_new(j->inputs, "tasks", tasks_json(&o->tasks));
   if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(j->inputs, "features", inner);
   TRY(views_text(&o->augment, &augment));
@@ -335,9 +351,9 @@ static status correct_biases(job *j) {
   TRY(prior_find(&found, j->c, &j->s.k, trainer_block(j->t), j->d, j->unbiased, &j->o->priors,
                  (int)j->o->threads));
   TRY(prior_bias(&j->s.k, &value));
-  TRY(trainer_replace(j->t, j->s.k.g->values[value].offset, found.bias, j->s.k.classes));
+  TRY(trainer_replace(j->t, j->s.k.g->values[value].offset, found.bias, j->s.k.heads[0].classes));
   json_t *shift = json_array();
-  for (int64_t i = 0; i < j->s.k.classes; i++) {
+  for (int64_t i = 0; i < j->s.k.heads[0].classes; i++) {
     json_array_append_new(shift, json_number(found.shift[i]));
     least = fmin(least, found.shift[i]);
     most = fmax(most, found.shift[i]);
@@ -397,53 +413,66 @@ static const split *test_split(const dataset *d, const char *name) {
 }
 
 /* What the student in the file, in its precision, is like on the test rows. */
-static status measure_written(job *j, const split *test, metric_sums *m) {
+static status measure_written(job *j, const split *test, score *m) {
   status st = STATUS_OK;
   subject s = {0};
-  TRY(subject_open(&s, j->c, &(model_source){.path = j->o->output}, j->d, test->name, j->o->input));
+  const model_source from = {.path = j->o->output, .heads = j->work.heads, .n_heads = j->work.n};
+  TRY(subject_open(&s, j->c, &from, j->d, test->name, j->o->input));
   TRY(evaluate_rows(j->c, &s.k, s.block, j->d, test, (int)j->o->threads, false, m));
 done:
   subject_close(&s);
   return st;
 }
 
-static void print_metrics(const char *what, const metric_sums *m) {
-  if (m->rows > 0)
-    printf("%s: accuracy %.4f (%.0f errors of %.0f), nll %.4f\n", what, metric_accuracy(m), m->errors,
-           m->rows, metric_nll(m));
+static void print_scores(const job *j, const char *what, const score *m) {
+  char text[256];
+  for (int i = 0; i < j->work.n; i++) {
+    if (!(m[i].sums.rows > 0)) continue;
+    score_text(&m[i], text, sizeof text);
+    printf("%s%s%s: %s\n", what, j->work.items[i].name ? ", " : "",
+           j->work.items[i].name ? j->work.items[i].name : "", text);
+  }
+}
+
+/* Of a task without a name as it is, else an object by name. */
+static json_t *scores_json(const job *j, const score *m) {
+  if (!j->work.items[0].name) return m->sums.rows > 0 ? score_json(m) : json_null();
+  json_t *all = json_object();
+  for (int i = 0; i < j->work.n; i++)
+    if (m[i].sums.rows > 0) json_object_set_new(all, j->work.items[i].name, score_json(&m[i]));
+  return all;
 }
 
 static status report(job *j) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
   const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
-  metric_sums m = {0}, written = {0};
+  score m[TASKS_MAX] = {0}, written[TASKS_MAX] = {0};
   const bool reduced = reduced_wanted(o);
   if (test) {
-    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, (int)o->threads, false, &m));
-    if (reduced) TRY(measure_written(j, test, &written));
+    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, (int)o->threads, false, m));
+    if (reduced) TRY(measure_written(j, test, written));
   }
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
   json_t *result =
       json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
                 "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
                 json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
-                json_number(rate), "test", m.rows > 0 ? metrics_json(&m) : json_null());
+                json_number(rate), "test", scores_json(j, m));
   if (reduced)
     json_object_set_new(result, "written",
-                        json_pack("{s:s, s:o}", "precision", o->precision, "test",
-                                  written.rows > 0 ? metrics_json(&written) : json_null()));
+                        json_pack("{s:s, s:o}", "precision", o->precision, "test", scores_json(j, written)));
   log_event(j->log, "done", json_incref(result));
   if (o->out.json && !o->out.no_result) {
     stage_print_json(j->c, json_incref(result));
   } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
     printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs,
            trainer_result(j->t)->loss, j->train_s, rate);
-    print_metrics(o->test_split, &m);
-    if (reduced && m.rows > 0) {
+    print_scores(j, o->test_split, m);
+    if (reduced) {
       char what[64];
       snprintf(what, sizeof what, "%s, %s", o->test_split, o->precision);
-      print_metrics(what, &written);
+      print_scores(j, what, written);
     }
     fflush(stdout);
   }
@@ -455,7 +484,12 @@ done:
 static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
+  const split *sp;
   TRY(dataset_open(&j->d, j->c, o->dataset));
+  TRY(dataset_split(j->d, o->split, &sp));
+  TRY(tasks_open(&j->work, j->c, o, j->d, sp));
+  j->student.heads = j->work.heads;
+  j->student.n_heads = j->work.n;
   TRY(subject_open(&j->s, j->c, &j->student, j->d, o->split, o->input));
   TRY(subject_check_student(&j->s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0 && !o->out.no_result, j->s.m, true);
@@ -467,14 +501,8 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     TRY(dataset_split(j->d, o->prior_split, &j->unbiased));
     TRY(prior_bias(&j->s.k, &value));
   }
-  if (o->soft_labels.n) {
-    TRY(sources_open(&j->soft, j->c, &o->soft_labels, o->method, &o->weights, j->d, j->s.sp, o->trust_rows));
-    if (j->soft.classes != j->s.k.classes)
-      THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the soft labels of %s have %lld", j->student.path,
-            (long long)j->s.k.classes, o->soft_labels.items[0], (long long)j->soft.classes);
-  }
-  TRY(features_open(&j->inner, j->c, o, &j->soft, j->d, j->s.sp, &j->s.k));
-  TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->soft, &j->inner, j->s.sp->n)));
+  TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));
+  TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
   TRY(dataset_hash(j->d, j->s.sp, hash));
 done:
   return st;
@@ -515,7 +543,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
     TRY(drop_leftover(&j));
     goto done;
   }
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.soft, &j.inner, &j.views));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));
@@ -529,7 +557,7 @@ done:
   log_close(&j.log);
   trainer_free(&j.t);
   features_close(&j.inner);
-  sources_close(&j.soft);
+  tasks_close(&j.work);
   subject_close(&j.s);
   dataset_close(&j.d);
   json_decref(j.inputs);

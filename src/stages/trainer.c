@@ -6,7 +6,7 @@
 #include "comm/reduce.h"
 #include "learn/optimizer.h"
 #include "ops/ops.h"
-#include "stages/learned_labels.h"
+#include "stages/study.h"
 #include "stages/update.h"
 
 #include <math.h>
@@ -20,15 +20,10 @@ typedef struct worker { /* what one thread works with */
   arena *memory;
   plan *plans[MAX_SIZES]; /* by number of rows */
   int64_t *ids;
-  int32_t *labels;
-  float *teachers; /* [n_teachers, rows, C] */
-  float *raw;      /* [rows, C] */
-  float *soft;     /* [rows, C] the combination for one temperature */
-  float *scratch;  /* for the losses */
-  float *inner;    /* the teachers' inner tensors */
-  int64_t *seen;   /* rows in the epoch's view */
-  float *view;     /* to make them */
-  mixing mixed;
+  study_desk desks[TASKS_MAX];
+  float *inner;  /* the teachers' inner tensors */
+  int64_t *seen; /* rows in the epoch's view */
+  float *view;   /* to make them */
   double *inner_scratch;
   double read_s, forward_s, backward_s;
 } worker;
@@ -37,12 +32,13 @@ struct trainer {
   comm *c;
   const mpistill_train_options *o;
   const classifier *k;
-  sources *soft;
   feed inputs;
-  int32_t *labels; /* [n], NULL when no loss reads them */
   int64_t n;
-  objective goal;
+  int n_studies;
+  study studies[TASKS_MAX];
   const features *inner;
+  int n_losses;
+  char *names[TRAINER_MAX_LOSSES];
   const views *seen;
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
@@ -88,28 +84,23 @@ static status worker_new(worker *w, const trainer *t) {
   status st = STATUS_OK;
   int64_t largest = 0;
   for (int i = 0; i < t->n_sizes; i++) largest = t->sizes[i] > largest ? t->sizes[i] : largest;
-  size_t values = (size_t)(largest * t->k->classes);
   TRY(arena_new(&w->memory));
   for (int i = 0; i < t->n_sizes; i++) {
     TRY(classifier_plan(&w->plans[i], t->k, t->sizes[i], true, w->memory));
-    if (!plan_tap_gradient(w->plans[i], 0))
-      THROW(STATUS_BAD_INPUT, "%s: no parameter can be trained: no float initializer reaches the output",
-            t->k->path);
+    for (int h = 0; h < t->n_studies; h++)
+      if (!plan_tap_gradient(w->plans[i], h))
+        THROW(STATUS_BAD_INPUT,
+              "%s: no parameter can be trained: no float initializer reaches the output%s%s", t->k->path,
+              t->n_studies > 1 ? " of task " : "", t->n_studies > 1 ? t->studies[h].t->name : "");
     TRY(features_check_plan(t->inner, w->plans[i], t->k));
     plan_set_parameters(w->plans[i], reducer_parameters(t->sums));
   }
   TRY(mem_new(&w->ids, (size_t)largest, sizeof *w->ids));
-  TRY(mem_new(&w->labels, (size_t)largest, sizeof *w->labels));
-  TRY(mem_new(&w->scratch, objective_scratch(&t->goal, largest, t->k->classes), sizeof(float)));
+  for (int i = 0; i < t->n_studies; i++) TRY(study_desk_new(&w->desks[i], &t->studies[i], largest));
   TRY(mem_new(&w->inner, (size_t)(largest * features_row_values(t->inner)), sizeof(float)));
   TRY(mem_new(&w->inner_scratch, features_scratch(t->inner, largest), sizeof(double)));
   TRY(mem_new(&w->seen, (size_t)largest, sizeof *w->seen));
   TRY(mem_new(&w->view, augmenter_scratch(&t->seen->augment), sizeof *w->view));
-  TRY(mixing_new(&w->mixed, t->seen, largest, t->k->classes, t->goal.needs_soft ? t->soft->n : 0));
-  if (!t->goal.needs_soft) goto done;
-  TRY(mem_new(&w->teachers, (size_t)t->soft->n * values, sizeof(float)));
-  TRY(mem_new(&w->raw, values, sizeof(float)));
-  TRY(mem_new(&w->soft, values, sizeof(float)));
 done:
   return st;
 }
@@ -118,30 +109,26 @@ static void worker_clear(worker *w) {
   for (int i = 0; i < MAX_SIZES; i++) plan_free(&w->plans[i]);
   arena_free(&w->memory);
   mem_free(w->ids);
-  mem_free(w->labels);
-  mem_free(w->teachers);
-  mem_free(w->raw);
-  mem_free(w->soft);
-  mem_free(w->scratch);
+  for (int i = 0; i < TASKS_MAX; i++) study_desk_clear(&w->desks[i]);
   mem_free(w->inner);
   mem_free(w->inner_scratch);
   mem_free(w->seen);
   mem_free(w->view);
-  mixing_clear(&w->mixed);
 }
 
 /* Floats that are trained beside the model's block: what the features learn themselves, then temperatures. */
 static size_t n_beside(const trainer *t) {
-  return (size_t)t->inner->n_parameters + (size_t)t->goal.n_learned;
+  const study *last = &t->studies[t->n_studies - 1];
+  return (size_t)t->inner->n_parameters + (size_t)(last->first_learned + last->goal.n_learned);
 }
 
 static size_t n_trained(const trainer *t) {
   return (size_t)t->k->g->n_block + n_beside(t);
 }
 
-/* Learned temperatures in a vector of that length. */
-static float *learned_in(const trainer *t, float *whole) {
-  return whole + t->k->g->n_block + t->inner->n_parameters;
+/* A task's learned temperatures in a vector of that length. */
+static float *learned_in(const trainer *t, const study *s, float *whole) {
+  return whole + t->k->g->n_block + t->inner->n_parameters + s->first_learned;
 }
 
 static status set_initial(trainer *t) {
@@ -151,7 +138,8 @@ static status set_initial(trainer *t) {
   TRY(comm_agree(t->c, mem_new(&block, n_trained(t), sizeof *block)));
   graph_initial_block(t->k->g, block);
   features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
-  objective_initial(&t->goal, learned_in(t, block));
+  for (int i = 0; i < t->n_studies; i++)
+    objective_initial(&t->studies[i].goal, learned_in(t, &t->studies[i], block));
   reducer_slice(t->sums, &begin, &end);
   memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
   TRY(reducer_share(t->sums));
@@ -170,33 +158,57 @@ done:
   return st;
 }
 
+static status name_losses(trainer *t) {
+  status st = STATUS_OK;
+  int all = t->inner->n;
+  for (int i = 0; i < t->n_studies; i++) all += t->studies[i].goal.n;
+  if (all > TRAINER_MAX_LOSSES)
+    THROW(STATUS_BAD_INPUT, "losses: more than %d, those of all tasks and features together",
+          TRAINER_MAX_LOSSES);
+  for (int i = 0; i < t->n_studies; i++) {
+    const study *s = &t->studies[i];
+    for (int j = 0; j < s->goal.n; j++)
+      TRY(mem_format(&t->names[t->n_losses++], "%s%s%s", s->t->name ? s->t->name : "", s->t->name ? "/" : "",
+                     s->goal.losses[j].kind));
+  }
+  for (int i = 0; i < t->inner->n; i++) TRY(mem_string(&t->names[t->n_losses++], t->inner->terms[i].name));
+done:
+  return st;
+}
+
+static status open_studies(trainer *t, dataset *d, const split *sp, tasks *work) {
+  status st = STATUS_OK;
+  int64_t learned = 0;
+  for (int i = 0; i < work->n; i++) {
+    study *s = &t->studies[t->n_studies++];
+    TRY(study_open(s, t->c, t->o, &work->items[i], t->k, i, d, sp, t->seen));
+    s->first_learned = learned;
+    learned += s->goal.n_learned;
+  }
+done:
+  return st;
+}
+
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, sources *soft, const features *inner, const views *seen) {
+                   const split *sp, tasks *work, const features *inner, const views *seen) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
-  *t = (trainer){.c = c,
-                 .o = o,
-                 .k = k,
-                 .soft = soft,
-                 .inner = inner,
-                 .seen = seen,
-                 .n = sp->n,
-                 .rate_scale = 1,
-                 .ordered = -1};
+  *t = (trainer){
+      .c = c, .o = o, .k = k, .inner = inner, .seen = seen, .n = sp->n, .rate_scale = 1, .ordered = -1};
   t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
   if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);
-  TRY(objective_make(&t->goal, o, soft));
+  TRY(open_studies(t, d, sp, work));
+  TRY(comm_agree(c, name_losses(t)));
   TRY(comm_agree(c, mem_new(&t->order, (size_t)t->n, sizeof *t->order)));
-  TRY(learned_labels(&t->labels, c, d, sp, k, &t->goal, soft->n > 0));
   find_sizes(t);
-  TRY(objective_check_shards(&t->goal, t->sizes, t->n_sizes));
+  for (int i = 0; i < t->n_studies; i++)
+    TRY(objective_check_shards(&t->studies[i].goal, t->sizes, t->n_sizes));
   TRY(features_check_shards(inner, t->sizes, t->n_sizes));
   TRY(feed_open(&t->inputs, k, d, sp));
   t->inputs.augment = &seen->augment;
-  for (int i = 0; i < soft->n; i++) TRY(softlabels_load(soft->files[i], 0));
   TRY(features_load(inner));
   TRY(reducer_new(&t->sums, c, t->shards, n_trained(t), trainer_n_losses(t) + 1, t->threads));
   TRY(set_initial(t));
@@ -214,26 +226,42 @@ void trainer_free(trainer **t) {
   updater_free(&(*t)->update);
   reducer_free(&(*t)->sums);
   feed_close(&(*t)->inputs);
-  mem_free((*t)->labels);
+  for (int i = 0; i < (*t)->n_studies; i++) study_close(&(*t)->studies[i]);
+  for (int i = 0; i < (*t)->n_losses; i++) mem_free((*t)->names[i]);
   mem_free((*t)->order);
   mem_free(*t);
   *t = NULL;
 }
 
 int trainer_n_losses(const trainer *t) {
-  return t->goal.n + t->inner->n;
+  return t->n_losses;
 }
 
 const char *trainer_loss_name(const trainer *t, int i) {
-  return i < t->goal.n ? t->goal.losses[i].kind : t->inner->terms[i - t->goal.n].name;
+  return t->names[i];
+}
+
+/* The task that a loss belongs to, and its place there; NULL: it is one between inner tensors, its place
+ * among them. */
+static const study *study_of(const trainer *t, int i, int *place) {
+  *place = i;
+  for (int s = 0; s < t->n_studies; s++) {
+    if (*place < t->studies[s].goal.n) return &t->studies[s];
+    *place -= t->studies[s].goal.n;
+  }
+  return NULL;
 }
 
 double trainer_temperature(const trainer *t, int i) {
-  return i < t->goal.n ? objective_temperature(&t->goal, i, learned_in(t, reducer_parameters(t->sums))) : 0;
+  int place;
+  const study *s = study_of(t, i, &place);
+  return s ? objective_temperature(&s->goal, place, learned_in(t, s, reducer_parameters(t->sums))) : 0;
 }
 
 static double loss_weight(const trainer *t, int i) {
-  return i < t->goal.n ? t->goal.losses[i].weight : t->inner->terms[i - t->goal.n].options.weight;
+  int place;
+  const study *s = study_of(t, i, &place);
+  return s ? s->goal.losses[place].weight : t->inner->terms[place].options.weight;
 }
 
 int trainer_shards(const trainer *t) {
@@ -273,27 +301,18 @@ status trainer_check(trainer *t) {
 
 typedef struct batch { /* a global batch */
   const int64_t *ids;
-  int64_t rows, labelled;
-  int64_t step; /* from 0 */
+  int64_t rows;
+  int64_t positions[TASKS_MAX], labelled[TASKS_MAX]; /* study_count */
+  int64_t step;                                      /* from 0 */
 } batch;
-
-/* The teachers' logits of rows as their files count them. */
-static status read_teachers(const trainer *t, worker *w, const int64_t *rows, int64_t n, float *to) {
-  status st = STATUS_OK;
-  for (int i = 0; to && !st && i < t->soft->n; i++)
-    st = sources_rows(t->soft, i, rows, n, w->raw, to + i * n * t->k->classes);
-  return st;
-}
 
 static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
   const int64_t *seen = views_rows(t->seen, t->epoch, w->ids, n, w->seen);
-  const int64_t *labelled = views_labels(t->seen, w->ids, seen);
+  const int64_t *stored = views_labels(t->seen, w->ids, seen);
   status st = feed_read_views(&t->inputs, t->k, seen, n, p, w->view);
-  for (int64_t i = 0; t->labels && i < n; i++) w->labels[i] = t->labels[w->ids[i]];
-  mixing_draw(&w->mixed, t->seen, t->epoch, w->ids, n, t->labels);
-  if (!st) st = read_teachers(t, w, labelled, n, w->teachers);
-  if (!st) st = read_teachers(t, w, w->mixed.partners, n, w->mixed.teachers);
-  if (!st) st = features_rows(t->inner, labelled, n, w->inner);
+  for (int i = 0; !st && i < t->n_studies; i++)
+    st = study_read(&t->studies[i], &w->desks[i], t->epoch, w->ids, stored, n);
+  if (!st) st = features_rows(t->inner, stored, n, w->inner);
   return st;
 }
 
@@ -306,36 +325,38 @@ static double progress_at(const trainer *t, int64_t step) {
   return last > 0 ? (double)step / (double)last : 0;
 }
 
-static void evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *leaf,
-                            double *stats) {
-  float *gradient = plan_tap_gradient(p, 0)->data;
-  loss_batch in = {.rows = n,
-                   .classes = t->k->classes,
-                   .logits = plan_tap(p, 0)->data,
-                   .labels = t->labels ? w->labels : NULL,
-                   .batch_rows = b->rows,
-                   .batch_labelled = b->labelled,
-                   .progress = progress_at(t, b->step),
-                   .scratch = w->scratch};
-  /* A model that ends with a Softmax goes on behind its logits, where no loss reads it. */
-  tensor *end = plan_output_gradient(p, 0);
-  if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof *gradient);
-  memset(gradient, 0, (size_t)(n * t->k->classes) * sizeof *gradient);
+/* A model that ends with a Softmax goes on behind its logits, and may have outputs of no task: no loss reads
+ * those. */
+static void clear_gradients(const trainer *t, const plan *p) {
+  for (int i = 0; i < t->k->g->n_outputs; i++) {
+    tensor *end = plan_output_gradient(p, i);
+    if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof(float));
+  }
   features_clear(t->inner, p, t->k);
+}
+
+static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *leaf,
+                              double *stats) {
   float *parameters = reducer_parameters(t->sums);
-  const objective_shard shard = {.teachers = w->teachers,
-                                 .combined = w->soft,
-                                 .ids = w->ids,
-                                 .seed = t->o->seed,
-                                 .step = (uint64_t)b->step,
-                                 .learned = learned_in(t, parameters),
-                                 .learned_gradient = learned_in(t, leaf),
-                                 .mix = w->mixed.partners ? &w->mixed.mix : NULL,
-                                 .partners = w->mixed.teachers,
-                                 .combined_partners = w->mixed.combined};
-  objective_evaluate(&t->goal, t->soft, &shard, &in, gradient, stats);
+  clear_gradients(t, p);
+  for (int i = 0; i < t->n_studies; i++) {
+    const study *s = &t->studies[i];
+    const study_shard shard = {.ids = w->ids,
+                               .n = n,
+                               .batch_rows = b->positions[i],
+                               .batch_labelled = b->labelled[i],
+                               .progress = progress_at(t, b->step),
+                               .seed = t->o->seed,
+                               .step = (uint64_t)b->step,
+                               .learned = learned_in(t, s, parameters),
+                               .learned_gradient = learned_in(t, s, leaf)};
+    status st = study_evaluate(s, &w->desks[i], &shard, p, stats);
+    if (st) return st;
+    stats += s->goal.n;
+  }
   features_evaluate(t->inner, p, n, b->rows, w->inner, parameters + t->k->g->n_block, leaf + t->k->g->n_block,
-                    w->inner_scratch, stats + t->goal.n);
+                    w->inner_scratch, stats);
+  return STATUS_OK;
 }
 
 static status run_shard(const trainer *t, worker *w, const batch *b, int shard) {
@@ -366,7 +387,7 @@ static status run_shard(const trainer *t, worker *w, const batch *b, int shard) 
   at[1] = clock_seconds();
   if (!st) st = plan_forward(p, &run);
   at[2] = clock_seconds();
-  if (!st) evaluate_losses(t, w, p, b, n, leaf, stats);
+  if (!st) st = evaluate_losses(t, w, p, b, n, leaf, stats);
   if (!st) st = plan_backward(p, &run);
   at[3] = clock_seconds();
   w->read_s += at[1] - at[0];
@@ -470,8 +491,8 @@ static status next_step(trainer *t, unsigned *events) {
   batch b = {.ids = t->order + from,
              .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
              .step = t->epoch * steps + t->batch};
-  for (int64_t j = 0; t->labels && j < b.rows; j++)
-    b.labelled += mixing_labelled(t->seen, t->epoch, b.ids[j], t->labels);
+  for (int i = 0; i < t->n_studies; i++)
+    study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
   TRY(train_step(t, &b, totals, &loss));
   *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;

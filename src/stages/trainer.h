@@ -5,15 +5,11 @@
 
 #include "base/log.h"
 #include "stages/features.h"
-#include "stages/objective.h"
-#include "stages/predict.h"
-#include "stages/sources.h"
+#include "stages/tasks.h"
 #include "stages/views.h"
 #include "store/checkpoint.h"
 
-enum {
-  TRAINER_MAX_LOSSES = OBJECTIVE_MAX_LOSSES + FEATURES_MAX
-}; /* two sums each and two in all: CHECKPOINT_MAX_SUMS */
+enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 2 - 1 }; /* two sums each and two in all */
 
 typedef struct trainer trainer;
 
@@ -26,17 +22,17 @@ typedef struct epoch_result {
 } epoch_result;
 
 /* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
- * d, sp, soft, inner, seen are borrowed; soft->n == 0: no teachers; inner, seen: opened with this k. */
+ * d, sp, work, inner, seen are borrowed; work->heads are those of k; inner, seen: opened with this k. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, sources *soft, const features *inner, const views *seen);
+                   const split *sp, tasks *work, const features *inner, const views *seen);
 void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */
 int trainer_default_shards(int64_t batch);
 
 int trainer_n_losses(const trainer *t);
-const char *trainer_loss_name(const trainer *t, int i);
-double trainer_temperature(const trainer *t, int i); /* where it is learned: of the next step; else 0 */
+const char *trainer_loss_name(const trainer *t, int i); /* "kd", "TASK/kd", "hint:act1" */
+double trainer_temperature(const trainer *t, int i);    /* where it is learned: of the next step; else 0 */
 int trainer_shards(const trainer *t);
 bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);

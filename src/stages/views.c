@@ -101,6 +101,19 @@ static status check_file(const softlabels *s, const char *ours, bool fixed, cons
   return STATUS_OK;
 }
 
+static status check_losses(const mpistill_losses *losses, const char *kind) {
+  for (size_t i = 0; i < losses->n; i++) {
+    const loss_kind *k = loss_find(losses->items[i].kind);
+    if (k && k->relates_rows)
+      return status_set(
+          STATUS_BAD_INPUT,
+          "augment '%s': loss '%s' compares rows, so labels of the rows as they are cannot be mixed "
+          "for it; label the views (teach --augment ... --views N)",
+          kind, k->name);
+  }
+  return STATUS_OK;
+}
+
 /* Losses that compare the rows of a shard cannot be taken row by row; inner tensors cannot be mixed. */
 static status check_mixing(const views *v, const mpistill_train_options *o, const features *inner) {
   if (!augmenter_mixes(&v->augment) || !v->fixed) return STATUS_OK;
@@ -110,16 +123,9 @@ static status check_mixing(const views *v, const mpistill_train_options *o, cons
                       "augment '%s': inner tensors of the rows as they are cannot be mixed; label the views "
                       "(teach --augment ... --views N)",
                       kind);
-  for (size_t i = 0; i < o->losses.n; i++) {
-    const loss_kind *k = loss_find(o->losses.items[i].kind);
-    if (k && k->relates_rows)
-      return status_set(
-          STATUS_BAD_INPUT,
-          "augment '%s': loss '%s' compares rows, so labels of the rows as they are cannot be mixed "
-          "for it; label the views (teach --augment ... --views N)",
-          kind, k->name);
-  }
-  return STATUS_OK;
+  status st = check_losses(&o->losses, kind);
+  for (size_t i = 0; !st && i < o->tasks.n; i++) st = check_losses(&o->tasks.items[i].losses, kind);
+  return st;
 }
 
 static status take_seed(const softlabels *s, uint64_t *seed) {
@@ -131,7 +137,7 @@ static status take_seed(const softlabels *s, uint64_t *seed) {
                     text);
 }
 
-status views_open(views *v, const mpistill_train_options *o, const classifier *k, const sources *soft,
+status views_open(views *v, const mpistill_train_options *o, const classifier *k, const tasks *work,
                   const features *inner, int64_t rows) {
   status st = STATUS_OK;
   const softlabels *first = NULL;
@@ -139,8 +145,9 @@ status views_open(views *v, const mpistill_train_options *o, const classifier *k
   char *ours = NULL;
   *v = (views){.rows = rows};
   TRY(views_text(&o->augment, &ours));
-  for (int i = 0; soft->files && i < soft->n; i++)
-    TRY(check_file(soft->files[i], ours, o->fixed_labels, &first));
+  for (int t = 0; t < work->n; t++)
+    for (int i = 0; i < work->items[t].soft.n; i++)
+      TRY(check_file(work->items[t].soft.files[i], ours, o->fixed_labels, &first));
   for (int i = 0; i < inner->n_files; i++) TRY(check_file(inner->files[i], ours, o->fixed_labels, &first));
   if (first && *softlabels_get(first)->augment) {
     v->stored = softlabels_views(softlabels_get(first));
@@ -199,19 +206,18 @@ void mixing_clear(mixing *m) {
   *m = (mixing){0};
 }
 
-void mixing_draw(mixing *m, const views *v, int64_t epoch, const int64_t *ids, int64_t n,
-                 const int32_t *labels) {
+void mixing_draw(mixing *m, const views *v, int64_t epoch, const int64_t *ids, int64_t n) {
   for (int64_t i = 0; m->partners && i < n; i++) {
     augment_mix drawn;
     augmenter_partner(&v->augment, view_of(v, epoch), ids[i], &drawn);
     m->partners[i] = drawn.partner;
     m->shares[i] = drawn.share;
-    m->labels[i] = labels ? labels[drawn.partner] : -1;
+    m->labels[i] = -1;
   }
 }
 
-bool mixing_labelled(const views *v, int64_t epoch, int64_t id, const int32_t *labels) {
+bool mixing_labelled(const views *v, int64_t epoch, int64_t id, const int64_t *known) {
   augment_mix drawn;
-  return labels[id] >= 0 ||
-         (augmenter_partner(&v->augment, view_of(v, epoch), id, &drawn) && labels[drawn.partner] >= 0);
+  return known[id] > 0 ||
+         (augmenter_partner(&v->augment, view_of(v, epoch), id, &drawn) && known[drawn.partner] > 0);
 }

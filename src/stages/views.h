@@ -6,8 +6,7 @@
 #include "learn/augment.h"
 #include "learn/loss_mixed.h"
 #include "stages/features.h"
-#include "stages/predict.h"
-#include "stages/sources.h"
+#include "stages/tasks.h"
 
 typedef struct views {
   augmenter augment; /* n 0: none */
@@ -25,7 +24,7 @@ status views_make(augmenter *a, const mpistill_augments *list, const classifier 
 
 /* Local. What o asks for, against what the soft labels and inner tensors were made of: STATUS_BAD_INPUT
  * naming the difference. The seed is theirs, where they are of views. */
-status views_open(views *v, const mpistill_train_options *o, const classifier *k, const sources *soft,
+status views_open(views *v, const mpistill_train_options *o, const classifier *k, const tasks *work,
                   const features *inner, int64_t rows);
 
 /* Local. The rows ids[n] in the view of an epoch, as feed_read takes them: in room[n], or ids where rows are
@@ -46,10 +45,9 @@ typedef struct mixing {
 /* Local. For shards of up to `rows`; n_teachers 0: no loss reads soft labels. */
 status mixing_new(mixing *m, const views *v, int64_t rows, int64_t classes, int n_teachers);
 void mixing_clear(mixing *m);
-/* Local. Partners of rows ids[n] and their labels, NULL: none are read. */
-void mixing_draw(mixing *m, const views *v, int64_t epoch, const int64_t *ids, int64_t n,
-                 const int32_t *labels);
-/* Local. Whether row id, or what it is mixed with, has a label. */
-bool mixing_labelled(const views *v, int64_t epoch, int64_t id, const int32_t *labels);
+/* Local. Partners of rows ids[n]; their labels are for the caller, -1 for now. */
+void mixing_draw(mixing *m, const views *v, int64_t epoch, const int64_t *ids, int64_t n);
+/* Local. Whether row id, or what it is mixed with, has a label: known[rows] is how many labels a row has. */
+bool mixing_labelled(const views *v, int64_t epoch, int64_t id, const int64_t *known);
 
 #endif

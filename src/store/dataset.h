@@ -4,9 +4,12 @@
  *     /<split>/<input>         [n, ...] uint8, int32, int64, float16, float32; attributes scale, offset
  *                              (scalar or per channel, dimension 1 of the array): x * scale + offset is what
  *                              a model sees; absent: 1 and 0
- *     /<split>/<input>.length  [n] int32 (optional): positions past it are padding
- *     /<split>/label           [n] or [n, ...] int32, -1 = not labelled; several tasks: label.<task>
- *     /<split>/target          [n, ...] float32, targets that are not classes; also target.<task>
+ *     /<split>/<input>.length  [n] int32 (optional): positions past it are padding and count in no loss and
+ *                              no metric
+ *     /<split>/label           [n], or [n, ...] for each position, int32, -1 = not labelled; several tasks:
+ *                              label.<task>
+ *     /<split>/target          [n, ...] float32, targets that are not classes, NaN = none there; several
+ *                              tasks: target.<task>
  *     /classes                 [C] strings (optional)
  *
  * Labels and lengths may be uint8 or int64 too, targets float16: what h5py users have at hand. Strings may
@@ -102,6 +105,8 @@ bool rows_in_memory(const rows *r);
 /* Local, any thread. Rows ids[0..n) as floats, scale and offset applied, into out[n * row_values].
  * STATUS_BAD_INPUT naming file, array, row and column when a value is NaN or infinite. */
 status rows_floats(rows *r, const int64_t *ids, int64_t n, float *out);
+/* The same of targets, where a NaN says that there is none. */
+status rows_targets(rows *r, const int64_t *ids, int64_t n, float *out);
 /* Local, any thread. The same as int32 (labels, tokens); no scale. */
 status rows_ints(rows *r, const int64_t *ids, int64_t n, int32_t *out);
 

@@ -6,6 +6,7 @@
 #include "store/numbers.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 struct rows {
   column q;
@@ -52,7 +53,13 @@ FOR_EACH_PROCESSOR static void scale_row(const array *a, float *x) {
     for (int64_t i = c * stretch; i < (c + 1) * stretch; i++) x[i] = x[i] * a->scale[c] + a->offset[c];
 }
 
-status rows_floats(rows *r, const int64_t *ids, int64_t n, float *out) {
+static int64_t first_infinite(const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (isinf(x[i])) return i;
+  return -1;
+}
+
+static status read_floats(rows *r, const int64_t *ids, int64_t n, bool nan_allowed, float *out) {
   status st = STATUS_OK;
   const array *a = r->a;
   column_view v;
@@ -60,6 +67,7 @@ status rows_floats(rows *r, const int64_t *ids, int64_t n, float *out) {
   for (int64_t i = 0; i < n; i++, out += a->row_values) {
     numbers_to_float(a->type, column_row(&v, i), out, a->row_values);
     int64_t bad = numbers_are_real(a->type) ? numbers_not_finite(out, a->row_values) : -1;
+    if (bad >= 0 && nan_allowed) bad = first_infinite(out, a->row_values);
     if (bad >= 0)
       THROW(STATUS_BAD_INPUT, "%s: row %" PRId64 ", column %" PRId64 " is %g; a finite number is expected",
             r->q.a.label, ids[i], bad, (double)out[bad]);
@@ -68,6 +76,14 @@ status rows_floats(rows *r, const int64_t *ids, int64_t n, float *out) {
 done:
   column_unview(&v);
   return st;
+}
+
+status rows_floats(rows *r, const int64_t *ids, int64_t n, float *out) {
+  return read_floats(r, ids, n, false, out);
+}
+
+status rows_targets(rows *r, const int64_t *ids, int64_t n, float *out) {
+  return read_floats(r, ids, n, true, out);
 }
 
 status rows_ints(rows *r, const int64_t *ids, int64_t n, int32_t *out) {

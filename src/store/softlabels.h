@@ -4,8 +4,10 @@
  *                        dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C);
  *                        ensembles: method, teachers (names), weights, temperature; where they have them
  *                        calibration, floor, epsilon, delta; labels of changed rows: augment, augment_seed
- *                        (texts), views
- *     /logits            [n, C(, ...)] float16 or float32, before any temperature; encoding = "dense"
+ *                        (texts), views; regression: values = 1
+ *     /logits            [n, C(, ...)] float16 or float32, before any temperature; encoding = "dense"; with
+ *                        values = 1 numbers that are no logits, [n, ...]; a model's [n, T, C] stands here as
+ *                        [n, C, T]
  *     /answered          [n] uint8, 0: the teachers gave that row no answer, its logits say nothing
  *                        (optional, dense only)
  *     /topk/index        [n(, ...), K] int32, the K largest, largest first; encoding = "topk"
@@ -57,6 +59,7 @@ typedef struct softlabels_header {
   int rank;                     /* of /logits: 2 for [n, C] */
   int64_t dims[ARRAY_MAX_RANK]; /* [n, C(, ...)] whatever the encoding */
   int64_t top_k;                /* 0: dense */
+  int64_t values;               /* 1: /logits holds numbers that are no logits */
   int64_t block_rows;           /* rows a block (the last may have fewer) */
   int64_t batch_rows;           /* rows a forward pass */
   char *method;                 /* "" for a teacher's own file */

@@ -27,6 +27,7 @@ static const field fields[] = {
     {"split", TEXT, offsetof(softlabels_header, split), true, false, false},
     {"block_rows", INT, offsetof(softlabels_header, block_rows), false, false, false},
     {"batch_rows", INT, offsetof(softlabels_header, batch_rows), false, false, false},
+    {"values", INT, offsetof(softlabels_header, values), false, false, false},
     {"method", TEXT, offsetof(softlabels_header, method), false, true, false},
     {"temperature", REAL, offsetof(softlabels_header, temperature), false, true, false},
     {"floor", REAL, offsetof(softlabels_header, floor), false, false, true},

@@ -125,7 +125,8 @@ distill rows39 'rows39.h5|39 rows|40' rows39.h5
 aggregate rows39 'rows39.h5: has 39 rows, but soft.h5 has 40' soft.h5 rows39.h5
 distill classes9 'good.onnx|10 classes|classes9.h5|9' classes9.h5
 aggregate classes9 'classes9.h5: has 9 classes, but soft.h5 has 10' soft.h5 classes9.h5
-aggregate rank3 'rank3.h5: logits have 3 dimensions' rank3.h5
+aggregate rank3 'rank3.h5: has 2 positions a row, but soft.h5 has 1' soft.h5 rank3.h5
+distill rank3 'good.onnx: gives 1 positions a row|rank3.h5 have 2' rank3.h5
 distill rank1 'rank1.h5: /logits has one dimension' rank1.h5
 distill integers 'integers.h5: /logits: float16, float32 or float64 is expected' integers.h5
 distill nan_row 'nan_row.h5|row 17|class 4|nan' nan_row.h5

@@ -52,7 +52,7 @@ teach input63 "input63.onnx: input 'x' takes [?, 63]|'image' of good.h5 has [?, 
 evaluate image3 "image3.onnx: input 'x' takes [?, 3, 8, 8]|has [?, 1, 8, 8]" image3.onnx
 evaluate wrong_weight "wrong_weight.onnx|'head'|64|65" wrong_weight.onnx
 train wrong_weight "wrong_weight.onnx|'head'|64|65" wrong_weight.onnx
-evaluate rank3 "rank3.onnx: output 'z'|expected float [1, classes]" rank3.onnx
+evaluate rank3 'good.h5: /test/label has 1 numbers a row, but the output has 10 positions' rank3.onnx
 evaluate fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 train fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 teach fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx

@@ -1,0 +1,179 @@
+#include "stages/study.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+static status check_labels(const study *s) {
+  const truth *t = &s->labels;
+  int64_t labelled = 0;
+  const char *name = t->a ? t->a->name : s->h->labels;
+  for (int64_t i = 0; i < t->sp->n; i++) labelled += t->known[i];
+  if (!labelled && !s->t->soft.n)
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: /%s/%s has no labelled row and there are no soft labels to learn from",
+                      dataset_path(t->d), t->sp->name, name);
+  if (!labelled && s->goal.needs_both)
+    return status_set(STATUS_BAD_INPUT,
+                      "loss '%s' learns from rows with a label, and no row of /%s of %s has one",
+                      s->goal.needs_both, t->sp->name, dataset_path(t->d));
+  return STATUS_OK;
+}
+
+static status check_teachers(const study *s, const char *path) {
+  const sources *soft = &s->t->soft;
+  const form f = head_form(s->h);
+  if (soft->f.classes != f.classes)
+    return status_set(STATUS_BAD_INPUT, "%s: gives %lld classes, but the soft labels of %s have %lld", path,
+                      (long long)f.classes, softlabels_path(soft->files[0]), (long long)soft->f.classes);
+  if (soft->f.positions != f.positions)
+    return status_set(STATUS_BAD_INPUT, "%s: gives %lld positions a row, but the soft labels of %s have %lld",
+                      path, (long long)f.positions, softlabels_path(soft->files[0]),
+                      (long long)soft->f.positions);
+  return STATUS_OK;
+}
+
+static status open_labels(study *s, comm *c, const classifier *k, dataset *d, const split *sp) {
+  status st = STATUS_OK;
+  const form f = head_form(s->h);
+  const array *a = s->goal.needs_labels ? truth_array(sp, s->h->labels) : NULL;
+  if (s->goal.needs_labels && !a && !s->t->soft.n)
+    THROW(STATUS_BAD_INPUT, "%s: /%s has no array '%s' to learn from", dataset_path(d), sp->name,
+          *s->h->labels || !s->t->name ? s->h->labels : s->t->name);
+  TRY(truth_open(&s->labels, d, sp, a, &f, k->arrays, k->n_inputs));
+  if (!s->goal.needs_labels && !s->labels.lengths) goto done;
+  TRY(truth_count(&s->labels, c));
+  if (s->goal.needs_labels) TRY(check_labels(s));
+done:
+  return st;
+}
+
+/* Changes of images would have to be made to labels of pixels, too; mixed targets are not made. */
+static status check_views(const study *s) {
+  const augmenter *a = &s->seen->augment;
+  if (a->n && s->h->positions > 1 && !s->h->values)
+    return status_set(STATUS_BAD_INPUT, "augment: is for outputs of one position a row");
+  if (augmenter_mixes(a) && s->h->values)
+    return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers",
+                      a->kinds[a->n - 1]->name);
+  return STATUS_OK;
+}
+
+status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, const classifier *k, int tap,
+                  dataset *d, const split *sp, const views *seen) {
+  status st = STATUS_OK;
+  *s = (study){.t = t, .h = &k->heads[tap], .tap = tap, .seen = seen};
+  TRY(check_views(s));
+  TRY(objective_make(&s->goal, o, t));
+  if (t->soft.n) TRY(check_teachers(s, k->path));
+  TRY(open_labels(s, c, k, d, sp));
+  for (int i = 0; i < t->soft.n; i++) TRY(softlabels_load(t->soft.files[i], 0));
+done:
+  return st;
+}
+
+void study_close(study *s) {
+  truth_close(&s->labels);
+}
+
+void study_count(const study *s, int64_t epoch, const int64_t *ids, int64_t n, int64_t *rows,
+                 int64_t *labelled) {
+  const truth *t = &s->labels;
+  *rows = t->counted ? 0 : n * s->h->positions;
+  *labelled = 0;
+  for (int64_t i = 0; t->counted && i < n; i++) *rows += t->counted[ids[i]];
+  const bool mixes = augmenter_mixes(&s->seen->augment);
+  for (int64_t i = 0; t->known && i < n; i++)
+    *labelled += mixes ? mixing_labelled(s->seen, epoch, ids[i], t->known) : t->known[ids[i]];
+}
+
+/* ---- what a thread works with ---- */
+
+status study_desk_new(study_desk *w, const study *s, int64_t samples) {
+  status st = STATUS_OK;
+  const int64_t rows = samples * s->h->positions;
+  const size_t values = (size_t)(rows * s->h->classes);
+  if (s->goal.needs_labels && s->h->values) TRY(mem_new(&w->targets, (size_t)rows, sizeof *w->targets));
+  if (s->goal.needs_labels && !s->h->values) TRY(mem_new(&w->labels, (size_t)rows, sizeof *w->labels));
+  TRY(mem_new(&w->scratch, objective_scratch(&s->goal, rows, s->h->classes), sizeof(float)));
+  if (!head_is_matrix(s->h)) {
+    TRY(mem_new(&w->logits, values, sizeof(float)));
+    TRY(mem_new(&w->gradient, values, sizeof(float)));
+  }
+  TRY(mixing_new(&w->mixed, s->seen, samples, s->h->classes, s->goal.needs_soft ? s->t->soft.n : 0));
+  if (!s->goal.needs_soft) goto done;
+  TRY(mem_new(&w->teachers, (size_t)s->t->soft.n * values, sizeof(float)));
+  TRY(mem_new(&w->raw, values, sizeof(float)));
+  TRY(mem_new(&w->combined, values, sizeof(float)));
+  if (s->h->positions > 1) TRY(mem_new(&w->row_ids, (size_t)rows, sizeof *w->row_ids));
+done:
+  return st;
+}
+
+void study_desk_clear(study_desk *w) {
+  mem_free(w->labels);
+  mem_free(w->targets);
+  mem_free(w->logits);
+  mem_free(w->gradient);
+  mem_free(w->teachers);
+  mem_free(w->raw);
+  mem_free(w->combined);
+  mem_free(w->scratch);
+  mem_free(w->row_ids);
+  mixing_clear(&w->mixed);
+}
+
+/* The teachers' matrices of rows as their files count them; to NULL: none are read. */
+static status read_teachers(const study *s, study_desk *w, const int64_t *rows, int64_t n, float *to) {
+  status st = STATUS_OK;
+  for (int i = 0; to && !st && i < s->t->soft.n; i++)
+    st = sources_rows(&s->t->soft, i, rows, n, w->raw, to + i * n * head_row_values(s->h));
+  return st;
+}
+
+status study_read(const study *s, study_desk *w, int64_t epoch, const int64_t *ids, const int64_t *stored,
+                  int64_t n) {
+  status st = STATUS_OK;
+  mixing *m = &w->mixed;
+  mixing_draw(m, s->seen, epoch, ids, n);
+  if (s->goal.needs_labels) TRY(truth_read(&s->labels, ids, n, w->labels, w->targets));
+  if (s->goal.needs_labels && m->partners) TRY(truth_read(&s->labels, m->partners, n, m->labels, NULL));
+  TRY(read_teachers(s, w, stored, n, w->teachers));
+  TRY(read_teachers(s, w, m->partners, n, m->teachers));
+done:
+  return st;
+}
+
+status study_evaluate(const study *s, study_desk *w, const study_shard *shard, const plan *p, double *parts) {
+  const head *h = s->h;
+  const int64_t rows = shard->n * h->positions;
+  float *z = plan_tap(p, s->tap)->data, *dz = plan_tap_gradient(p, s->tap)->data;
+  float *gradient = w->gradient ? w->gradient : dz;
+  if (w->logits) head_positions_first(z, shard->n, h->classes, h->positions, w->logits);
+  loss_batch in = {.rows = rows,
+                   .classes = h->classes,
+                   .logits = w->logits ? w->logits : z,
+                   .labels = w->labels,
+                   .targets = w->targets,
+                   .batch_rows = shard->batch_rows,
+                   .batch_labelled = shard->batch_labelled,
+                   .progress = shard->progress,
+                   .scratch = w->scratch};
+  const objective_shard from = {.teachers = w->teachers,
+                                .combined = w->combined,
+                                .ids = shard->ids,
+                                .samples = shard->n,
+                                .labels = &s->labels,
+                                .row_ids = w->row_ids,
+                                .seed = shard->seed,
+                                .step = shard->step,
+                                .learned = shard->learned,
+                                .learned_gradient = shard->learned_gradient,
+                                .mix = w->mixed.partners ? &w->mixed.mix : NULL,
+                                .partners = w->mixed.teachers,
+                                .combined_partners = w->mixed.combined};
+  memset(gradient, 0, (size_t)(rows * h->classes) * sizeof *gradient);
+  status st = objective_evaluate(&s->goal, &s->t->soft, &from, &in, gradient, parts);
+  if (w->gradient) head_classes_first(gradient, shard->n, h->classes, h->positions, dz);
+  return st;
+}

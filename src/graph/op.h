@@ -45,7 +45,10 @@ typedef struct step {
   void *scratch;        /* given before forward/backward; not zeroed */
   size_t saved_bytes; /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
   void *saved;
-  void *state; /* owned by the op: made in prepare, freed in release */
+  void *state;                  /* owned by the op: made in prepare, freed in release */
+  const struct step *followers; /* [n_followers] the steps it does as well (op.absorb), first to last. Their
+                                   other inputs stand behind its own in in[], one after the other */
+  int n_followers;
   const run_context *run;
 } step;
 
@@ -74,6 +77,18 @@ enum {
 
 #define OP_EVERY_INPUT 0xffffffffu
 
+/* While a plan's steps are merged: the step that computes a value which nobody but the step at hand needs,
+ * NULL for all other values and for -1. */
+typedef const struct step *(*step_maker)(const void *plan, int value);
+
+/* One operator of one input for several: of.op on the value `input`. */
+typedef struct short_form {
+  const struct op *op;
+  int input;
+  attribute *attributes; /* of static storage */
+  int n_attributes;
+} short_form;
+
 struct op {
   const char *name;              /* ONNX op_type */
   const char *domain;            /* "" is ai.onnx */
@@ -95,6 +110,12 @@ struct op {
   status (*forward)(step *s);
   status (*backward)(step *s);
   void (*release)(step *s);
+  /* Optional, before prepare. Whether the step and those before it compute what another operator does: *out.
+   */
+  bool (*shorten)(const step *s, step_maker maker, const void *plan, short_form *out);
+  /* Optional, before prepare and not for training. Whether s can do `next` as well, which alone reads its
+   * output 0, as its input `input`. */
+  bool (*absorb)(const step *s, const step *next, int input);
 };
 
 /* Local. STATUS_BAD_INPUT with "node 'NAME' (TYPE): " before the message. For infer, prepare and forward. */

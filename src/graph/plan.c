@@ -77,6 +77,8 @@ void plan_free(plan **out) {
   mem_free(p->in_arena.items);
   mem_free(p->in_block.items);
   mem_free(p->in_gradients.items);
+  mem_free(p->merged);
+  mem_free(p->makers);
   mem_free(p->unwritten);
   mem_free(p->reverse);
   mem_free(p->loading);

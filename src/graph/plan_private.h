@@ -1,6 +1,7 @@
 /* What the files that make and run a plan share.
  *
  *     plan_shapes.c    inputs, infer, constant folding, steps that nothing needs left out
+ *     plan_fuse.c      several steps become one
  *     plan_gradient.c  which tensors have a gradient, who writes them first
  *     plan_memory.c    which tensors share storage and how long they live
  *     arena.c          where they lie
@@ -10,6 +11,8 @@
 
 #include "graph/graph_private.h"
 #include "graph/plan.h"
+
+typedef struct merged_step merged_step; /* plan_fuse.c */
 
 typedef struct plan_value {
   tensor data;       /* what steps see as in[], out[] */
@@ -48,6 +51,10 @@ struct plan {
   void **pointers; /* what the arrays of all steps are cut from */
   bool *flags;
 
+  merged_step *merged; /* [n_merged] what merged steps are made of */
+  int n_merged;
+  int *makers; /* [graph->n_values] which step computes it, -1: none; while steps are merged */
+
   step **loading; /* steps of every batch with something to load */
   step **reverse; /* steps of the backward pass in their order */
   int n_loading, n_reverse;
@@ -67,6 +74,10 @@ struct plan {
 /* Creates values and steps, infers shapes, computes what is constant, leaves only the steps that run every
  * batch. */
 status plan_shapes(plan *p);
+/* Writes chains of steps as single ones; what is no longer needed is left in. */
+status plan_shorten(plan *p);
+/* Not for training: steps that others do as well. */
+void plan_absorb(plan *p);
 /* Sets din, dout and accumulate of every step. */
 status plan_gradient(plan *p);
 /* Lays out everything, after prepare: fills the bindings and arena_bytes. */

@@ -207,6 +207,7 @@ static bool is_wanted(const plan *p, const step *s, int i) {
 /* Leaves out steps whose results are known or, now that others are, not needed any more. */
 static void drop_steps(plan *p) {
   int n = p->n_steps, kept = n;
+  for (int i = 0; i < p->graph->n_values; i++) p->values[i].n_uses = 0;
   for (int i = n - 1; i >= 0; i--) {
     step *s = &p->steps[i];
     bool live = false;
@@ -278,7 +279,10 @@ status plan_shapes(plan *p) {
   }
   p->n_steps = p->graph->n_nodes;
   drop_steps(p);
+  TRY(plan_shorten(p));
+  drop_steps(p);
   if (!p->options.training) TRY(settle_steps(p));
+  plan_absorb(p);
   TRY(check_rows(p));
 done:
   return st;

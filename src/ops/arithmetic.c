@@ -1,5 +1,6 @@
 /* Add, Sub, Mul, Div, Pow, PRelu, Mod. */
 #include "ops/binary.h"
+#include "ops/gelu_forms.h"
 #include "ops/support.h"
 
 #include <math.h>
@@ -174,7 +175,7 @@ static const char *const fmod_attribute[] = {"fmod", NULL};
 TWO_INPUTS(Add, 7, infer_same_types, add_forward, BOTH, .flags = OP_IN_PLACE, .backward = add_backward);
 TWO_INPUTS(Sub, 7, infer_same_types, sub_forward, BOTH, .flags = OP_IN_PLACE, .backward = sub_backward);
 TWO_INPUTS(Mul, 7, infer_same_types, mul_forward, BOTH, .flags = OP_IN_PLACE, .backward = mul_backward,
-           .keeps = KEEP_IN0 | KEEP_IN1);
+           .keeps = KEEP_IN0 | KEEP_IN1, .shorten = gelu_shorten);
 TWO_INPUTS(Div, 7, infer_same_types, div_forward, BOTH, .flags = OP_IN_PLACE, .backward = div_backward,
            .keeps = KEEP_IN0 | KEEP_IN1);
 TWO_INPUTS(Pow, 7, pow_infer, pow_forward, BOTH, .flags = OP_IN_PLACE, .prepare = pow_prepare,

@@ -1,70 +1,10 @@
 #include "ops/dnnl.h"
 
 #include "base/mem.h"
+#include "ops/dnnl_pass.h"
 
-#include <dnnl.h>
 #include <stdio.h>
 #include <string.h>
-
-/* This file speaks the 2.x API (operation descriptors, dnnl_memory_desc_t as a visible struct). What 3.x
- * changed is used in the *_descriptor functions, plain_format and pass_new alone. */
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
-
-enum { MAX_PORTS = 4, ALIGNMENT = 64 };
-
-typedef enum port_kind {
-  PORT_IN,     /* row-major; converted before the primitive runs */
-  PORT_OUT,    /* row-major; converted after it */
-  PORT_PACKED, /* converted by pass_pack, kept in memory of the pass */
-  PORT_OPAQUE  /* the library's own format, in the caller's memory */
-} port_kind;
-
-/* One array of a primitive. */
-typedef struct port {
-  int argument;
-  port_kind kind;
-  dnnl_memory_t plain, own; /* the same memory object when both formats agree */
-  dnnl_primitive_t reorder; /* NULL then */
-  dnnl_exec_arg_t from_to[2];
-  size_t offset; /* IN, OUT: of the library's array in the scratch */
-  void *packed;  /* PACKED: the library's array */
-} port;
-
-/* A primitive with its arrays. */
-typedef struct pass {
-  dnnl_primitive_t primitive;
-  port ports[MAX_PORTS];
-  int n_ports;
-  dnnl_exec_arg_t arguments[MAX_PORTS + 1]; /* the last is the library's scratchpad */
-  dnnl_memory_t scratchpad;
-  size_t scratchpad_offset, scratch_bytes;
-} pass;
-
-typedef struct library {
-  dnnl_engine_t engine;
-  dnnl_stream_t stream;
-} library;
-
-typedef struct port_row {
-  int argument;
-  port_kind kind;
-  dnnl_query_t query;
-  int index; /* of that query: bias is weight 1 */
-} port_row;
-
-static status library_error(dnnl_status_t code, const char *what) {
-  return status_set(STATUS_FAILED, "oneDNN: %s failed (dnnl_status %d)", what, (int)code);
-}
-
-#define LIBRARY(call)                                                                                        \
-  do {                                                                                                       \
-    dnnl_status_t code_ = (call);                                                                            \
-    if (code_ != dnnl_success) {                                                                             \
-      st = library_error(code_, #call);                                                                      \
-      goto done;                                                                                             \
-    }                                                                                                        \
-  } while (0)
 
 const char *dnnl_description(void) {
   static const struct {
@@ -87,203 +27,6 @@ const char *dnnl_description(void) {
   }
   snprintf(text, sizeof text, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch, name);
   return text;
-}
-
-static status library_open(library *l) {
-  status st = STATUS_OK;
-  LIBRARY(dnnl_engine_create(&l->engine, dnnl_cpu, 0));
-  LIBRARY(dnnl_stream_create(&l->stream, l->engine, dnnl_stream_default_flags));
-done:
-  return st;
-}
-
-static void library_close(library *l) {
-  if (l->stream) dnnl_stream_destroy(l->stream);
-  if (l->engine) dnnl_engine_destroy(l->engine);
-  *l = (library){0};
-}
-
-/* Row-major format for dims. */
-static dnnl_memory_desc_t plain_format(int rank, const dnnl_dim_t *dims) {
-  dnnl_memory_desc_t d;
-  dnnl_dims_t strides = {0};
-  dnnl_dim_t stride = 1;
-  for (int i = rank - 1; i >= 0; i--) {
-    strides[i] = stride;
-    stride *= dims[i];
-  }
-  dnnl_memory_desc_init_by_strides(&d, rank, dims, dnnl_f32, strides);
-  return d;
-}
-
-static dnnl_memory_desc_t any_format(int rank, const dnnl_dim_t *dims) {
-  dnnl_memory_desc_t d;
-  dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, dnnl_format_tag_any);
-  return d;
-}
-
-static size_t aligned(size_t bytes) {
-  return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-/* The library's own scratchpad would belong to the thread that made the primitive; the caller's belongs to
- * the call. */
-static status attributes_new(dnnl_primitive_attr_t *a) {
-  status st = STATUS_OK;
-  LIBRARY(dnnl_primitive_attr_create(a));
-  LIBRARY(dnnl_primitive_attr_set_scratchpad_mode(*a, dnnl_scratchpad_mode_user));
-done:
-  return st;
-}
-
-/* initialised: what the library said to the operation. *pd stays NULL where it has nothing for it. */
-static status describe(const library *l, dnnl_status_t initialised, const_dnnl_op_desc_t operation,
-                       const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd) {
-  status st = STATUS_OK;
-  dnnl_primitive_attr_t a = NULL;
-  dnnl_status_t code = initialised;
-  TRY(attributes_new(&a));
-  *pd = NULL;
-  if (code == dnnl_success) code = dnnl_primitive_desc_create(pd, operation, a, l->engine, hint);
-  if (code == dnnl_unimplemented || code == dnnl_invalid_arguments) {
-    *pd = NULL;
-  } else if (code != dnnl_success) {
-    st = library_error(code, "dnnl_primitive_desc_create");
-  }
-done:
-  if (a) dnnl_primitive_attr_destroy(a);
-  return st;
-}
-
-static status port_reorder(const library *l, port *p, const dnnl_memory_desc_t *plain,
-                           const dnnl_memory_desc_t *own) {
-  status st = STATUS_OK;
-  bool out = p->kind == PORT_OUT;
-  dnnl_primitive_desc_t pd = NULL;
-  LIBRARY(dnnl_reorder_primitive_desc_create(&pd, out ? own : plain, l->engine, out ? plain : own, l->engine,
-                                             NULL));
-  LIBRARY(dnnl_primitive_create(&p->reorder, pd));
-  p->from_to[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? p->own : p->plain};
-  p->from_to[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? p->plain : p->own};
-done:
-  if (pd) dnnl_primitive_desc_destroy(pd);
-  return st;
-}
-
-static status port_new(const library *l, port *p, const dnnl_memory_desc_t *own, size_t *scratch_bytes) {
-  status st = STATUS_OK;
-  dnnl_memory_desc_t plain = plain_format(own->ndims, own->dims);
-  LIBRARY(dnnl_memory_create(&p->own, own, l->engine, DNNL_MEMORY_NONE));
-  p->plain = p->own;
-  if (p->kind == PORT_OPAQUE || dnnl_memory_desc_equal(&plain, own)) return STATUS_OK;
-  LIBRARY(dnnl_memory_create(&p->plain, &plain, l->engine, DNNL_MEMORY_NONE));
-  TRY(port_reorder(l, p, &plain, own));
-  size_t bytes = dnnl_memory_desc_get_size(own);
-  if (p->kind == PORT_PACKED) {
-    TRY(mem_new(&p->packed, bytes, 1));
-    LIBRARY(dnnl_memory_set_data_handle_v2(p->own, p->packed, l->stream));
-  } else {
-    p->offset = *scratch_bytes;
-    *scratch_bytes += aligned(bytes);
-  }
-done:
-  return st;
-}
-
-static void pass_free(pass *p) {
-  for (int i = 0; i < p->n_ports; i++) {
-    port *q = &p->ports[i];
-    if (q->plain && q->plain != q->own) dnnl_memory_destroy(q->plain);
-    if (q->own) dnnl_memory_destroy(q->own);
-    if (q->reorder) dnnl_primitive_destroy(q->reorder);
-    mem_free(q->packed);
-  }
-  if (p->scratchpad) dnnl_memory_destroy(p->scratchpad);
-  if (p->primitive) dnnl_primitive_destroy(p->primitive);
-  *p = (pass){0};
-}
-
-static status pass_new(pass *p, const library *l, dnnl_primitive_desc_t pd, const port_row *rows,
-                       int n_rows) {
-  status st = STATUS_OK;
-  LIBRARY(dnnl_primitive_create(&p->primitive, pd));
-  for (int i = 0; i < n_rows; i++) {
-    const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(pd, rows[i].query, rows[i].index);
-    if (!own || own->ndims == 0) continue; /* no such array in this variant: no workspace of an average */
-    port *q = &p->ports[p->n_ports++];
-    q->argument = rows[i].argument;
-    q->kind = rows[i].kind;
-    TRY(port_new(l, q, own, &p->scratch_bytes));
-    p->arguments[p->n_ports - 1] = (dnnl_exec_arg_t){q->argument, q->own};
-  }
-  const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
-  LIBRARY(dnnl_memory_create(&p->scratchpad, pad, l->engine, DNNL_MEMORY_NONE));
-  p->arguments[p->n_ports] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, p->scratchpad};
-  p->scratchpad_offset = p->scratch_bytes;
-  p->scratch_bytes += aligned(dnnl_memory_desc_get_size(pad));
-done:
-  return st;
-}
-
-static port *pass_port(pass *p, int argument) {
-  for (int i = 0; i < p->n_ports; i++) {
-    if (p->ports[i].argument == argument) return &p->ports[i];
-  }
-  return NULL;
-}
-
-/* A pass that needs no scratch may get none. */
-static void *scratch_at(void *scratch, size_t offset) {
-  return scratch ? (char *)scratch + offset : NULL;
-}
-
-/* Gives a port its array for the next run; converted arrays find their place in the scratch. */
-static status pass_place(pass *p, const library *l, int argument, const void *array, void *scratch) {
-  status st = STATUS_OK;
-  port *q = pass_port(p, argument);
-  if (!q) return STATUS_OK;
-  LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
-  if (q->plain != q->own) {
-    LIBRARY(dnnl_memory_set_data_handle_v2(q->own, scratch_at(scratch, q->offset), l->stream));
-  }
-done:
-  return st;
-}
-
-static status pass_pack(pass *p, const library *l, int argument, const float *array) {
-  status st = STATUS_OK;
-  port *q = pass_port(p, argument);
-  LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
-  if (q->reorder) LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
-done:
-  return st;
-}
-
-/* skip: the argument whose array stands converted in the scratch already, 0 for none. */
-static status pass_run(pass *p, const library *l, int skip, void *scratch) {
-  status st = STATUS_OK;
-  LIBRARY(
-      dnnl_memory_set_data_handle_v2(p->scratchpad, scratch_at(scratch, p->scratchpad_offset), l->stream));
-  for (int i = 0; i < p->n_ports; i++) {
-    const port *q = &p->ports[i];
-    if (q->kind != PORT_IN || !q->reorder || q->argument == skip) continue;
-    LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
-  }
-  LIBRARY(dnnl_primitive_execute(p->primitive, l->stream, p->n_ports + 1, p->arguments));
-  for (int i = 0; i < p->n_ports; i++) {
-    const port *q = &p->ports[i];
-    if (q->kind == PORT_OUT && q->reorder)
-      LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
-  }
-done:
-  return st;
-}
-
-static bool same_format(const port *a, const port *b) {
-  const dnnl_memory_desc_t *da, *db;
-  if (!a->reorder || !b->reorder) return false;
-  return dnnl_memory_get_memory_desc(a->own, &da) == dnnl_success &&
-         dnnl_memory_get_memory_desc(b->own, &db) == dnnl_success && dnnl_memory_desc_equal(da, db);
 }
 
 /* The arrays and numbers of a convolution as the library wants them. */
@@ -323,17 +66,17 @@ static void conv_describe(const convolution *c, bool bias, conv_formats *f) {
   dnnl_dims_t dims;
   const window *w = &c->window;
   int rank = array_dims(w, c->rows, c->groups * c->channels, w->in, dims);
-  f->x = any_format(rank, dims);
+  f->x = pass_any_format(rank, dims);
   array_dims(w, c->rows, c->groups * c->filters, w->out, dims);
-  f->y = any_format(rank, dims);
+  f->y = pass_any_format(rank, dims);
   dnnl_dims_t filters = {c->groups * c->filters};
-  f->bias = bias ? any_format(1, filters) : (dnnl_memory_desc_t){0};
+  f->bias = bias ? pass_any_format(1, filters) : (dnnl_memory_desc_t){0};
   array_dims(w, c->filters, c->channels, w->kernel, dims);
   if (c->groups > 1) {
     memmove(dims + 1, dims, (size_t)rank * sizeof *dims);
     dims[0] = c->groups;
   }
-  f->weight = any_format(c->groups > 1 ? rank + 1 : rank, dims);
+  f->weight = pass_any_format(c->groups > 1 ? rank + 1 : rank, dims);
   window_numbers(w, f->stride, f->dilation, f->begin, f->end);
 }
 
@@ -349,7 +92,7 @@ static status forward_descriptor(const library *l, const conv_formats *f, dnnl_p
   dnnl_status_t code = dnnl_dilated_convolution_forward_desc_init(
       &d, dnnl_forward_training, dnnl_convolution_direct, &f->x, &f->weight, f->bias.ndims ? &f->bias : NULL,
       &f->y, f->stride, f->dilation, f->begin, f->end);
-  return describe(l, code, &d, NULL, pd);
+  return pass_describe(l, code, &d, ACTIVATION_NONE, NULL, pd);
 }
 
 static status data_descriptor(const library *l, const conv_formats *f, const_dnnl_primitive_desc_t hint,
@@ -357,7 +100,7 @@ static status data_descriptor(const library *l, const conv_formats *f, const_dnn
   dnnl_convolution_desc_t d;
   dnnl_status_t code = dnnl_dilated_convolution_backward_data_desc_init(
       &d, dnnl_convolution_direct, &f->x, &f->weight, &f->y, f->stride, f->dilation, f->begin, f->end);
-  return describe(l, code, &d, hint, pd);
+  return pass_describe(l, code, &d, ACTIVATION_NONE, hint, pd);
 }
 
 static status weight_descriptor(const library *l, const conv_formats *f, const_dnnl_primitive_desc_t hint,
@@ -366,7 +109,7 @@ static status weight_descriptor(const library *l, const conv_formats *f, const_d
   dnnl_status_t code = dnnl_dilated_convolution_backward_weights_desc_init(
       &d, dnnl_convolution_direct, &f->x, &f->weight, f->bias.ndims ? &f->bias : NULL, &f->y, f->stride,
       f->dilation, f->begin, f->end);
-  return describe(l, code, &d, hint, pd);
+  return pass_describe(l, code, &d, ACTIVATION_NONE, hint, pd);
 }
 
 /* dy comes first in both backward passes, so that its converted array has the same place in the scratch. */
@@ -397,7 +140,7 @@ static status conv_passes(conv_kernel *k, const conv_formats *f, bool *complete)
   TRY(pass_new(&k->forward, l, forward, forward_ports, COUNT(forward_ports)));
   if (data) TRY(pass_new(&k->data, l, data, data_ports, COUNT(data_ports)));
   if (weight) TRY(pass_new(&k->weight, l, weight, weight_ports, COUNT(weight_ports)));
-  k->shared_dy = data && weight && same_format(&k->data.ports[0], &k->weight.ports[0]);
+  k->shared_dy = data && weight && pass_same_format(&k->data.ports[0], &k->weight.ports[0]);
 done:
   if (forward) dnnl_primitive_desc_destroy(forward);
   if (data) dnnl_primitive_desc_destroy(data);
@@ -505,20 +248,20 @@ static status pool_passes(pool_kernel *k, pool_kind kind, const window *w, int64
   dnnl_status_t code;
   dnnl_dims_t dims, stride, dilation, begin, end;
   int rank = array_dims(w, rows, channels, w->in, dims);
-  dnnl_memory_desc_t x = plain_format(rank, dims);
+  dnnl_memory_desc_t x = pass_plain_format(rank, dims);
   array_dims(w, rows, channels, w->out, dims);
-  dnnl_memory_desc_t y = plain_format(rank, dims);
+  dnnl_memory_desc_t y = pass_plain_format(rank, dims);
   window_numbers(w, stride, dilation, begin, end);
   array_dims(w, 0, 0, w->kernel, dims);
   memmove(dims, dims + 2, (size_t)w->rank * sizeof *dims);
   dnnl_prop_kind_t way = k->has_backward ? dnnl_forward_training : dnnl_forward_inference;
   code = dnnl_pooling_v2_forward_desc_init(&d, way, pool_algorithm(kind), &x, &y, stride, dims, dilation,
                                            begin, end);
-  TRY(describe(l, code, &d, NULL, &forward));
+  TRY(pass_describe(l, code, &d, ACTIVATION_NONE, NULL, &forward));
   if (forward && k->has_backward) {
     code = dnnl_pooling_v2_backward_desc_init(&d, pool_algorithm(kind), &x, &y, stride, dims, dilation, begin,
                                               end);
-    TRY(describe(l, code, &d, forward, &backward));
+    TRY(pass_describe(l, code, &d, ACTIVATION_NONE, forward, &backward));
   }
   if (!forward || (k->has_backward && !backward)) goto done;
   TRY(pass_new(&k->forward, l, forward, pool_forward_ports, COUNT(pool_forward_ports)));

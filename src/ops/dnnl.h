@@ -1,4 +1,4 @@
-/* Convolution and pooling on oneDNN. dnnl.c is the only file that includes the library's header.
+/* Convolution, pooling and products on oneDNN. Only dnnl*.c include the library's header.
  *
  * A kernel is made once for one shape and used by one thread at a time. What it needs while running (its
  * arrays in the library's own formats, the library's workspace) lies in `scratch`, which the caller gives to
@@ -27,6 +27,26 @@ status conv_kernel_forward(conv_kernel *k, const float *x, const float *bias, fl
  * with bias). */
 status conv_kernel_backward(conv_kernel *k, const float *x, const float *dy, float *dx, float *dw, float *db,
                             void *scratch);
+
+typedef enum activation { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation;
+
+typedef struct product_shape {
+  int64_t batch, m, n, k;
+  bool transposed, bias;
+  activation after;
+} product_shape;
+
+typedef struct product_kernel product_kernel;
+
+/* batch times y[m, n] = after(x[m, k] w + bias[n]), w [k, n] or, with `transposed`, [n, k], which stands as
+ * it is: no rank or thread has a copy of its own. *out becomes NULL when the library has no kernel for this.
+ */
+status product_kernel_new(product_kernel **out, const product_shape *p);
+void product_kernel_free(product_kernel **k);
+size_t product_kernel_scratch_bytes(const product_kernel *k);
+/* bias: NULL where there is none in the shape. */
+status product_kernel_run(product_kernel *k, const float *x, const float *w, const float *bias, float *y,
+                          void *scratch);
 
 typedef enum pool_kind {
   POOL_MAX,

@@ -1,5 +1,7 @@
 /* Gemm: y = alpha A B + beta C, A and B possibly given transposed, C broadcast to [m, n]. */
 #include "ops/blas.h"
+#include "ops/dnnl.h"
+#include "ops/follow.h"
 #include "ops/reference.h"
 #include "ops/thin.h"
 
@@ -10,6 +12,7 @@ typedef struct gemm {
   int64_t m, n, k;
   float alpha, beta;
   int64_t c_row, c_column; /* steps of C seen as [m, n]: 0 where it is repeated */
+  product_kernel *kernel;  /* not for training */
 } gemm;
 
 static bool known_type(dtype type) {
@@ -92,11 +95,43 @@ static void find_scratch(step *s, const gemm *g) {
   }
 }
 
+/* Products of more than a few rows that are not for training: a C that is a bias, nothing scaled. */
+static bool suits_kernel(const step *s, const gemm *g) {
+  const tensor *c = s->n_in > 2 ? s->in[2] : NULL;
+  const bool bias =
+      !c || (g->beta == 1 && tensor_count(c) == g->n && c->shape.dims[c->shape.rank - 1] == g->n);
+  return !s->training && !s->reference && s->in[0]->type == DTYPE_FLOAT && blas_fits(g->m, g->n, g->k) &&
+         bias && !g->ta && g->alpha == 1 && !thin_suits(false, g->tb, g->m, g->n, g->k);
+}
+
+static status make_kernel(step *s, gemm *g) {
+  status st = STATUS_OK;
+  product_shape p = {.batch = 1, .m = g->m, .n = g->n, .k = g->k, .transposed = g->tb};
+  follow_read(s, &p.bias, &p.after);
+  p.bias = s->n_in > 2 && s->in[2];
+  TRY(product_kernel_new(&g->kernel, &p));
+  if (g->kernel) s->scratch_bytes = product_kernel_scratch_bytes(g->kernel);
+  if (!g->kernel && s->n_followers) return step_error(s, "the library has no kernel for a product like this");
+done:
+  return st;
+}
+
+static bool gemm_absorb(const step *s, const step *next, int input) {
+  (void)input;
+  gemm g;
+  gemm_read(s, &g);
+  return suits_kernel(s, &g) && follow_is_activation(s, next);
+}
+
 static status gemm_prepare(step *s) {
   status st = mem_new(&s->state, 1, sizeof(gemm));
   if (st) return st;
   gemm *g = s->state;
   gemm_read(s, g);
+  if (suits_kernel(s, g)) {
+    st = make_kernel(s, g);
+    if (st || g->kernel) return st;
+  }
   g->plain = s->reference || s->in[0]->type != DTYPE_FLOAT || !blas_fits(g->m, g->n, g->k);
   if (!g->plain) find_scratch(s, g);
   if (s->n_in > 2 && s->in[2]) {
@@ -160,6 +195,8 @@ static status gemm_forward(step *s) {
   const gemm *g = s->state;
   const tensor *a = s->in[0], *b = s->in[1], *c = s->n_in > 2 ? s->in[2] : NULL;
   bool add = c && g->beta != 0;
+  if (g->kernel)
+    return product_kernel_run(g->kernel, a->data, b->data, c ? c->data : NULL, s->out[0]->data, s->scratch);
   if (g->plain) {
     product p = plain_product(g);
     if (add) plain_fill(g, c, s->out[0]->data);
@@ -233,6 +270,8 @@ static status gemm_backward(step *s) {
 }
 
 static void gemm_release(step *s) {
+  gemm *g = s->state;
+  if (g) product_kernel_free(&g->kernel);
   mem_free(s->state);
   s->state = NULL;
 }
@@ -250,4 +289,5 @@ const op op_Gemm = {.name = "Gemm",
                     .prepare = gemm_prepare,
                     .forward = gemm_forward,
                     .backward = gemm_backward,
-                    .release = gemm_release};
+                    .release = gemm_release,
+                    .absorb = gemm_absorb};

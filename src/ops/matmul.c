@@ -1,6 +1,8 @@
 /* MatMul: numpy's matmul. Leading axes are a batch and broadcast; a vector on the left is a row, on the right
  * a column, and the axis it lacked is left out of the result. */
 #include "ops/blas.h"
+#include "ops/dnnl.h"
+#include "ops/follow.h"
 #include "ops/reference.h"
 
 #include "base/mem.h"
@@ -8,8 +10,10 @@
 typedef struct matmul {
   bool plain;
   int64_t m, n, k, batch;
-  int64_t n_a, n_b;     /* matrices that A and B hold: fewer than batch where they are repeated */
-  int64_t *at_a, *at_b; /* [batch] which of them */
+  int64_t n_a, n_b;       /* matrices that A and B hold: fewer than batch where they are repeated */
+  int64_t *at_a, *at_b;   /* [batch] which of them */
+  product_kernel *kernel; /* not for training: of all, or of one after the other */
+  bool whole;
 } matmul;
 
 /* A vector becomes the matrix it stands for. */
@@ -66,10 +70,28 @@ static void places(const shape *one, const shape *batch, int64_t n, int64_t *at)
 static void matmul_release(step *s) {
   matmul *m = s->state;
   if (!m) return;
+  product_kernel_free(&m->kernel);
   mem_free(m->at_a);
   mem_free(m->at_b);
   mem_free(m);
   s->state = NULL;
+}
+
+/* Every matrix of the batch stands at its own place in A and in B. */
+static bool in_order(const matmul *m) {
+  return m->n_a == m->batch && m->n_b == m->batch;
+}
+
+static status make_kernel(step *s, matmul *m) {
+  status st = STATUS_OK;
+  m->whole = in_order(m);
+  product_shape p = {.batch = m->whole ? m->batch : 1, .m = m->m, .n = m->n, .k = m->k};
+  follow_read(s, &p.bias, &p.after);
+  TRY(product_kernel_new(&m->kernel, &p));
+  if (m->kernel) s->scratch_bytes = product_kernel_scratch_bytes(m->kernel);
+  if (!m->kernel && s->n_followers) return step_error(s, "the library has no kernel for a product like this");
+done:
+  return st;
 }
 
 static status matmul_prepare(step *s) {
@@ -98,13 +120,27 @@ static status matmul_prepare(step *s) {
   TRY(mem_new(&m->at_b, (size_t)m->batch, sizeof *m->at_b));
   places(&batch_a, &batch, m->batch, m->at_a);
   places(&batch_b, &batch, m->batch, m->at_b);
+  if (!m->plain && !s->training) TRY(make_kernel(s, m));
 done:
   if (st) matmul_release(s);
   return st;
 }
 
+static status run_kernel(const step *s, const matmul *m) {
+  status st = STATUS_OK;
+  const float *a = s->in[0]->data, *b = s->in[1]->data, *bias = follow_bias(s, 2);
+  float *y = s->out[0]->data;
+  for (int64_t i = 0; i < (m->whole ? 1 : m->batch); i++) {
+    TRY(product_kernel_run(m->kernel, a + m->at_a[i] * m->m * m->k, b + m->at_b[i] * m->k * m->n, bias,
+                           y + i * m->m * m->n, s->scratch));
+  }
+done:
+  return st;
+}
+
 static status matmul_forward(step *s) {
   const matmul *m = s->state;
+  if (m->kernel) return run_kernel(s, m);
   size_t item = dtype_bytes(s->in[0]->type);
   const product p = {.m = m->m,
                      .n = m->n,
@@ -189,6 +225,13 @@ static status matmul_backward(step *s) {
   return STATUS_OK;
 }
 
+static bool matmul_absorb(const step *s, const step *next, int input) {
+  const shape *b = &s->in[1]->shape;
+  return s->in[0]->type == DTYPE_FLOAT && b->rank == 2 && s->in[0]->shape.rank > 1 &&
+         blas_fits(tensor_count(s->in[0]) / (b->dims[0] ? b->dims[0] : 1), b->dims[1], b->dims[0]) &&
+         (follow_is_bias(s, next, input) || follow_is_activation(s, next));
+}
+
 const op op_MatMul = {.name = "MatMul",
                       .domain = "",
                       .since = 1,
@@ -202,4 +245,5 @@ const op op_MatMul = {.name = "MatMul",
                       .prepare = matmul_prepare,
                       .forward = matmul_forward,
                       .backward = matmul_backward,
-                      .release = matmul_release};
+                      .release = matmul_release,
+                      .absorb = matmul_absorb};

@@ -17,6 +17,10 @@ from onnx import numpy_helper
 
 from cases import CASES, CLASSES, KD_WEIGHT, LEARNING_RATE, MOMENTUM, TEMPERATURE, create_arguments
 
+from teachers import TEACHERS
+
+INFERENCE = [f"inference-{name}" for name in TEACHERS]
+SECONDS = os.environ.get("BENCH_SECONDS", "3")  # of every turn of an inference case
 HERE = os.path.dirname(os.path.abspath(__file__))
 build = os.path.abspath(sys.argv[1])
 program = f"{build}/mpistill"
@@ -179,20 +183,69 @@ def show_allreduce(rows):
               f"{text(row['MPI_Allreduce'], 3):26} {text(row['ratio'], 2)}", flush=True)
 
 
+# ---- inference of teachers, one thread each ----
+
+def infer_ours(folder, rows):
+    said = run([f"{build}/tests/bench/bench_model", f"{folder}/model.onnx", str(rows), SECONDS, f"{folder}/x.bin", f"{folder}/ours.bin"])
+    return "mpistill", float(said.split()[1]), np.fromfile(f"{folder}/ours.bin", np.float32)
+
+
+def infer_peer(python, what, folder, name):
+    said = json.loads(run([python, f"{HERE}/teachers.py", what, name, folder, SECONDS]).splitlines()[-1])
+    return said["version"], said["median_s"], np.load(f"{folder}/{what}.npy").ravel()
+
+
+def measure_inference(name, pythons):
+    folder = tempfile.mkdtemp(prefix="mpistill-bench.")
+    try:
+        run([pythons[0], f"{HERE}/teachers.py", "export", name, folder])
+        rows = len(np.load(f"{folder}/x.npy"))
+        calls = [lambda: infer_ours(folder, rows)] + [lambda python=python: infer_peer(python, "torch", folder, name) for python in pythons]
+        if subprocess.run([pythons[-1], "-c", "import onnxruntime"], capture_output=True).returncode == 0:
+            calls.append(lambda: infer_peer(pythons[-1], "onnxruntime", folder, name))
+        rates = {}
+        for _ in range(repeats):
+            for call in calls:
+                who, seconds, y = call()
+                rates.setdefault(who, []).append(rows / seconds)
+                if who == "mpistill":
+                    ours = y
+                elif not np.allclose(ours, y, rtol=1e-3, atol=1e-4):
+                    sys.exit(f"bench: {name}: {who} has other outputs, by {np.abs(ours - y).max():.1e}")
+    finally:
+        shutil.rmtree(folder)
+    return {who: {**spread(r), "ratio": spread([a / b for a, b in zip(rates["mpistill"], r)])} for who, r in rates.items()}
+
+
+def show_inference(name, result):
+    ours = result["mpistill"]
+    for who, peer in result.items():
+        if who != "mpistill":
+            digits = 0 if ours["median"] > 1000 else 1
+            print(f"{name:14} {text(ours, digits):32} {who:20} {text(peer, digits):32} {text(peer['ratio'], 2)}", flush=True)
+
+
 def main():
     only = os.environ.get("BENCH")
-    known = [*CASES, "allreduce"]
+    known = [*CASES, "inference", *INFERENCE, "allreduce"]
     if only and only not in known:
         sys.exit(f"bench: '{only}' is not known; there are: {', '.join(known)}")
     pythons = ["/usr/bin/python3"] + ([os.environ["BENCH_PYTHON"]] if os.environ.get("BENCH_PYTHON") else [])
     results = {"ranks": ranks, "repeats": repeats, "cases": {}}
-    if only != "allreduce":
+    if only in (None, "", *CASES):
         print(f"samples/s over the epochs after the first, {ranks} ranks with one thread on a core each, median (least–most) of {repeats}")
         print(f"{'case':10} {'mpistill':32} {'peer':20} {'':32} {'ratio of turns':22} aim")
     for name, case in CASES.items():
         if only in (None, "", name):
             results["cases"][name] = measure(name, case, pythons)
             show(name, results["cases"][name])
+    if only in (None, "", "inference", *INFERENCE):
+        print(f"\nteachers: rows/s of forward passes in one thread, median (least–most) of {repeats} turns")
+        print(f"{'teacher':14} {'mpistill':32} {'peer':20} {'':32} ratio of turns")
+    for name in TEACHERS:
+        if only in (None, "", "inference", f"inference-{name}"):
+            results.setdefault("inference", {})[name] = measure_inference(name, pythons)
+            show_inference(name, results["inference"][name])
     if only in (None, "", "allreduce"):
         results["allreduce"] = measure_allreduce()
         show_allreduce(results["allreduce"])

@@ -1,9 +1,12 @@
 #!/bin/bash
-# make bench: training speed against PyTorch on this machine. Settings, as variables:
-#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, lenet-3x3, resnet20, allreduce)
+# make bench: speed of training and of teachers against PyTorch on this machine. Settings, as variables:
+#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, lenet-3x3, resnet20, inference,
+#                          inference-resnet18, …, allreduce)
 #   BENCH_REPEATS=N        turns of each program, one after the other (5)
 #   BENCH_RANKS=N          ranks, each bound to a core (2)
-#   BENCH_PYTHON=PYTHON    one more peer: a Python with another PyTorch and numpy
+#   BENCH_SECONDS=N        of one turn of a teacher (3)
+#   BENCH_PYTHON=PYTHON    one more peer: a Python with another PyTorch (torchvision too, for teachers) and numpy; and ONNX Runtime, where
+#                          it has that
 #   MNIST=FOLDER           its IDX files instead of random images of that size
 set -u
 cd "$(dirname "$0")/../.." || exit 1

@@ -1,0 +1,191 @@
+/* Plans that are not for training: products with what follows them, and GELU written out, beside the plain
+ * steps. */
+#include "one_op.h"
+
+enum { ROWS = 3, WIDTH = 40, UNITS = 24 };
+
+/* Every value has a name of its own. */
+static const char *new_name(void) {
+  static char name[16];
+  static int n;
+  snprintf(name, sizeof name, "v%d", n++);
+  return name;
+}
+
+static int number(graph *g, float x) {
+  tensor *t;
+  int v;
+  must(tensor_new(&t, DTYPE_FLOAT, &(shape){0}));
+  ((float *)t->data)[0] = x;
+  must(graph_add_constant(g, new_name(), false, t, &v));
+  return v;
+}
+
+static int parameter(graph *g, const char *name, shape s) {
+  tensor *t;
+  int v;
+  must(tensor_new(&t, DTYPE_FLOAT, &s));
+  fill_random(t->data, shape_count(&s), (uint64_t)name[0]);
+  must(graph_add_constant(g, name, true, t, &v));
+  return v;
+}
+
+static int apply(graph *g, const char *type, int a, int b) {
+  int y;
+  must(graph_add_value(g, new_name(), &y));
+  must(
+      graph_add_node(g, new_name(), op_find("", type, 17), 17, (int[]){a, b}, b < 0 ? 1 : 2, &y, 1, NULL, 0));
+  return y;
+}
+
+/* The ways in which GELU is written. */
+static int erf_half_last(graph *g, int x) {
+  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
+  return apply(g, "Mul", apply(g, "Mul", x, e), number(g, 0.5f));
+}
+
+static int erf_half_first(graph *g, int x) {
+  int e = apply(g, "Add", number(g, 1), apply(g, "Erf", apply(g, "Mul", x, number(g, 0.707106769f)), -1));
+  return apply(g, "Mul", apply(g, "Mul", number(g, 0.5f), x), e);
+}
+
+static int erf_half_within(graph *g, int x) {
+  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Mul", number(g, 0.707106769f), x), -1), number(g, 1));
+  return apply(g, "Mul", x, apply(g, "Mul", e, number(g, 0.5f)));
+}
+
+static int tanh_of(graph *g, int x, int inner) {
+  int t = apply(g, "Add", apply(g, "Tanh", inner, -1), number(g, 1));
+  return apply(g, "Mul", apply(g, "Mul", x, number(g, 0.5f)), t);
+}
+
+static int tanh_power(graph *g, int x) {
+  int cube = apply(g, "Mul", apply(g, "Pow", x, number(g, 3)), number(g, 0.044715f));
+  return tanh_of(g, x, apply(g, "Mul", apply(g, "Add", x, cube), number(g, 0.797884583f)));
+}
+
+static int tanh_products(graph *g, int x) {
+  int square = apply(g, "Mul", apply(g, "Mul", x, x), number(g, 0.044715f));
+  int inner = apply(g, "Mul", x, number(g, 0.797884583f));
+  return tanh_of(g, x, apply(g, "Mul", inner, apply(g, "Add", number(g, 1), square)));
+}
+
+/* And what only looks like it. */
+static int other_slope(graph *g, int x) {
+  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.5f)), -1), number(g, 1));
+  return apply(g, "Mul", apply(g, "Mul", x, e), number(g, 0.5f));
+}
+
+static int other_factor(graph *g, int x) {
+  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
+  return apply(g, "Mul", apply(g, "Mul", apply(g, "Relu", x, -1), e), number(g, 0.5f));
+}
+
+static const struct {
+  const char *name;
+  int (*write)(graph *g, int x);
+  int n_steps; /* MatMul, Add and it */
+} forms[] = {{"erf, half last", erf_half_last, 1},     {"erf, half first", erf_half_first, 1},
+             {"erf, half within", erf_half_within, 1}, {"tanh of a power", tanh_power, 1},
+             {"tanh of products", tanh_products, 1},   {"another slope", other_slope, 6},
+             {"another factor", other_factor, 7}};
+
+/* *sum: what goes into GELU. */
+static graph *layer(int form, int *sum) {
+  graph *g;
+  int x;
+  must(graph_new(&g));
+  must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 3, .dims = {-1, 5, WIDTH}}, &x));
+  int w = parameter(g, "w", (shape){.rank = 2, .dims = {WIDTH, UNITS}});
+  int b = parameter(g, "b", (shape){.rank = 1, .dims = {UNITS}});
+  *sum = apply(g, "Add", b, apply(g, "MatMul", x, w));
+  must(graph_add_output(g, forms[form].write(g, *sum)));
+  must(graph_finish(g));
+  return g;
+}
+
+static plan *run_plan(const graph *g, const float *block, plan_options o) {
+  plan *p;
+  o.rows = ROWS;
+  must(plan_new(&p, g, &o));
+  plan_set_parameters(p, block);
+  fill_random(plan_input(p, 0)->data, tensor_n(plan_input(p, 0)), 9);
+  must(plan_forward(p, &(run_context){0}));
+  return p;
+}
+
+static void assert_alike(const char *name, const tensor *a, const tensor *b) {
+  const float *x = a->data, *y = b->data;
+  assert_true(shape_equal(&a->shape, &b->shape));
+  for (int64_t i = 0; i < tensor_n(a); i++) {
+    if (!(fabsf(x[i] - y[i]) <= 2e-6f + 1e-5f * fabsf(y[i])))
+      fail_msg("%s: number %d is %g, plain %g", name, (int)i, x[i], y[i]);
+  }
+}
+
+static void test_layers_become_one_step(void **state) {
+  (void)state;
+  for (size_t i = 0; i < COUNT(forms); i++) {
+    int sum;
+    float *block;
+    graph *g = layer((int)i, &sum);
+    must(mem_new(&block, (size_t)g->n_block, sizeof *block));
+    graph_initial_block(g, block);
+    plan *fused = run_plan(g, block, (plan_options){0}),
+         *plain = run_plan(g, block, (plan_options){.reference = true}),
+         *tapped = run_plan(g, block, (plan_options){.taps = &sum, .n_taps = 1});
+    if (plan_n_steps(fused) != forms[i].n_steps)
+      fail_msg("%s: %d steps, expected %d", forms[i].name, plan_n_steps(fused), forms[i].n_steps);
+    assert_alike(forms[i].name, plan_output(fused, 0), plan_output(plain, 0));
+    assert_alike(forms[i].name, plan_output(tapped, 0), plan_output(plain, 0));
+    assert_int_equal(plan_n_steps(tapped), forms[i].n_steps == 1 ? 2 : forms[i].n_steps);
+    plan_free(&fused);
+    plan_free(&plain);
+    plan_free(&tapped);
+    graph_free(&g);
+    mem_free(block);
+  }
+}
+
+/* Products of all kinds: of many matrices, of repeated ones, with transposed weights. */
+static const one_op products[] = {{"Gemm", "transB=1", {S(64, 70), S(33, 70), S(33)}},
+                                  {"Gemm", "", {S(64, 70), S(70, 33)}},
+                                  {"Gemm", "", {S(64, 70), S(70, 33), S(1, 33)}},
+                                  {"Gemm", "alpha=0.5", {S(64, 70), S(70, 33), S(33)}},
+                                  {"Gemm", "", {S(64, 70), S(70, 33), S(64, 1)}},
+                                  {"Gemm", "transA=1", {S(70, 64), S(70, 33)}},
+                                  {"Gemm", "transB=1", {S(2, 70), S(33, 70), S(33)}},
+                                  {"MatMul", "", {S(6, 3, 7, 5), S(6, 3, 5, 4)}},
+                                  {"MatMul", "", {S(6, 3, 7, 5), S(3, 5, 4)}},
+                                  {"MatMul", "", {S(6, 1, 7, 5), S(3, 5, 4)}},
+                                  {"MatMul", "", {S(6, 7, 5), S(5, 4)}},
+                                  {"MatMul", "", {S(6, 5), S(5)}}};
+
+static void test_products(void **state) {
+  (void)state;
+  for (size_t i = 0; i < COUNT(products); i++) {
+    float *block;
+    graph *g = one_op_graph(&products[i], 1);
+    must(mem_new(&block, (size_t)g->n_block, sizeof *block));
+    graph_initial_block(g, block);
+    plan *p[2];
+    for (int k = 0; k < 2; k++) {
+      plan_options o = {.rows = products[i].inputs[0].dims[0], .reference = k};
+      must(plan_new(&p[k], g, &o));
+      plan_set_parameters(p[k], block);
+      fill_random(plan_input(p[k], 0)->data, tensor_n(plan_input(p[k], 0)), 9);
+      must(plan_forward(p[k], &(run_context){0}));
+    }
+    assert_alike(products[i].name, plan_output(p[0], 0), plan_output(p[1], 0));
+    for (int k = 0; k < 2; k++) plan_free(&p[k]);
+    graph_free(&g);
+    mem_free(block);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers_become_one_step),
+                                     cmocka_unit_test(test_products)};
+  must(ops_init());
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -18,9 +18,9 @@ typedef struct side {
   float *logits;
 } side;
 
-static status side_open(side *s, const classifier *k, const float *block, int64_t n, int threads) {
+static status side_open(side *s, const classifier *k, const float *block, int threads) {
   status st = STATUS_OK;
-  TRY(predictor_new(&s->p, k, block, predict_batch_rows(k, n), n, threads));
+  TRY(predictor_new(&s->p, k, block, predict_batch_rows(k), threads));
   TRY(mem_new(&s->logits, BLOCK_ROWS, (size_t)head_row_values(&k->heads[0]) * sizeof *s->logits));
 done:
   return st;
@@ -95,8 +95,8 @@ status compare_models(comm *c, const classifier *k, const float *block, dataset 
   TRY(evaluate_rows(c, &s.k, s.block, d, sp, threads, false, &out->other));
   TRY(feed_open(&a.input, k, d, sp));
   TRY(feed_open(&b.input, &s.k, d, sp));
-  mine = side_open(&a, k, block, sp->n, threads);
-  if (!mine) mine = side_open(&b, &s.k, s.block, sp->n, threads);
+  mine = side_open(&a, k, block, threads);
+  if (!mine) mine = side_open(&b, &s.k, s.block, threads);
   if (!mine) mine = mem_new(&all, (size_t)n_blocks, sizeof *all);
   if (!mine) mine = compare_mine(c, &a, &b, sp->n, mine_is, all, n_blocks);
   TRY(comm_agree(c, mine));

@@ -74,7 +74,7 @@ static status evaluate_mine(work *w, comm *c, int64_t batch_rows, const float *b
   progress bar = {0};
   int64_t from = w->n_blocks * comm_rank(c) / comm_size(c),
           to = w->n_blocks * (comm_rank(c) + 1) / comm_size(c);
-  TRY(predictor_new(&w->p, w->k, block, batch_rows, w->n, threads));
+  TRY(predictor_new(&w->p, w->k, block, batch_rows, threads));
   for (int i = 0; i < w->k->n_heads; i++) TRY(make_part(w, i));
   progress_start(&bar, "evaluate", "samples", (double)(block_begin(w, to) - block_begin(w, from)),
                  show && comm_rank(c) == 0);
@@ -116,7 +116,7 @@ status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *
                      int threads, bool show, score *out) {
   status st = STATUS_OK;
   work w = {.k = k, .n = sp->n};
-  int64_t batch_rows = predict_batch_rows(k, sp->n);
+  int64_t batch_rows = predict_batch_rows(k);
   w.block_rows = batch_rows * PREDICT_BLOCK_BATCHES;
   w.n_blocks = (sp->n + w.block_rows - 1) / w.block_rows;
   TRY(feed_open(&w.input, k, d, sp));

@@ -91,7 +91,7 @@ static status measure_teacher(job *j, const mpistill_teacher *t) {
                  .input = s.input,
                  .values = head_row_values(&s.k.heads[0]),
                  .held_bytes = measure_resident() - before};
-  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->m));
+  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k), &x->m));
   j->n++;
 done:
   subject_close(&s);
@@ -114,7 +114,7 @@ static status measure_learner(job *j, const chain_step *k, learner *x) {
   j->values = 0;
   for (int i = 0; i < s.k.n_heads; i++) j->values += head_row_values(&s.k.heads[i]);
   int64_t shards = o->shards ? o->shards : trainer_default_shards(o->batch);
-  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k, s.sp->n), &x->forward));
+  TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k), &x->forward));
   TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &x->shard));
   TRY(measure_memory(&s, j->d, &o->optimizer, &x->memory));
   x->training = (cost_training){.shards = shards,

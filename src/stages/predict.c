@@ -277,7 +277,7 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
 
 typedef struct lane { /* what one thread works with */
   arena *memory;
-  plan *whole, *last; /* last: NULL when every batch is whole */
+  plan *whole;
   int64_t *ids;
   float *scratch; /* of rows in views */
   float *matrix;  /* of a batch of the widest head whose classes are put in order; NULL: there is none */
@@ -290,8 +290,7 @@ struct predictor {
   lane *lanes;
 };
 
-static status lane_new(lane *l, const classifier *k, const float *block, int64_t batch_rows,
-                       int64_t last_rows) {
+static status lane_new(lane *l, const classifier *k, const float *block, int64_t batch_rows) {
   status st = STATUS_OK;
   TRY(arena_new(&l->memory));
   int64_t widest = 0;
@@ -299,8 +298,6 @@ static status lane_new(lane *l, const classifier *k, const float *block, int64_t
     if (k->heads[i].order && head_row_values(&k->heads[i]) > widest) widest = head_row_values(&k->heads[i]);
   TRY(mem_new(&l->ids, (size_t)batch_rows, sizeof *l->ids));
   if (widest) TRY(mem_new(&l->matrix, (size_t)(batch_rows * widest), sizeof *l->matrix));
-  if (batch_rows != last_rows) TRY(classifier_plan(&l->last, k, last_rows, false, l->memory));
-  if (l->last) plan_set_parameters(l->last, block);
   TRY(classifier_plan(&l->whole, k, batch_rows, false, l->memory));
   plan_set_parameters(l->whole, block);
 done:
@@ -308,15 +305,13 @@ done:
 }
 
 status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows,
-                     int64_t n_rows, int threads) {
+                     int threads) {
   status st = STATUS_OK;
   predictor *p = NULL;
-  if (batch_rows > n_rows) batch_rows = n_rows > 0 ? n_rows : 1;
-  int64_t last_rows = n_rows % batch_rows ? n_rows % batch_rows : batch_rows;
   TRY(mem_new(&p, 1, sizeof *p));
   *p = (predictor){.k = k, .batch_rows = batch_rows, .threads = threads};
   TRY(mem_new(&p->lanes, (size_t)threads, sizeof *p->lanes));
-  for (int t = 0; t < threads; t++) TRY(lane_new(&p->lanes[t], k, block, batch_rows, last_rows));
+  for (int t = 0; t < threads; t++) TRY(lane_new(&p->lanes[t], k, block, batch_rows));
   *out = p;
   p = NULL;
 done:
@@ -336,7 +331,6 @@ void predictor_free(predictor **p) {
   for (int t = 0; (*p)->lanes && t < (*p)->threads; t++) {
     lane *l = &(*p)->lanes[t];
     plan_free(&l->whole);
-    plan_free(&l->last);
     arena_free(&l->memory);
     mem_free(l->ids);
     mem_free(l->scratch);
@@ -348,10 +342,7 @@ void predictor_free(predictor **p) {
 }
 
 void predictor_touch(predictor *p) {
-  for (int t = 0; t < p->threads; t++) {
-    plan_touch_parameters(p->lanes[t].whole);
-    if (p->lanes[t].last) plan_touch_parameters(p->lanes[t].last);
-  }
+  for (int t = 0; t < p->threads; t++) plan_touch_parameters(p->lanes[t].whole);
 }
 
 typedef struct destination { /* of rows first.. of a call */
@@ -381,27 +372,38 @@ static void copy_head(const head *h, const float *from, int64_t n, float *scratc
 static void copy_inner(const classifier *k, const plan *pl, int64_t n, const destination *to) {
   for (int i = 0; to->inner && i < k->n_inner; i++) {
     const tensor *t = plan_tap(pl, k->n_heads + i);
-    const int64_t values = shape_count(&t->shape), row_values = values / n;
-    memcpy(to->inner[i] + to->first * row_values, t->data, (size_t)values * sizeof(float));
+    const int64_t row_values = shape_count(&t->shape) / plan_rows(pl);
+    memcpy(to->inner[i] + to->first * row_values, t->data, (size_t)(n * row_values) * sizeof(float));
   }
 }
 
-static status run_batch(predictor *p, lane *l, const feed *input, int64_t from, int64_t n,
-                        const destination *to) {
+typedef struct request {
+  const feed *input;
+  int64_t from;          /* rows from there on, or */
+  const int64_t *listed; /* those; NULL: none are */
+  status (*idle)(void *);
+  void *idle_data;
+} request;
+
+/* A batch is filled up with its last row: the bits of a row depend on the batch's size, but not on the row's
+ * place in it or on the other rows. */
+static status run_batch(predictor *p, lane *l, const request *r, int64_t n, const destination *to) {
   const classifier *k = p->k;
-  plan *pl = n == plan_rows(l->whole) ? l->whole : l->last;
-  for (int64_t i = 0; i < n; i++) l->ids[i] = from + i;
-  status st = feed_read_views(input, k, l->ids, n, pl, l->scratch);
-  if (!st) st = plan_forward(pl, &(run_context){.rows = l->ids, .row_share = 1.0f});
+  for (int64_t i = 0; i < p->batch_rows; i++) {
+    const int64_t at = to->first + (i < n ? i : n - 1);
+    l->ids[i] = r->listed ? r->listed[at] : r->from + at;
+  }
+  status st = feed_read_views(r->input, k, l->ids, p->batch_rows, l->whole, l->scratch);
+  if (!st) st = plan_forward(l->whole, &(run_context){.rows = l->ids, .row_share = 1.0f});
   for (int i = 0; !st && i < k->n_heads; i++)
-    copy_head(&k->heads[i], plan_tap(pl, i)->data, n, l->matrix,
+    copy_head(&k->heads[i], plan_tap(l->whole, i)->data, n, l->matrix,
               to->heads[i] + to->first * head_row_values(&k->heads[i]));
-  if (!st) copy_inner(k, pl, n, to);
+  if (!st) copy_inner(k, l->whole, n, to);
   return st;
 }
 
-status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
-                     float *const *inner, status (*idle)(void *), void *idle_data) {
+static status run_batches(predictor *p, const request *r, int64_t n, float *const *heads,
+                          float *const *inner) {
   status st = STATUS_OK;
   char *message = NULL;
   int64_t n_batches = (n + p->batch_rows - 1) / p->batch_rows;
@@ -409,8 +411,8 @@ status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, f
   for (int64_t b = 0; b < n_batches; b++) {
     int64_t first = b * p->batch_rows, count = n - first < p->batch_rows ? n - first : p->batch_rows;
     const destination to = {first, heads, inner};
-    status mine = run_batch(p, &p->lanes[omp_get_thread_num()], input, from + first, count, &to);
-    if (!mine && idle && omp_get_thread_num() == 0) mine = idle(idle_data);
+    status mine = run_batch(p, &p->lanes[omp_get_thread_num()], r, count, &to);
+    if (!mine && r->idle && omp_get_thread_num() == 0) mine = r->idle(r->idle_data);
     if (mine) {
 #pragma omp critical
       if (!st) {
@@ -424,9 +426,19 @@ status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, f
   return st;
 }
 
+status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
+                     float *const *inner, status (*idle)(void *), void *idle_data) {
+  return run_batches(p, &(request){.input = input, .from = from, .idle = idle, .idle_data = idle_data}, n,
+                     heads, inner);
+}
+
+status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads) {
+  return run_batches(p, &(request){.input = input, .listed = seen}, n, heads, NULL);
+}
+
 /* Up to 4e8 multiply-adds a batch keep a core busy for some milliseconds; powers of two suit the kernels. */
-int64_t predict_batch_rows(const classifier *k, int64_t n_rows) {
+int64_t predict_batch_rows(const classifier *k) {
   int64_t batch = 8;
   while (batch < 128 && 2 * batch * k->work <= 400000000) batch *= 2;
-  return batch < n_rows ? batch : (n_rows > 0 ? n_rows : 1);
+  return batch;
 }

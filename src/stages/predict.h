@@ -68,12 +68,13 @@ status feed_read(const feed *f, const classifier *k, const int64_t *ids, int64_t
 status feed_read_views(const feed *f, const classifier *k, const int64_t *seen, int64_t n, const plan *p,
                        float *scratch);
 
-/* Plans of one classifier for whole batches and the last one, one set a thread. */
+/* Plans of one classifier, one a thread, for batches of one size: the last of a call is filled up. So what a
+ * row gives does not depend on the rows beside it (but for models that look across rows, as those that
+ * quantise dynamically do). */
 typedef struct predictor predictor;
-/* Local. block: float[g->n_block], borrowed until predictor_free. batch_rows: rows a forward pass; the last
- * one of `n_rows` may have fewer. */
+/* Local. block: float[g->n_block], borrowed until predictor_free. batch_rows: rows of every forward pass. */
 status predictor_new(predictor **out, const classifier *k, const float *block, int64_t batch_rows,
-                     int64_t n_rows, int threads);
+                     int threads);
 /* Local. For rows in views: what the augmentation needs. */
 status predictor_see(predictor *p, const augmenter *a);
 void predictor_free(predictor **p);
@@ -87,8 +88,11 @@ void predictor_touch(predictor *p);
 status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
                      float *const *inner, status (*idle)(void *), void *idle_data);
 
+/* Local. The heads of rows in any order: seen[n]. */
+status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads);
+
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */
-int64_t predict_batch_rows(const classifier *k, int64_t n_rows);
+int64_t predict_batch_rows(const classifier *k);
 
 /* Rows of a unit of work whose metrics are added as one: fixed, so that sums do not depend on ranks. */
 enum { PREDICT_BLOCK_BATCHES = 4 };

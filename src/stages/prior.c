@@ -64,7 +64,7 @@ static status predict_mine(job *j, const feed *input, const float *block, int th
   const int64_t batch = j->block_rows / PREDICT_BLOCK_BATCHES, first = begin_of(j, j->from);
   TRY(mem_new(&j->logits, (size_t)(begin_of(j, j->to) - first),
               (size_t)j->k->heads[0].classes * sizeof *j->logits));
-  TRY(predictor_new(&p, j->k, block, batch, j->sp->n, threads));
+  TRY(predictor_new(&p, j->k, block, batch, threads));
   for (int64_t b = j->from; b < j->to; b++) {
     float *to = j->logits + (begin_of(j, b) - first) * j->k->heads[0].classes;
     TRY(predictor_run(p, input, begin_of(j, b), begin_of(j, b + 1) - begin_of(j, b), &to, NULL, NULL, NULL));
@@ -173,7 +173,7 @@ status prior_find(prior *out, comm *c, const classifier *k, const float *block, 
   truth labels = {0};
   int value;
   job j = {.c = c, .k = k, .d = d, .sp = sp};
-  j.block_rows = predict_batch_rows(k, sp->n) * PREDICT_BLOCK_BATCHES;
+  j.block_rows = predict_batch_rows(k) * PREDICT_BLOCK_BATCHES;
   j.n_blocks = (sp->n + j.block_rows - 1) / j.block_rows;
   j.from = j.n_blocks * comm_rank(c) / comm_size(c);
   j.to = j.n_blocks * (comm_rank(c) + 1) / comm_size(c);

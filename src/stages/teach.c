@@ -224,7 +224,7 @@ static status hold_teacher(teach_job *j, int i) {
     for (int d = 1; d < t->f.tap_rank[i]; d++) values *= t->f.tap_dims[i][d];
     TRY(mem_new(&j->features[i], (size_t)values, sizeof(float)));
   }
-  TRY(predictor_new(&j->p, &j->k, block, t->f.batch_rows, j->rows, j->threads));
+  TRY(predictor_new(&j->p, &j->k, block, t->f.batch_rows, j->threads));
   TRY(predictor_see(j->p, &t->augment));
   j->held = i;
 done:

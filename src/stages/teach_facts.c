@@ -129,7 +129,7 @@ static status learn_facts(const teach_job *j, lesson *t) {
                  .hash = (int64_t)model_hash(m),
                  .n_floats = k.g->n_block,
                  .probabilities = k.heads[0].probabilities,
-                 .batch_rows = predict_batch_rows(&k, j->sp->n)};
+                 .batch_rows = predict_batch_rows(&k)};
   note_shape(&k.heads[0], &t->f);
   for (int i = 0; i < k.n_inputs; i++) t->f.inputs[i] = t->inputs[i] - j->sp->inputs + 1;
   TRY(teach_bind_taps(t, &k, &t->f));

@@ -151,6 +151,11 @@ sanitize: packages-test
 fuzz: packages-test
 	$(Q)tests/fuzz/run.sh
 
+reproduce: packages-test
+	$(Q)launch/packages.sh reproduce
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/reproduce/run.sh
+
 torture: all tools
 	$(Q)tests/torture.sh $(if $(KILLS),kills $(KILLS),seconds $(or $(SECONDS),1200)) && tests/torture_report.sh
 
@@ -186,6 +191,7 @@ help:
 	  check-hosts 'mpirun over hosts in network namespaces, as root: ten minutes' \
 	  fuzz 'every reader under libFuzzer, FUZZ_SECONDS=60 each, FUZZ=NAME for one' \
 	  simulate 'messages of a step on clusters of 16 to 4,096 nodes, by SimGrid' \
+	  reproduce 'published results, on data of yours: DATA=FOLDER, ONLY=hinton, SEEDS=5' \
 	  torture 'SIGKILL at random instants for SECONDS=1200, or KILLS=N times' \
 	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
 	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
@@ -197,4 +203,4 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit fuzzers tools packages packages-test quickstart check check-slurm check-hosts simulate sanitize fuzz torture bench conformance format install info help clean
+.PHONY: all unit fuzzers tools packages packages-test quickstart check check-slurm check-hosts simulate sanitize fuzz torture bench reproduce conformance format install info help clean

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing of the packages for building ("build"), for the tests ("test"), for those with a Slurm and with hosts of
-# their own ("slurm", "hosts") and for the simulation of a large cluster ("simulate"), on Debian and its kin.
+# their own ("slurm", "hosts"), for the simulation of a large cluster ("simulate") and for published results ("reproduce"), on Debian and
+# its kin.
 # Where another system provides them (modules, Spack), nothing here is needed: see the variables of `make help`.
 set -eu
 
@@ -11,6 +12,7 @@ test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx pyt
 slurm='slurm-wlm munge'
 hosts='openssh-server openssh-client iproute2 nftables ethtool'
 simulate='libsimgrid-dev'
+reproduce='python3-sklearn'
 
 wanted=
 for set in "$@"; do
@@ -20,7 +22,8 @@ for set in "$@"; do
     slurm) wanted="$wanted $slurm" ;;
     hosts) wanted="$wanted $hosts" ;;
     simulate) wanted="$wanted $simulate" ;;
-    *) echo "packages.sh: unknown set '$set' (build, test, slurm, hosts, simulate)" >&2; exit 2 ;;
+    reproduce) wanted="$wanted $reproduce" ;;
+    *) echo "packages.sh: unknown set '$set' (build, test, slurm, hosts, simulate, reproduce)" >&2; exit 2 ;;
   esac
 done
 

@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# For the scripts of this folder: sourced, not run. Every command of mpistill does nothing where its output is there already.
+set -eu
+cd "$top"
+. tests/lib/mpi.sh
+mpistill=$(realpath "${MPISTILL:-build/mpistill}")
+export PATH="${mpistill%/*}:$PATH" PYTHONPATH=$top/tests/lib PYTHONDONTWRITEBYTECODE=1
+python=/usr/bin/python3
+name=$(basename "$0" .sh)
+work=$OUT/$name
+mkdir -p "$work"
+cd "$work"
+: >"$work.rows"
+
+# alone ARGUMENTS...: mpistill on one process; all: on RANKS ranks. Quiet but for errors.
+alone() { "$mpistill" "$@" >>log 2>&1 || { tail -n 3 log && return 1; }; }
+all() { "${mpirun[@]}" -n "$RANKS" "$mpistill" "$@" --quiet >>log 2>&1 || { tail -n 3 log && return 1; }; }
+
+# errors MODEL DATASET [SPLIT]: how many of the split (test) a model has wrong.
+errors() {
+  "${mpirun[@]}" -n "$RANKS" "$mpistill" evaluate --model "$1" --dataset "$2" --split "${3:-test}" --json --quiet | sed -n 's/.*"errors": *\([0-9]*\).*/\1/p'
+}
+
+# row WHAT PAPER GOAL VALUE...: a line of the table; GOAL: as in "<= 75", a word, or "-".
+row() {
+  local what=$1 paper=$2 goal=$3
+  shift 3
+  printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$what" "$paper" "$goal" "$*" >>"$work.rows"
+  echo "$what: $* (paper: $paper)"
+}
+
+mnist() {
+  [ -s "$OUT/mnist.h5" ] || MPISTILL=$mpistill "$top/datasets/mnist.sh" "$DATA/mnist" "$OUT/mnist.h5" 2>>log
+}
+
+seeds() { seq 1 "$SEEDS"; }

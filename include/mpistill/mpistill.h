@@ -145,6 +145,7 @@ typedef struct mpistill_train_options {
   mpistill_tasks tasks;         /* empty: one, at the student's only output */
   mpistill_strings soft_labels; /* none: plain training; of several tasks "TASK=FILE" */
   char *method; /* several soft_labels of a task: how they are combined; numbers always by their mean */
+  char *method_tensor; /* amtml: the student's tensor that weights are learned from */
   mpistill_reals weights;
   bool trust_rows;            /* accept soft labels without a dataset hash */
   mpistill_losses losses;     /* empty: made of kd_weight and temperature */
@@ -248,6 +249,7 @@ typedef struct mpistill_aggregate_options {
   double noise;    /* pate-lnmax: scale of the Laplace noise */
   double sigma1, sigma2, threshold; /* pate-gnmax */
   double delta;                     /* pate-*: of (epsilon, delta) */
+  char *tensor;                     /* amtml, of a recipe: see method_tensor of training */
   uint64_t seed;                    /* of held-out rows and of rules that draw */
   char *dtype;
   bool trust_rows;

@@ -14,6 +14,15 @@
 
 enum { COMBINE_MAX_TEACHERS = 4096, COMBINE_UNION_CLASSES = 16384 };
 
+/* Of rules that learn weights with the student. */
+typedef struct combine_learning {
+  const float *features; /* [rows, width] of the student */
+  int64_t width;
+  const float *parameters; /* [n_parameters] */
+  float *gradient;         /* [n_parameters] of scale * KL(out || student at T), added; NULL: not wanted */
+  double scale;
+} combine_learning;
+
 typedef struct combine_batch {
   int n_teachers;             /* K, from 1 to COMBINE_MAX_TEACHERS */
   int64_t rows, classes;      /* C */
@@ -30,6 +39,7 @@ typedef struct combine_batch {
   const int64_t *ids;              /* [rows] their places in the dataset: what random numbers are drawn by */
   uint64_t seed;
   uint64_t step;                             /* of training, for rules of it */
+  const combine_learning *learning;          /* for rules that learn; else NULL */
   const mpistill_aggregate_options *options; /* the noise of pate-*; else not read */
 } combine_batch;
 
@@ -49,6 +59,10 @@ typedef struct combine_kind {
   /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in
    * order, in double. */
   void (*rows)(const combine_batch *b, float *out);
+  /* Numbers that are learned from a student's tensor of `width` values a row, and where they begin; NULL:
+   * none. */
+  int64_t (*n_parameters)(int n_teachers, int64_t width);
+  void (*initial)(int n_teachers, int64_t width, uint64_t seed, float *to);
   status (*check)(const mpistill_aggregate_options *o); /* NULL: nothing to check */
   /* The epsilon of (epsilon, o->delta)-differential privacy towards any one teacher's data, whatever the data
    * are, of that many rows asked and answered. NULL: there is no such promise. */

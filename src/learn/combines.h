@@ -13,6 +13,7 @@ extern const combine_kind combine_vote;
 extern const combine_kind combine_random;
 extern const combine_kind combine_random_batch;
 extern const combine_kind combine_aekd;
+extern const combine_kind combine_amtml;
 extern const combine_kind combine_union;
 extern const combine_kind combine_pate_lnmax;
 extern const combine_kind combine_pate_gnmax;
@@ -26,7 +27,8 @@ enum {
   COMBINE_DRAW_ANSWER,
   COMBINE_DRAW_THRESHOLD,
   COMBINE_DRAW_HELD_OUT,
-  COMBINE_DRAW_BATCH /* the index is the step */
+  COMBINE_DRAW_BATCH,  /* the index is the step */
+  COMBINE_DRAW_INITIAL /* the index is the parameter */
 };
 
 /* The teacher whose share of [0, 1) holds u, by their weights. */

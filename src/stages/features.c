@@ -280,13 +280,6 @@ status features_check_plan(const features *f, const plan *p, const classifier *k
   return STATUS_OK;
 }
 
-void features_clear(const features *f, const plan *p, const classifier *k) {
-  for (int i = 0; f->n && i < k->n_inner; i++) {
-    tensor *g = gradient_of(f, p, i);
-    memset(g->data, 0, (size_t)shape_count(&g->shape) * sizeof(float));
-  }
-}
-
 void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t batch_rows,
                        const float *teacher, const float *parameters, float *parameter_gradient,
                        double *scratch, double *parts) {

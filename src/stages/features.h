@@ -63,8 +63,6 @@ status features_rows(const features *f, const int64_t *ids, int64_t n, float *ou
 /* Local. STATUS_BAD_INPUT naming the student's tensor that no trained parameter reaches. */
 status features_check_plan(const features *f, const plan *p, const classifier *k);
 
-/* Local. Zeroes the gradients of the inner tensors, before any loss is added to them. */
-void features_clear(const features *f, const plan *p, const classifier *k);
 /* Local. parts[n] of a shard of `rows` rows; adds the gradients by the student's tensors, overwrites
  * parameter_gradient[n_parameters]. teacher: of features_rows. */
 void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t batch_rows,

@@ -57,12 +57,33 @@ static status check_loss(objective *out, int i, const task *t) {
   return STATUS_OK;
 }
 
+/* The rule's gradient is that of one kd loss over all rows. */
+static status check_learning_rule(objective *out, const task *t) {
+  const combine_kind *rule = t->soft.n > 1 ? t->soft.rule : NULL;
+  int n_soft = 0;
+  bool only_kd = true;
+  if (!rule || !rule->n_parameters) return STATUS_OK;
+  for (int i = 0; i < out->n; i++) {
+    if (!out->kinds[i]->needs_soft) continue;
+    n_soft++;
+    only_kd = only_kd && !strcmp(out->kinds[i]->name, "kd") && !out->losses[i].standardize;
+  }
+  if (n_soft != 1 || !only_kd || out->confidence > 0)
+    return status_set(STATUS_BAD_INPUT,
+                      "method '%s' learns from one loss 'kd' alone, not standardised and without confidence",
+                      rule->name);
+  out->first_of_rule = out->n_learned;
+  out->n_learned += (int)rule->n_parameters(t->soft.n, t->width);
+  return STATUS_OK;
+}
+
 status objective_make(objective *out, const mpistill_train_options *o, const task *t) {
   status st = STATUS_OK;
   *out = (objective){.confidence = t->values ? 0 : o->confidence};
   TRY(add_listed(out, t->losses ? t->losses : &o->losses, t));
   if (!out->n) add_usual(out, o, t);
   for (int i = 0; i < out->n; i++) TRY(check_loss(out, i, t));
+  TRY(check_learning_rule(out, t));
   if (!out->n && t->name) st = status_set(STATUS_BAD_INPUT, "task '%s': has no loss", t->name);
 done:
   return st;
@@ -100,13 +121,30 @@ static void drop_unsure(float *logits, int64_t rows, int64_t classes, double lea
   }
 }
 
-static float *combine(const sources *soft, const objective_shard *s, const loss_batch *b,
+/* What a rule learns from one loss kd: of weight * T^2 * KL, mean over the rows of the batch. */
+static combine_learning learning_of(const objective *o, const task *t, const objective_shard *s,
+                                    const loss_batch *b, double temperature) {
+  double weight = 0;
+  for (int i = 0; i < o->n; i++) weight += o->kinds[i]->needs_soft ? o->losses[i].weight : 0;
+  float *gradient = s->learned_gradient + o->first_of_rule;
+  memset(gradient, 0, (size_t)(o->n_learned - o->first_of_rule) * sizeof *gradient);
+  return (combine_learning){.features = s->features,
+                            .width = t->width,
+                            .parameters = s->learned + o->first_of_rule,
+                            .gradient = gradient,
+                            .scale = weight * temperature * temperature / (double)b->batch_rows};
+}
+
+static float *combine(const objective *o, const task *t, const objective_shard *s, const loss_batch *b,
                       double temperature) {
+  const sources *soft = &t->soft;
   const float *logits[soft->n];
+  combine_learning learning;
   for (int i = 0; i < soft->n; i++) logits[i] = s->teachers + i * b->rows * b->classes;
   if (soft->n == 1) return s->teachers;
   const int64_t positions = s->samples ? b->rows / s->samples : 1;
   for (int64_t i = 0; s->row_ids && i < b->rows; i++) s->row_ids[i] = s->ids[i / positions];
+  if (soft->rule->n_parameters) learning = learning_of(o, t, s, b, temperature);
   soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
                                     .rows = b->rows,
                                     .classes = b->classes,
@@ -118,32 +156,35 @@ static float *combine(const sources *soft, const objective_shard *s, const loss_
                                     .temperature = temperature,
                                     .ids = s->row_ids ? s->row_ids : s->ids,
                                     .seed = s->seed,
-                                    .step = s->step},
+                                    .step = s->step,
+                                    .learning = soft->rule->n_parameters ? &learning : NULL},
                    s->combined);
   return s->combined;
 }
 
-static float *combine_partners(const objective *o, const sources *soft, const objective_shard *s,
+static float *combine_partners(const objective *o, const task *t, const objective_shard *s,
                                const loss_batch *b, double temperature) {
   objective_shard other = *s;
   if (!s->partners) return NULL;
   other.teachers = s->partners;
   other.combined = s->combined_partners;
-  float *combined = combine(soft, &other, b, temperature);
+  float *combined = combine(o, t, &other, b, temperature);
   if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
   return combined;
 }
 
-void objective_initial(const objective *o, float *to) {
+void objective_initial(const objective *o, const task *t, uint64_t seed, float *to) {
   for (int i = 0; i < o->n; i++)
     if (o->learned[i] >= 0) to[o->learned[i]] = loss_temperature_start(o->losses[i].temperature);
+  if (t->soft.n > 1 && t->soft.rule->initial)
+    t->soft.rule->initial(t->soft.n, t->width, seed, to + o->first_of_rule);
 }
 
 double objective_temperature(const objective *o, int i, const float *learned) {
   return o->learned[i] < 0 ? 0 : loss_learned_temperature(learned[o->learned[i]]);
 }
 
-status objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+status objective_evaluate(const objective *o, const task *t, const objective_shard *s, loss_batch *b,
                           float *gradient, double *parts) {
   double combined_for = 0;
   for (int i = 0; i < o->n; i++) {
@@ -153,12 +194,12 @@ status objective_evaluate(const objective *o, const sources *soft, const objecti
     const double temperature =
         b->temperature > 0 ? b->temperature : loss_temperature(&o->losses[i], b->progress);
     if (o->kinds[i]->needs_soft && combined_for != temperature) {
-      float *combined = combine(soft, s, b, combined_for = temperature);
+      float *combined = combine(o, t, s, b, combined_for = temperature);
       if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
       status st = truth_mask(s->labels, s->ids, s->samples, combined);
       if (st) return st;
       b->soft = combined;
-      if (s->mix) s->mix->soft = combine_partners(o, soft, s, b, temperature);
+      if (s->mix) s->mix->soft = combine_partners(o, t, s, b, temperature);
     }
     parts[i] = s->mix ? loss_mixed(o->kinds[i], &o->losses[i], b, s->mix, gradient)
                       : o->kinds[i]->evaluate(&o->losses[i], b, gradient);

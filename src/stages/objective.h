@@ -13,7 +13,8 @@ typedef struct objective {
   int n;
   mpistill_loss losses[OBJECTIVE_MAX_LOSSES];
   const loss_kind *kinds[OBJECTIVE_MAX_LOSSES];
-  int n_learned;                     /* temperatures that are learned */
+  int n_learned; /* numbers that are learned: temperatures, then what the rule does */
+  int first_of_rule;
   int learned[OBJECTIVE_MAX_LOSSES]; /* of each loss, -1: none */
   double confidence;                 /* rows of soft labels below it have no loss; 0: all have */
   bool needs_labels, needs_soft;
@@ -33,7 +34,7 @@ status objective_check_shards(const objective *o, const int64_t *sizes, int n_si
 size_t objective_scratch(const objective *o, int64_t rows, int64_t classes);
 
 /* Local. Where what is learned beside the student begins: to[n_learned]. */
-void objective_initial(const objective *o, float *to);
+void objective_initial(const objective *o, const task *t, uint64_t seed, float *to);
 /* Local. The temperature of a loss where it is learned, 0 where it is not. */
 double objective_temperature(const objective *o, int i, const float *learned);
 
@@ -43,9 +44,10 @@ typedef struct objective_shard {
   float *combined;    /* [rows, C] for use */
   const int64_t *ids; /* [samples] their places in the dataset */
   int64_t samples;
-  const truth *labels; /* what lies past lengths is marked as not answered */
-  int64_t *row_ids;    /* [rows] for use, NULL: rows are samples */
-  uint64_t seed;       /* for rules that draw */
+  const truth *labels;   /* what lies past lengths is marked as not answered */
+  int64_t *row_ids;      /* [rows] for use, NULL: rows are samples */
+  const float *features; /* [samples, t->width], for rules that learn */
+  uint64_t seed;         /* for rules that draw */
   uint64_t step;
   const float *learned; /* [n_learned] */
   float *learned_gradient;
@@ -56,7 +58,7 @@ typedef struct objective_shard {
 
 /* Local. parts[n] of a shard, and the gradient of the weighted sum added to gradient[rows, C];
  * learned_gradient is overwritten. b: all but `soft` and the temperature, which are set. */
-status objective_evaluate(const objective *o, const sources *soft, const objective_shard *s, loss_batch *b,
+status objective_evaluate(const objective *o, const task *t, const objective_shard *s, loss_batch *b,
                           float *gradient, double *parts);
 
 #endif

@@ -148,6 +148,12 @@ static const learner *student(const job *j) {
   return &j->learners[j->students.n - 1];
 }
 
+/* Whether there is a stage that combines the teachers; else training does it. */
+static bool aggregates(const job *j) {
+  const combine_kind *rule = j->r.aggregate.method ? combine_find(j->r.aggregate.method) : NULL;
+  return j->r.teachers.n > 0 && !(rule && rule->in_training);
+}
+
 /* The rule on made-up logits, and the metrics of each teacher. */
 static status measure_aggregate(job *j) {
   status st = STATUS_OK;
@@ -200,7 +206,7 @@ static status measure_all(job *j) {
   TRY(measure_learners(j));
   for (size_t i = 0; i < r->teachers.n; i++)
     if (r->teachers.items[i].model) TRY(measure_teacher(j, &r->teachers.items[i]));
-  if (r->teachers.n) TRY(measure_aggregate(j));
+  if (aggregates(j)) TRY(measure_aggregate(j));
 done:
   return st;
 }
@@ -272,7 +278,7 @@ static status time_all(const job *j, const cluster *k, times *t) {
   status st = STATUS_OK;
   *t = (times){.total = START_S};
   time_teach(j, k, t);
-  if (j->r.teachers.n) {
+  if (aggregates(j)) {
     double rows = (double)j->train->n / (double)k->ranks;
     t->seconds[AGGREGATE] = rows * j->row_s + STAGE_S;
   }
@@ -353,7 +359,8 @@ static status space_training(const job *j, const learner *x, space *s) {
   TRY(cost_node_vectors(&x->training, &j->k, &vectors));
   TRY(cost_rank_vectors(&x->training, &j->k, &own));
   double shared = (double)vectors * vector + array_bytes(j->input, n);
-  if (j->r.teachers.n) shared += n * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
+  const double files = aggregates(j) ? 1 : (double)j->r.teachers.n; /* of soft labels that training reads */
+  shared += files * n * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
   double created = 0; /* students that stand in no file */
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   /* Its place in the order and how many labels it has, for each row. */
@@ -389,7 +396,7 @@ static status disk_json(const job *j, json_t *files, double *total) {
       mem_free(name);
       name = NULL;
     }
-  if (j->r.teachers.n)
+  if (aggregates(j))
     json_array_append_new(
         files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->values) *
                                                          (double)soft_element(j->r.aggregate.dtype)));

@@ -155,6 +155,14 @@ static void check_augments(const mpistill_augments *list, const options_seen *se
   if (augment_check(list)) problems_add(p, "%s", status_message());
 }
 
+static void check_method_tensor(const mpistill_train_options *o, const combine_kind *rule, problems *p) {
+  if (o->method_tensor && (!rule || !combine_reads(rule, "tensor")))
+    problems_add(p, "method-tensor: is for method 'amtml'");
+  if (!o->method_tensor && rule && o->soft_labels.n > 1 && combine_reads(rule, "tensor"))
+    problems_add(p, "method '%s': method-tensor names the student's tensor that weights are learned from",
+                 rule->name);
+}
+
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *method = options_given(seen, &o->method);
   check_losses(o, seen, has_soft, p);
@@ -176,6 +184,7 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
     problems_add(
         p, "method '%s' is one of aggregate: it needs labels, or finds weights, or counts what it tells",
         o->method);
+  check_method_tensor(o, rule, p);
   if (method && o->soft_labels.n == 1)
     problems_add(p, "%s: one soft-label file leaves nothing to combine", method);
 }
@@ -240,10 +249,10 @@ static void check_weights(const mpistill_reals *weights, size_t n, const char *w
 /* Options that the method does not read. */
 static void check_method_options(const mpistill_aggregate_options *o, const combine_kind *rule,
                                  const options_seen *seen, problems *p) {
-  static const char *const keys[] = {"weights", "calibrate", "per_class", "noise",
-                                     "sigma1",  "sigma2",    "threshold", "delta"};
+  static const char *const keys[] = {"weights", "calibrate", "per_class", "noise", "sigma1",
+                                     "sigma2",  "threshold", "delta",     "tensor"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-    for (const option *row = aggregate_option_rows; row->flag || row->fields; row++) {
+    for (const option *row = aggregate_option_rows; row->flag || row->key || row->fields; row++) {
       if (!row->key || strcmp(row->key, keys[i]) || combine_reads(rule, keys[i])) continue;
       const char *where = options_given(seen, (const char *)o + row->at);
       if (where) problems_add(p, "%s: not an option of method '%s'", where, rule->name);
@@ -256,6 +265,9 @@ static void check_aggregate(const mpistill_aggregate_options *o, const options_s
   check_weights(&o->weights, n, what, p);
   if (!rule) return;
   check_method_options(o, rule, seen, p);
+  if (combine_reads(rule, "tensor") && !o->tensor && !o->output)
+    problems_add(p, "aggregate.tensor: names the student's tensor that method '%s' learns weights from",
+                 rule->name);
   if (rule->in_training && o->output)
     problems_add(p, "method '%s' is one of distill: it changes as the student does", rule->name);
   const bool fits = rule->learned || o->calibrate;

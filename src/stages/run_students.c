@@ -18,6 +18,7 @@ static status learn_from_teachers(run_job *j, mpistill_train_options *t, mpistil
     t->soft_labels = *files;
     t->weights = j->r.aggregate.weights;
     t->method = files->n > 1 ? j->r.aggregate.method : NULL;
+    t->method_tensor = files->n > 1 ? j->r.aggregate.tensor : NULL;
   }
   if (t->features.n && !together) t->feature_files = *files;
 done:

@@ -53,6 +53,9 @@ static status check_views(const study *s) {
   const augmenter *a = &s->seen->augment;
   if (a->n && s->h->positions > 1 && !s->h->values)
     return status_set(STATUS_BAD_INPUT, "augment: is for outputs of one position a row");
+  if (augmenter_mixes(a) && s->seen->fixed && s->t->soft.n > 1 && s->t->soft.rule->n_parameters)
+    return status_set(STATUS_BAD_INPUT, "augment '%s': method '%s' gives weights to rows, not to mixed ones",
+                      a->kinds[a->n - 1]->name, s->t->soft.rule->name);
   if (augmenter_mixes(a) && s->h->values)
     return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers",
                       a->kinds[a->n - 1]->name);
@@ -62,7 +65,7 @@ static status check_views(const study *s) {
 status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, const classifier *k, int tap,
                   dataset *d, const split *sp, const views *seen) {
   status st = STATUS_OK;
-  *s = (study){.t = t, .h = &k->heads[tap], .tap = tap, .seen = seen};
+  *s = (study){.t = t, .h = &k->heads[tap], .tap = tap, .tensor = k->n_heads + t->tensor, .seen = seen};
   TRY(check_views(s));
   TRY(objective_make(&s->goal, o, t));
   if (t->soft.n) TRY(check_teachers(s, k->path));
@@ -105,6 +108,7 @@ status study_desk_new(study_desk *w, const study *s, int64_t samples) {
   TRY(mem_new(&w->teachers, (size_t)s->t->soft.n * values, sizeof(float)));
   TRY(mem_new(&w->raw, values, sizeof(float)));
   TRY(mem_new(&w->combined, values, sizeof(float)));
+  TRY(mem_new(&w->features, (size_t)(samples * s->t->width), sizeof(float)));
   if (s->h->positions > 1) TRY(mem_new(&w->row_ids, (size_t)rows, sizeof *w->row_ids));
 done:
   return st;
@@ -118,6 +122,7 @@ void study_desk_clear(study_desk *w) {
   mem_free(w->teachers);
   mem_free(w->raw);
   mem_free(w->combined);
+  mem_free(w->features);
   mem_free(w->scratch);
   mem_free(w->row_ids);
   mixing_clear(&w->mixed);
@@ -144,6 +149,16 @@ done:
   return st;
 }
 
+/* The largest value of each channel. */
+static void pool_features(const study *s, const plan *p, int64_t n, float *to) {
+  const float *x = plan_tap(p, s->tensor)->data;
+  const int64_t spread = s->t->spread;
+  for (int64_t i = 0; i < n * s->t->width; i++, x += spread) {
+    to[i] = x[0];
+    for (int64_t j = 1; j < spread; j++) to[i] = to[i] < x[j] ? x[j] : to[i];
+  }
+}
+
 status study_evaluate(const study *s, study_desk *w, const study_shard *shard, const plan *p, double *parts) {
   const head *h = s->h;
   const int64_t rows = shard->n * h->positions;
@@ -159,12 +174,14 @@ status study_evaluate(const study *s, study_desk *w, const study_shard *shard, c
                    .batch_labelled = shard->batch_labelled,
                    .progress = shard->progress,
                    .scratch = w->scratch};
+  if (s->t->width) pool_features(s, p, shard->n, w->features);
   const objective_shard from = {.teachers = w->teachers,
                                 .combined = w->combined,
                                 .ids = shard->ids,
                                 .samples = shard->n,
                                 .labels = &s->labels,
                                 .row_ids = w->row_ids,
+                                .features = w->features,
                                 .seed = shard->seed,
                                 .step = shard->step,
                                 .learned = shard->learned,
@@ -173,7 +190,7 @@ status study_evaluate(const study *s, study_desk *w, const study_shard *shard, c
                                 .partners = w->mixed.teachers,
                                 .combined_partners = w->mixed.combined};
   memset(gradient, 0, (size_t)(rows * h->classes) * sizeof *gradient);
-  status st = objective_evaluate(&s->goal, &s->t->soft, &from, &in, gradient, parts);
+  status st = objective_evaluate(&s->goal, s->t, &from, &in, gradient, parts);
   if (w->gradient) head_classes_first(gradient, shard->n, h->classes, h->positions, dz);
   return st;
 }

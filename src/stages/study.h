@@ -12,7 +12,8 @@ typedef struct study {
   objective goal;
   truth labels;
   const views *seen;
-  int64_t first_learned; /* its temperatures among those of all tasks */
+  int tensor;            /* of the plans, for a rule that learns */
+  int64_t first_learned; /* what it learns beside the student, among that of all tasks */
 } study;
 
 /* Collective. Everything is checked here. t, k, d, sp, seen are borrowed; study_close in any case. */
@@ -34,6 +35,7 @@ typedef struct study_desk {
   float *raw;               /* [rows, C] */
   float *combined;          /* [rows, C] the combination for one temperature */
   float *scratch;           /* for the losses */
+  float *features;          /* [samples, width], for a rule that learns */
   int64_t *row_ids;
   mixing mixed;
 } study_desk;

@@ -184,6 +184,21 @@ done:
   return st;
 }
 
+status tasks_tap(tasks *t, classifier *k, const char *name) {
+  status st = STATUS_OK;
+  for (int i = 0; i < t->n && name; i++) {
+    task *x = &t->items[i];
+    shape s;
+    if (x->soft.n < 2 || !x->soft.rule->n_parameters) continue;
+    TRY(classifier_tap(k, name, &x->tensor, &s));
+    x->width = s.rank > 1 ? s.dims[1] : 1;
+    x->spread = 1;
+    for (int d = 2; d < s.rank; d++) x->spread *= s.dims[d];
+  }
+done:
+  return st;
+}
+
 void tasks_close(tasks *t) {
   for (int i = 0; i < t->n; i++) sources_close(&t->items[i].soft);
   *t = (tasks){0};

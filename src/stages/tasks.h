@@ -14,6 +14,8 @@ typedef struct task {
   const mpistill_losses *losses; /* its own; NULL: those of the training options that are meant for it */
   bool values;                   /* numbers and targets, not logits and labels */
   sources soft;                  /* n = 0: none */
+  int tensor;                    /* of a rule that learns: among the student's inner tensors */
+  int64_t width, spread;         /* its channels, and values of each */
 } task;
 
 typedef struct tasks {
@@ -26,6 +28,10 @@ typedef struct tasks {
  * borrowed. STATUS_BAD_INPUT for arrays and tasks that are not there. */
 status tasks_open(tasks *t, comm *c, const mpistill_train_options *o, dataset *d, const split *sp);
 void tasks_close(tasks *t); /* collective */
+
+/* Local. The tensor that rules learn weights from becomes one of k's inner tensors. STATUS_BAD_INPUT when
+ * there is no such tensor. */
+status tasks_tap(tasks *t, classifier *k, const char *name);
 
 /* Local. For measuring, without soft-label files. losses, NULL: none: what they are of tells what the outputs
  * are where the dataset does not. */

@@ -130,6 +130,7 @@ static status soft_labels_json(job *j, json_t **out) {
   json_array_extend(*out, weights);
   json_decref(weights);
   if (j->o->soft_labels.n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
+  if (j->o->method_tensor) json_array_append_new(*out, json_string(j->o->method_tensor));
 done:
   return st;
 }
@@ -502,6 +503,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     TRY(prior_bias(&j->s.k, &value));
   }
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));
+  TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
   TRY(dataset_hash(j->d, j->s.sp, hash));
 done:

@@ -139,7 +139,7 @@ static status set_initial(trainer *t) {
   graph_initial_block(t->k->g, block);
   features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
   for (int i = 0; i < t->n_studies; i++)
-    objective_initial(&t->studies[i].goal, learned_in(t, &t->studies[i], block));
+    objective_initial(&t->studies[i].goal, t->studies[i].t, t->o->seed, learned_in(t, &t->studies[i], block));
   reducer_slice(t->sums, &begin, &end);
   memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
   TRY(reducer_share(t->sums));
@@ -326,13 +326,16 @@ static double progress_at(const trainer *t, int64_t step) {
 }
 
 /* A model that ends with a Softmax goes on behind its logits, and may have outputs of no task: no loss reads
- * those. */
+ * those. To inner tensors losses add. */
 static void clear_gradients(const trainer *t, const plan *p) {
   for (int i = 0; i < t->k->g->n_outputs; i++) {
     tensor *end = plan_output_gradient(p, i);
     if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof(float));
   }
-  features_clear(t->inner, p, t->k);
+  for (int i = 0; i < t->k->n_inner; i++) {
+    tensor *inner = plan_tap_gradient(p, t->k->n_heads + i);
+    if (inner) memset(inner->data, 0, (size_t)shape_count(&inner->shape) * sizeof(float));
+  }
 }
 
 static status evaluate_losses(const trainer *t, worker *w, plan *p, const batch *b, int64_t n, float *leaf,

@@ -84,15 +84,38 @@ for name, t in {"sure": one, "sure2": both}.items():
 END
 
 # ---- rules of training ----
-for method in aekd random-batch; do
-  for ranks in 1 2 4; do distil "$ranks" "$method-$ranks" "${teachers[@]}" --method "$method" --temperature 3; done
+tensor=()
+for method in aekd random-batch amtml; do
+  [ $method != amtml ] || tensor=(--method-tensor act1)
+  for ranks in 1 2 4; do distil "$ranks" "$method-$ranks" "${teachers[@]}" --method "$method" "${tensor[@]}" --temperature 3; done
   same "$method: the same student on 2 ranks" "$method-1.onnx" "$method-2.onnx"
   same "$method: the same student on 4 ranks" "$method-1.onnx" "$method-4.onnx"
   run 1 aggregate soft/t2.h5 soft/t3.h5 --method "$method" --output never.h5
   expect_error "$method is none of aggregate" 2 "method '$method' is one of distill"
 done
+start 2 distill --student student.onnx --dataset digits.h5 "${teachers[@]}" --method amtml --method-tensor act1 --temperature 3 --epochs 40 --batch 64 \
+  --checkpoint-seconds 0.05 --quiet --output again.onnx
+for ((waited = 0; waited < 200; waited++)); do [ ! -d again.onnx.ckpt ] || break; sleep 0.05; done
+kill_job
+must 4 distill --student student.onnx --dataset digits.h5 "${teachers[@]}" --method amtml --method-tensor act1 --temperature 3 --epochs 40 --batch 64 --quiet \
+  --output again.onnx
+must 1 distill --student student.onnx --dataset digits.h5 "${teachers[@]}" --method amtml --method-tensor act1 --temperature 3 --epochs 40 --batch 64 --quiet \
+  --output whole.onnx
+same 'amtml: killed, and gone on with on 4 ranks' whole.onnx again.onnx
+refuse_amtml() { # WHAT MESSAGE OPTION...
+  run 2 distill --student student.onnx --dataset digits.h5 "${teachers[@]}" --method amtml --output never.onnx "${@:3}"
+  expect_error "$1" 2 "$2"
+}
+refuse_amtml 'amtml without a tensor' "method-tensor names the student's tensor"
+refuse_amtml 'amtml of a tensor that is not there' "has no inner tensor 'act9'" --method-tensor act9
+refuse_amtml 'amtml with another loss' "learns from one loss 'kd' alone" --method-tensor act1 --loss jsd:1:temperature=2
+refuse_amtml 'amtml of sure rows' "learns from one loss 'kd' alone" --method-tensor act1 --confidence 0.5
+refuse_amtml 'amtml of mixed rows' 'gives weights to rows' --method-tensor act1 --augment mixup --fixed-labels
+run 2 distill --student student.onnx --dataset digits.h5 "${teachers[@]}" --method aekd --method-tensor act1 --output never.onnx
+expect_error 'a tensor for another method' 2 "is for method 'amtml'"
 distil 2 mean "${teachers[@]}" --temperature 3
 differ 'aekd is not the mean' aekd-1.onnx mean.onnx
+differ 'amtml is not the mean' amtml-1.onnx mean.onnx
 batch=48 shards=1 epochs=1 distil 1 lots "${teachers[@]}" --method random-batch --loss kd:1:temperature=1 --learning-rate 0
 python_check 'every batch has one teacher: the mean of their losses, as often as they were drawn' <<'END'
 import itertools, numpy as np, checks
@@ -119,4 +142,10 @@ check 'a recipe needs no ensemble for them' test -s run/student.onnx -a ! -e run
 must 1 distill --student student.onnx --dataset digits.h5 --soft-labels run/soft/a.h5 --soft-labels run/soft/b.h5 --soft-labels run/soft/c.h5 \
   --method aekd --loss kd:1:temperature=3 --epochs 2 --batch 256 --quiet --output hand.onnx
 same 'a recipe gives what distill gives' hand.onnx run/student.onnx
+must 2 run recipe.yaml --set aggregate='{method: amtml, tensor: act1}' --set output=amtml --quiet
+must 1 distill --student student.onnx --dataset digits.h5 --soft-labels run/soft/a.h5 --soft-labels run/soft/b.h5 --soft-labels run/soft/c.h5 \
+  --method amtml --method-tensor act1 --loss kd:1:temperature=3 --epochs 2 --batch 256 --quiet --output hand2.onnx
+same 'amtml in a recipe' hand2.onnx amtml/student.onnx
+run 0 plan recipe.yaml --json
+check 'plan of a rule of training' test "$status" = 0
 finish

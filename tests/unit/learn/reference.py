@@ -357,6 +357,27 @@ def unions():
         put(at + "result", union_of(z, w, t, torch.tensor(known), others))
 
 
+def learning():
+    for case, (k, rows, classes, width, t) in enumerate([(3, 6, 10, 5, 4), (2, 4, 70, 9, 1), (5, 3, 129, 2, 2)]):
+        z, student, f = floats(k, rows, classes, scale=3), floats(rows, classes, scale=2), floats(rows, width)
+        parameters = torch.tensor(floats((k + 1) * width), requires_grad=True)
+        theta, v = parameters[:k * width].reshape(k, width), parameters[k * width:]
+        w = torch.softmax(((theta[None] * torch.tensor(f)[:, None]) * v).sum(2), 1)
+        p = (w.T[:, :, None] * torch.softmax(torch.tensor(z) / t, 2)).sum(0)
+        loss = 0.7 * (p * (torch.log(p) - torch.log_softmax(torch.tensor(student) / t, 1))).sum()
+        loss.backward()
+        at = "combine/amtml/%d/" % case
+        put(at + "options", [k, rows, classes, t, 0, 0, 0, 0])
+        put(at + "logits", z)
+        put(at + "labels", np.zeros(rows))
+        put(at + "weights", np.full(k, 1 / k))
+        put(at + "student", student)
+        put(at + "features", f)
+        put(at + "parameters", parameters.detach())
+        put(at + "gradient", parameters.grad)
+        put(at + "result", t * torch.log(p.detach()))
+
+
 def combine():
     small = [(3, 6, 10, 1, 5), (2, 3, 70, 4, 10), (1, 4, 5, 2, 5), (5, 2, 129, 0.25, 200)]
     for kind, function in (("probability-mean", probability_mean), ("logit-mean", logit_mean), ("learned", learned), ("entropy", entropy),
@@ -395,6 +416,7 @@ def combine():
         divergence = orders * (asked / (2 * sigma1 ** 2) + answered / sigma2 ** 2)
         put("epsilon/pate-gnmax/%d" % case, [sigma1, sigma2, asked, answered, delta, np.min(divergence + np.log(1 / delta) / (orders - 1))])
     unions()
+    learning()
 
 
 def stacking():

@@ -6,7 +6,8 @@
 typedef struct combine_case {
   combine_batch b;
   const float *teachers[8];
-  float *logits, *student;
+  float *logits, *student, *features, *parameters, *gradient;
+  combine_learning learning;
   unsigned char *known;
   const unsigned char *lists[8];
   bool others[8];
@@ -31,6 +32,24 @@ static void case_union(combine_case *c, const combine_kind *kind, int number) {
   c->b.others = c->others;
 }
 
+/* What a rule learns with the student. */
+static void case_learning(combine_case *c, const combine_kind *kind, int number) {
+  const reference_array *parameters = reference_find("combine/%s/%d/parameters", kind->name, number);
+  assert_int_equal(parameters != NULL, kind->n_parameters != NULL);
+  if (!parameters) return;
+  const reference_array *features = reference_find("combine/%s/%d/features", kind->name, number);
+  c->features = reference_floats("combine", kind->name, number, "features");
+  c->parameters = reference_floats("combine", kind->name, number, "parameters");
+  c->gradient = calloc((size_t)parameters->n, sizeof *c->gradient);
+  c->learning = (combine_learning){.features = c->features,
+                                   .width = features->n / c->b.rows,
+                                   .parameters = c->parameters,
+                                   .gradient = c->gradient,
+                                   .scale = 0.7};
+  assert_int_equal(kind->n_parameters(c->b.n_teachers, c->learning.width), parameters->n);
+  c->b.learning = &c->learning;
+}
+
 static void case_load(combine_case *c, const combine_kind *kind, int i) {
   const double *o = reference_values("combine", kind->name, i, "options");
   const double *labels = reference_values("combine", kind->name, i, "labels");
@@ -53,6 +72,7 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
   c->b.weights = kind->learned ? NULL : weights;
   c->b.log_class_weights = kind->learned ? c->log_weights : NULL;
   case_union(c, kind, i);
+  case_learning(c, kind, i);
   if (reference_find("combine/%s/%d/student", kind->name, i))
     c->b.student = c->student = reference_floats("combine", kind->name, i, "student");
   c->b.labels = kind->needs_labels ? c->labels : NULL;
@@ -62,6 +82,7 @@ static void case_load(combine_case *c, const combine_kind *kind, int i) {
 }
 
 static void case_free(combine_case *c) {
+  free(c->features), free(c->parameters), free(c->gradient);
   free(c->logits), free(c->student), free(c->known), free(c->labels), free(c->ids), free(c->log_weights);
 }
 
@@ -98,6 +119,22 @@ static void check_reference(const combine_kind *kind, combine_case *c, const dou
   }
   assert_true(kind->partial || !unanswered);
   free(out);
+}
+
+static void test_learned_weights_follow_their_gradient(void **state) {
+  (void)state;
+  for (int i = 0; reference_find("combine/amtml/%d/gradient", i); i++) {
+    combine_case c;
+    const combine_kind *kind = combine_find("amtml");
+    const double *expected = reference_values("combine", kind->name, i, "gradient");
+    case_load(&c, kind, i);
+    const int64_t n = kind->n_parameters(c.b.n_teachers, c.learning.width);
+    free(combined(kind, &c.b));
+    for (int64_t j = 0; j < n; j++)
+      if (fabs(c.gradient[j] - expected[j]) > 1e-5 * fabs(expected[j]) + 1e-6)
+        fail_msg("parameter %lld has %.9g, expected %.9g", (long long)j, c.gradient[j], expected[j]);
+    case_free(&c);
+  }
 }
 
 static void test_every_rule_is_its_formula(void **state) {
@@ -150,6 +187,7 @@ static void check_alone(const combine_kind *kind, combine_case *c, const double 
   for (int k = 0; k < one.n_teachers; k++) teachers[k] = c->teachers[k] + row * one.classes;
   if (one.labels) one.labels += row;
   if (one.student) one.student += row * one.classes;
+  if (one.learning) c->learning.features += row * c->learning.width;
   one.ids += row;
   float *alone = combined(kind, &one);
   assert_memory_equal(alone, whole + row * one.classes, (size_t)one.classes * sizeof *alone);
@@ -335,6 +373,10 @@ static void test_unanswered_rows(void **state) {
   const double weights[] = {0.5, 0.5};
   const int32_t labels[] = {1, 1};
   const int64_t ids[] = {0, 1};
+  const float features[] = {1, 2}, parameters[] = {1, -1, 3};
+  float gradient[3] = {0};
+  const combine_learning learning = {
+      .features = features, .width = 1, .parameters = parameters, .gradient = gradient, .scale = 1};
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
     if ((*k)->epsilon) continue;
     float out[6];
@@ -346,8 +388,10 @@ static void test_unanswered_rows(void **state) {
                                 .weights = weights,
                                 .temperature = 2,
                                 .labels = labels,
-                                .ids = ids},
+                                .ids = ids,
+                                .learning = &learning},
                out);
+    for (int j = 0; j < 3; j++) assert_true(isfinite(gradient[j]));
     for (int j = 3; j < 6; j++) assert_true(isnan(out[j]));
     if (!strcmp((*k)->name, "vote")) assert_true(out[2] == 0 && out[0] < -30);
   }
@@ -398,6 +442,7 @@ static int setup(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_rule_is_its_formula),
+      cmocka_unit_test(test_learned_weights_follow_their_gradient),
       cmocka_unit_test(test_permuted_classes_give_the_permuted_combination),
       cmocka_unit_test(test_rows_do_not_depend_on_their_block),
       cmocka_unit_test(test_probability_mean_is_the_mean),

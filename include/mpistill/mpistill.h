@@ -262,8 +262,9 @@ typedef struct mpistill_evaluate_options {
   char *dataset;
   char *split;
   char *input;
-  mpistill_tasks tasks; /* empty: the only output */
-  char *against;        /* another model to compare it with, NULL: none */
+  mpistill_tasks tasks;           /* empty: the only output */
+  mpistill_preprocess preprocess; /* of the model's input, and of the other's */
+  char *against;                  /* another model to compare it with, NULL: none */
   int64_t threads;
   mpistill_output_options out;
 } mpistill_evaluate_options;

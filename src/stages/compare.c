@@ -83,8 +83,9 @@ status compare_models(comm *c, const classifier *k, const float *block, dataset 
   int threads = stage_threads(o->threads);
   int64_t n_blocks = (sp->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
   *out = (comparison){0};
-  TRY(subject_open(&s, c, &(model_source){.path = o->against, .heads = heads, .n_heads = 1}, d, sp->name,
-                   o->input));
+  TRY(subject_open(&s, c,
+                   &(model_source){.path = o->against, .pre = &o->preprocess, .heads = heads, .n_heads = 1},
+                   d, sp->name, o->input));
   TRY(subject_order(&s, c, d));
   const head *mine_is = &k->heads[0], *its = &s.k.heads[0];
   if (k->n_heads > 1 || mine_is->values)

@@ -288,7 +288,7 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(stage_begin(c));
   TRY(dataset_open(&d, c, o->dataset));
   TRY(tasks_describe(&t, &o->tasks, NULL, d));
-  const model_source from = {.path = o->model, .heads = t.heads, .n_heads = t.n};
+  const model_source from = {.path = o->model, .pre = &o->preprocess, .heads = t.heads, .n_heads = t.n};
   TRY(subject_open(&s, c, &from, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);

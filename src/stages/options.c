@@ -85,7 +85,7 @@ static const option preprocess_fields[] = {
      .min = 1,
      .max = 65536,
      .value = "HxW",
-     .help = "teachers' images are resized to this, bilinear [as they are]"},
+     .help = "images are resized to this for the model, bilinear [as they are]"},
     {.flag = "crop",
      .key = "crop",
      .type = OPTION_INTS,
@@ -121,7 +121,7 @@ static const option preprocess_fields[] = {
      .type = OPTION_CHOICE,
      .at = AT(layout),
      .choice = layout_choice,
-     .help = "of the teachers' inputs [nchw]"},
+     .help = "of the model's input [nchw]"},
     {0}};
 
 #undef AT
@@ -415,6 +415,7 @@ const option evaluate_option_rows[] = {
      .at = AT(input),
      .value = "NAME",
      .help = "input array of the dataset; needed if there are several"},
+    {.key = "preprocess", .type = OPTION_GROUP, .at = AT(preprocess), .fields = preprocess_fields},
     {.flag = "threads",
      .type = OPTION_INT,
      .at = AT(threads),

@@ -120,6 +120,20 @@ distill: {{epochs: 1, batch: 40}}
     return within("logits", float(error), 1e-5)
 
 
+@test("evaluate, and against another model")
+def evaluated():
+    given = CASES["everything"]
+    x = expected(**given)
+    (path, w), (other, _) = teacher(x.shape[1:]), teacher(x.shape[1:])
+    result = json.loads(mpistill("evaluate", "--model", path, "--dataset", dataset(), *words(given), "--against", other, "--json"))
+    logits, labels = torch.from_numpy(x.flatten(1).numpy() @ w), torch.arange(40) % 4
+    errors = int((logits.argmax(1) != labels).sum())
+    if result["errors"] != errors or result["against"]["agreement"] != 1:
+        raise Failure(f"{errors} errors expected: {result}")
+    nll = float(F.cross_entropy(logits, labels))
+    return f"{errors} errors, {within('nll', abs(result['nll'] - nll) / nll, 1e-5)}"
+
+
 @test("what does not go together is refused before any work")
 def refused():
     path, _ = teacher((3, 12, 12))
@@ -131,6 +145,10 @@ def refused():
                               capture_output=True, text=True, timeout=60)
         if done.returncode != 2 or text not in done.stderr:
             raise Failure(f"{given}: status {done.returncode}: {done.stderr}")
+        done = subprocess.run([PROGRAM, "evaluate", "--dataset", dataset(), "--model", path, *given], capture_output=True, text=True,
+                              timeout=60)
+        if done.returncode != 2 or text not in done.stderr:
+            raise Failure(f"evaluate {given}: status {done.returncode}: {done.stderr}")
     return f"{len(cases)} cases, status 2"
 
 

@@ -2,7 +2,8 @@
 # Hinton, Vinyals, Dean 2015, section 3: a transfer set without any 3, and one of 7s and 8s alone. The student learns from a teacher that
 # knows all digits; then its biases are set so that on 10,000 held-out training rows, which the students do not see, each class has its share
 # (the paper chose one offset, or two, by the errors on the test set). The transfer sets are the other 50,000 rows.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 mnist
 alone create mlp --layers 784,1200,1200,10 --dropout 0.5 --seed 1 --output untrained.onnx
 all train --model untrained.onnx --dataset "$OUT/mnist.h5" --augment shift:pixels=2 --epochs 60 --batch 256 --seed 1 --output teacher.onnx

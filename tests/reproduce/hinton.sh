@@ -1,7 +1,8 @@
 #!/bin/bash
 # Hinton, Vinyals, Dean 2015, section 3: MNIST. Teachers of 1200 units with dropout on images moved by up to 2 pixels; students of 800 units
 # on the images as they are, on hard labels and from the teachers at T = 20. What was chosen here was chosen on the last 10,000 training rows.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 mnist
 teachers=
 for t in 1 2 3 4 5; do

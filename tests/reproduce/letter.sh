@@ -1,7 +1,8 @@
 #!/bin/bash
 # Letter recognition (UCI): a forest of 300 trees teaches a network of at most 5 % of its size, which comes within a point of it. The last
 # 4,000 of the 20,000 rows are the test rows.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 csv=$DATA/letter/letter-recognition.csv
 [ -s train.csv ] || { head -n 16001 "$csv" >train.csv && { head -n 1 "$csv" && tail -n 4000 "$csv"; } >test.csv; }
 alone import csv train=train.csv test=test.csv --label-column lettr --standardize --output letter.h5

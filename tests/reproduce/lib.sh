@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # For the scripts of this folder: sourced, not run. Every command of mpistill does nothing where its output is there already.
 set -eu
-cd "${top:?run.sh starts the scripts of this folder}"
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$top"
 . tests/lib/mpi.sh
 mpistill=$(realpath "${MPISTILL:-build/mpistill}")
 export PATH="${mpistill%/*}:$PATH" PYTHONPATH=$top/tests/lib PYTHONDONTWRITEBYTECODE=1

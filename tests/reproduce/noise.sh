@@ -1,7 +1,8 @@
 #!/bin/bash
 # Five teachers of MNIST of which one gives noise (a net with random weights): what learned weights make of it, and what the student loses
 # against the four others. Weights are found on 10,000 training rows that no teacher has seen.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 mnist
 [ -s set.h5 ] || "$python" "$top/tests/reproduce/parts.py" "$OUT/mnist.h5" part.h5 train=train:0-50000 held-out=train:50000-60000 test=test:0-10000
 [ ! -e part.h5 ] || mv part.h5 set.h5

@@ -2,7 +2,8 @@
 # Papernot et al. 2017 and 2018 (PATE): 250 teachers of 240 MNIST training rows each label public rows by noisy votes. The public rows are the
 # first 9,000 of the test set and the student is tested on the last 1,000, as there. Epsilon here holds whatever the votes are; theirs is
 # read from the votes and is itself private data. Their students are semi-supervised GANs, ours learns from the answers alone.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 mnist
 teachers=${TEACHERS:-250}
 if [ ! -s set.h5 ]; then

@@ -4,10 +4,9 @@
 # Everything lands in $OUT (build/reproduce): what is there is not made again, so a run that was cut off goes on. Ends with the table.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-top=$PWD
 [ -d "${DATA:-}" ] || { echo 'reproduce: give DATA=FOLDER, with what you have downloaded' && exit 2; }
 DATA=$(realpath "$DATA")
-export DATA top OUT="${OUT:-$top/build/reproduce}" SEEDS="${SEEDS:-5}" RANKS="${RANKS:-2}" OMP_NUM_THREADS=1
+export DATA OUT="${OUT:-$PWD/build/reproduce}" SEEDS="${SEEDS:-5}" RANKS="${RANKS:-2}" OMP_NUM_THREADS=1
 mkdir -p "$OUT"
 status=0
 for script in hinton absent pate noise letter trec; do

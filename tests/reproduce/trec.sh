@@ -1,7 +1,8 @@
 #!/bin/bash
 # TREC's six classes of questions: a transformer of four blocks teaches one of a single block with less than a quarter of its parameters, which
 # comes within 1.5 points of it.
-. "$top/tests/reproduce/lib.sh"
+# shellcheck source=tests/reproduce/lib.sh
+. "$(dirname "$0")/lib.sh"
 [ -s trec.h5 ] || "$python" "$top/datasets/make_text.py" --format trec --train "$DATA/trec/TREC.train" --test "$DATA/trec/TREC.test" --length 24 --output trec.h5
 adam='--optimizer adamw --learning-rate 0.002 --weight-decay 0.05 --warmup-epochs 1 --batch 64'
 percent() { errors "$@" | awk '{ print 100 - $1 / 5 }'; }

@@ -6,7 +6,7 @@ cd "$top"
 . tests/lib/mpi.sh
 mpistill=$(realpath "${MPISTILL:-build/mpistill}")
 export PATH="${mpistill%/*}:$PATH" PYTHONPATH=$top/tests/lib PYTHONDONTWRITEBYTECODE=1
-python=/usr/bin/python3
+export python=/usr/bin/python3
 name=$(basename "$0" .sh)
 work=$OUT/$name
 mkdir -p "$work"

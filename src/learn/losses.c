@@ -3,9 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-static const loss_kind *const kinds[] = {&loss_kd,     &loss_reverse_kl,    &loss_jsd,
-                                         &loss_dkd,    &loss_dist,          &loss_logit_mse,
-                                         &loss_cosine, &loss_cross_entropy, NULL};
+static const loss_kind *const kinds[] = {&loss_kd,   &loss_reverse_kl, &loss_jsd,      &loss_dkd,
+                                         &loss_dist, &loss_logit_mse,  &loss_cosine,   &loss_cross_entropy,
+                                         &loss_mse,  &loss_smooth_l1,  &loss_soft_mse, &loss_soft_smooth_l1,
+                                         NULL};
 
 const loss_kind *const *loss_kinds(void) {
   return kinds;

@@ -12,6 +12,10 @@ extern const loss_kind loss_dist;
 extern const loss_kind loss_logit_mse;
 extern const loss_kind loss_cosine;
 extern const loss_kind loss_cross_entropy;
+extern const loss_kind loss_mse; /* these four in regression.c */
+extern const loss_kind loss_smooth_l1;
+extern const loss_kind loss_soft_mse;
+extern const loss_kind loss_soft_smooth_l1;
 
 /* A row of the student and of the teachers, standardised where that is asked for. */
 typedef struct loss_row {

@@ -13,7 +13,9 @@ static bool is_candidate(const tensor *t) {
 static status refuse_outputs(const graph *g, const plan *p, const char *path, int found) {
   char text[128];
   status st = status_set(STATUS_BAD_INPUT,
-                         "%s: has %d outputs of floats [rows, classes], expected one:", path, found);
+                         "%s: has %d outputs of floats [rows, classes], expected one; say which is meant (a "
+                         "task, or a teacher's output):",
+                         path, found);
   for (int i = 0; i < g->n_outputs; i++) {
     const tensor *t = plan_output(p, i);
     status_add_line("'%s' %s %s for one row", g->values[g->outputs[i]].name, dtype_name(t->type),

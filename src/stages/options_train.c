@@ -48,6 +48,10 @@ const option loss_fields[] = {
      .min = 0,
      .max = 1e6,
      .required = true},
+    {.key = "task",
+     .type = OPTION_STRING,
+     .at = AT(task),
+     .help = "which of several tasks it is of [each that lists no losses of its own]"},
     {.key = "temperature",
      .type = OPTION_REAL,
      .at = AT(temperature),
@@ -94,6 +98,13 @@ const option loss_fields[] = {
      .help = "dist: weight of the correlations over rows",
      .min = 0,
      .max = 1e6},
+    {.key = "delta",
+     .type = OPTION_REAL,
+     .at = AT(delta),
+     .initial = "1",
+     .help = "smooth-l1, soft-smooth-l1: the distance from which on they are linear",
+     .min = 0,
+     .max = 1e6},
     {.key = "label_smoothing",
      .type = OPTION_REAL,
      .at = AT(label_smoothing),
@@ -119,16 +130,22 @@ static status set_loss_field(mpistill_loss *loss, char *pair) {
   *equals = '\0';
   status st = options_set(loss_fields, loss, pair, equals + 1);
   const loss_kind *k = loss_find(loss->kind);
-  return st || !k || loss_reads(k, pair) ? st : loss_refuse_option(loss->kind, pair);
+  return st || !k || loss_reads(k, pair) || !strcmp(pair, "task") ? st : loss_refuse_option(loss->kind, pair);
 }
 
-/* "KIND:WEIGHT[:KEY=VALUE...]" */
+/* "[TASK/]KIND:WEIGHT[:KEY=VALUE...]" */
 static status parse_loss(const char *text, void *item) {
   status st = STATUS_OK;
   char *copy = NULL, *rest;
   TRY(mem_string(&copy, text));
-  const char *kind = strtok_r(copy, ":", &rest), *weight = strtok_r(NULL, ":", &rest);
+  char *kind = strtok_r(copy, ":", &rest), *slash = kind ? strchr(kind, '/') : NULL;
+  const char *weight = strtok_r(NULL, ":", &rest);
   if (!kind || !weight) THROW(STATUS_BAD_INPUT, "KIND:WEIGHT was expected, as in kd:0.9:temperature=4");
+  if (slash) {
+    *slash = '\0';
+    TRY(options_set(loss_fields, item, "task", kind));
+    kind = slash + 1;
+  }
   TRY(options_set(loss_fields, item, "kind", kind));
   TRY(options_set(loss_fields, item, "weight", weight));
   for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_loss_field(item, pair));
@@ -136,6 +153,78 @@ done:
   mem_free(copy);
   return st;
 }
+
+#define AT(field) offsetof(mpistill_task, field)
+
+const char *axis_choice(int i) {
+  static const char *const names[] = {"first", "last"};
+  return i < 2 ? names[i] : NULL;
+}
+
+static const option task_fields[] = {
+    {.key = "name", .type = OPTION_STRING, .at = AT(name), .help = "unique", .required = true},
+    {.key = "output",
+     .type = OPTION_STRING,
+     .at = AT(output),
+     .help = "of the student [the one of the task's name, else the only one]"},
+    {.key = "labels",
+     .type = OPTION_STRING,
+     .at = AT(labels),
+     .help = "array of labels, or of targets for numbers, of the dataset [label.NAME or target.NAME]"},
+    {.key = "class_axis",
+     .type = OPTION_CHOICE,
+     .at = AT(class_axis),
+     .choice = axis_choice,
+     .help = "of outputs of several positions: [rows, classes, ...] or [rows, ..., classes] [first]"},
+    {.key = "weight",
+     .type = OPTION_REAL,
+     .at = AT(weight),
+     .initial = "1",
+     .max = 1e6,
+     .above_min = true,
+     .help = "factor of its losses"},
+    {.key = "losses",
+     .type = OPTION_ITEMS,
+     .at = AT(losses),
+     .fields = loss_fields,
+     .item_bytes = sizeof(mpistill_loss),
+     .parse_item = parse_loss,
+     .help = "its own [distill.losses that are of it]"},
+    {0}};
+
+#undef AT
+
+/* "NAME[:KEY=VALUE...]" */
+static status parse_task(const char *text, void *item) {
+  status st = STATUS_OK;
+  char *copy = NULL, *rest;
+  TRY(mem_string(&copy, text));
+  const char *name = strtok_r(copy, ":", &rest);
+  if (!name) THROW(STATUS_BAD_INPUT, "NAME was expected, as in digit:output=logits:labels=label.digit");
+  TRY(options_set(task_fields, item, "name", name));
+  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) {
+    char *equals = strchr(pair, '=');
+    if (!equals) THROW(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
+    *equals = '\0';
+    if (!strcmp(pair, "losses"))
+      THROW(STATUS_BAD_INPUT, "losses of a task are given as --loss %s/KIND:WEIGHT", name);
+    TRY(options_set(task_fields, item, pair, equals + 1));
+  }
+done:
+  mem_free(copy);
+  return st;
+}
+
+const option tasks_rows[] = {{.flag = "task",
+                              .key = "tasks",
+                              .type = OPTION_ITEMS,
+                              .fields = task_fields,
+                              .item_bytes = sizeof(mpistill_task),
+                              .parse_item = parse_task,
+                              .value = "NAME[:KEY=VALUE...]",
+                              .help = "an output of the model and the labels it is for (output, labels, "
+                                      "class_axis, weight); repeat it for several [the only output]"},
+                             {0}};
 
 #define AT(field) offsetof(mpistill_train_options, field)
 
@@ -161,6 +250,7 @@ const option training_rows[] = {
      .at = AT(input),
      .value = "NAME",
      .help = "input array of the dataset; needed if there are several"},
+    {.type = OPTION_GROUP, .at = AT(tasks), .fields = tasks_rows},
     {.flag = "loss",
      .key = "losses",
      .type = OPTION_ITEMS,
@@ -168,7 +258,7 @@ const option training_rows[] = {
      .fields = loss_fields,
      .item_bytes = sizeof(mpistill_loss),
      .parse_item = parse_loss,
-     .value = "KIND:WEIGHT[:KEY=VALUE...]",
+     .value = "[TASK/]KIND:WEIGHT[:KEY=VALUE...]",
      .help = "a loss and its weight; repeat it for several"},
     {.type = OPTION_GROUP, .fields = augment_rows},
     {.flag = "optimizer",
@@ -379,6 +469,7 @@ const option soft_rows[] = {
     {.flag = "soft-labels",
      .type = OPTION_PATHS,
      .at = AT(soft_labels),
+     .value = "[TASK=]FILE",
      .help = "soft-label file; repeat it to combine several",
      .required = true},
     {.flag = "method",

@@ -64,6 +64,7 @@ typedef struct job {
   const split *train, *test, *fit; /* test, fit: NULL without one */
   int n;
   teacher *teachers; /* those with a model */
+  tasks work;
   chain students;
   learner *learners;  /* [students.n] */
   int64_t values;     /* a row of all outputs of the student */
@@ -85,8 +86,11 @@ static status measure_teacher(job *j, const mpistill_teacher *t) {
   subject s = {0};
   teacher *x = &j->teachers[j->n];
   double before = measure_resident();
-  TRY(subject_open(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)}, j->d,
-                   j->r.teach.split, t->input));
+  const mpistill_teacher whole = tasks_teacher(&j->work, t);
+  const head_options head = teacher_head(&whole);
+  const model_source from = {
+      .path = t->model, .pre = teach_preprocess(&j->r.teach, t), .heads = &head, .n_heads = 1};
+  TRY(subject_open(&s, j->c, &from, j->d, j->r.teach.split, t->input));
   *x = (teacher){.t = t,
                  .input = s.input,
                  .values = head_row_values(&s.k.heads[0]),
@@ -107,7 +111,10 @@ static status measure_learner(job *j, const chain_step *k, learner *x) {
   subject s = {0};
   const mpistill_train_options *o = &j->r.distill;
   double before = measure_resident();
-  TRY(subject_open(&s, j->c, &k->source, j->d, o->split, o->input));
+  model_source from = k->source;
+  from.heads = j->work.heads;
+  from.n_heads = j->work.n;
+  TRY(subject_open(&s, j->c, &from, j->d, o->split, o->input));
   x->held_bytes = measure_resident() - before;
   x->bytes = model_bytes(s.m);
   j->input = s.input;
@@ -176,7 +183,7 @@ static status measure_aggregate(job *j) {
   }
   combine_batch b = {.n_teachers = (int)k, .rows = AGGREGATE_ROWS, .classes = j->values, .logits = logits};
   b.weights = weights;
-  b.temperature = j->r.aggregate.temperature;
+  b.temperature = j->r.aggregate.temperature > 0 ? j->r.aggregate.temperature : 1;
   b.labels = labels;
   b.ids = ids;
   b.options = &j->r.aggregate;
@@ -199,6 +206,7 @@ static status measure_all(job *j) {
   const mpistill_recipe *r = &j->r;
   TRY(dataset_open(&j->d, j->c, r->dataset));
   TRY(dataset_split(j->d, r->distill.split, &j->train));
+  TRY(tasks_describe(&j->work, &r->distill.tasks, &r->distill.losses, j->d));
   if (!j->train->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", r->dataset, r->distill.split);
   j->test = find_split(j->d, r->distill.test_split);
   if (r->fit_split) TRY(dataset_split(j->d, r->fit_split, &j->fit));

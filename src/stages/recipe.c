@@ -8,11 +8,13 @@
 
 #include <string.h>
 
-/* An ensemble is made for the temperature it is distilled at. */
-static double distill_temperature(const mpistill_train_options *o) {
-  for (size_t i = 0; i < o->losses.n; i++) {
-    const loss_kind *k = loss_find(o->losses.items[i].kind);
-    if (k && k->needs_soft) return loss_temperature(&o->losses.items[i], 0);
+double recipe_temperature(const mpistill_train_options *o, const mpistill_losses *own, const char *task) {
+  const mpistill_losses *list = own && own->n ? own : &o->losses;
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_loss *l = &list->items[i];
+    const loss_kind *k = loss_find(l->kind);
+    if (l->task && task && strcmp(l->task, task)) continue;
+    if (k && k->needs_soft && !k->of_values) return loss_temperature(l, 0);
   }
   return o->temperature;
 }
@@ -25,7 +27,7 @@ static void hand_down(mpistill_recipe *r, const options_seen *seen) {
   r->distill.threads = r->threads;
   r->teach.threads = r->threads;
   if (!options_given(seen, &r->aggregate.temperature))
-    r->aggregate.temperature = distill_temperature(&r->distill);
+    r->aggregate.temperature = r->distill.tasks.n ? 0 : recipe_temperature(&r->distill, NULL, NULL);
 }
 
 static status parse(const char *path, const unsigned char *text, size_t n, const mpistill_strings *set,

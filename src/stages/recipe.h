@@ -11,6 +11,10 @@
  * aggregate unless that has its own. STATUS_BAD_INPUT lists every problem with its line. recipe_free in any
  * case. */
 status recipe_read(comm *c, const char *path, const mpistill_strings *set, mpistill_recipe *out);
+/* Local. The temperature an ensemble is made for: that of the first loss of the task that softens logits;
+ * own: the losses that the task lists, NULL or empty: those of o that are meant for it. With tasks
+ * aggregate.temperature is 0 where the recipe does not give it. */
+double recipe_temperature(const mpistill_train_options *o, const mpistill_losses *own, const char *task);
 /* Local. */
 void recipe_free(mpistill_recipe *r);
 

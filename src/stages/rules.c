@@ -62,7 +62,7 @@ static bool is_set(const mpistill_loss *l, const option *row, const options_seen
 static void check_loss_options(const mpistill_loss *l, const loss_kind *k, const options_seen *seen,
                                problems *p) {
   for (const option *row = loss_fields; row->key; row++) {
-    if (!strcmp(row->key, "kind") || !strcmp(row->key, "weight")) continue;
+    if (!strcmp(row->key, "kind") || !strcmp(row->key, "weight") || !strcmp(row->key, "task")) continue;
     if (loss_reads(k, row->key) || !is_set(l, row, seen)) continue;
     loss_refuse_option(l->kind, row->key);
     problems_add(p, "%s", status_message());
@@ -112,20 +112,63 @@ static void check_features(const mpistill_train_options *o, const options_seen *
     problems_add(p, "--features-from: no loss between inner tensors is asked for; see --feature");
 }
 
+static bool is_task(const mpistill_tasks *tasks, const char *name) {
+  for (size_t i = 0; i < tasks->n; i++)
+    if (tasks->items[i].name && !strcmp(tasks->items[i].name, name)) return true;
+  return false;
+}
+
+static void check_tasks(const mpistill_train_options *o, problems *p) {
+  for (size_t i = 0; i < o->tasks.n; i++) {
+    const mpistill_task *t = &o->tasks.items[i];
+    const char *name = t->name ? t->name : "";
+    if (!*name || *name == '.' || strpbrk(name, "/=:"))
+      problems_add(p,
+                   "task '%s': the name stands in names of files, so it cannot be empty, start with '.' or "
+                   "contain '/', '=' or ':'",
+                   name);
+    if (is_task(&(mpistill_tasks){.n = i, .items = o->tasks.items}, name))
+      problems_add(p, "task '%s': two tasks have this name", name);
+    for (size_t k = 0; k < t->losses.n; k++)
+      if (t->losses.items[k].task) problems_add(p, "task '%s': its own losses name no task", name);
+  }
+  for (size_t i = 0; i < o->losses.n; i++)
+    if (o->losses.items[i].task && !is_task(&o->tasks, o->losses.items[i].task))
+      problems_add(p, "loss '%s': there is no task '%s'",
+                   o->losses.items[i].kind ? o->losses.items[i].kind : "", o->losses.items[i].task);
+}
+
+typedef struct told { /* by the losses that are listed */
+  bool uses_soft, weighs;
+} told;
+
+static void check_list(const mpistill_losses *list, double temperature, bool has_soft,
+                       const options_seen *seen, told *t, problems *p) {
+  for (size_t i = 0; i < list->n; i++) {
+    mpistill_loss *l = &list->items[i];
+    const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
+    check_loss(l, temperature, has_soft, seen, p);
+    t->uses_soft = t->uses_soft || (k && k->needs_soft);
+    t->weighs = t->weighs || l->weight > 0;
+  }
+}
+
 static void check_losses(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
   const char *kd_weight = options_given(seen, &o->kd_weight),
              *temperature = options_given(seen, &o->temperature);
-  bool uses_soft = o->losses.n == 0 || o->features.n, weighs = o->losses.n == 0;
-  for (size_t i = 0; i < o->losses.n; i++) {
-    mpistill_loss *l = &o->losses.items[i];
-    const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
-    check_loss(l, o->temperature, has_soft, seen, p);
-    uses_soft = uses_soft || (k && k->needs_soft);
-    weighs = weighs || l->weight > 0;
+  bool usual = o->losses.n == 0; /* some task has the losses that need not be listed */
+  if (o->tasks.n) {
+    usual = false;
+    for (size_t i = 0; i < o->tasks.n; i++) usual = usual || (!o->tasks.items[i].losses.n && !o->losses.n);
   }
-  if (!weighs) problems_add(p, "losses: all weights are 0, nothing would be learnt");
-  if (has_soft && !uses_soft) problems_add(p, "losses: none of them reads the soft labels");
-  if (o->losses.n && kd_weight)
+  told t = {.uses_soft = usual || o->features.n, .weighs = usual};
+  check_list(&o->losses, o->temperature, has_soft, seen, &t, p);
+  for (size_t i = 0; i < o->tasks.n; i++)
+    check_list(&o->tasks.items[i].losses, o->temperature, has_soft, seen, &t, p);
+  check_tasks(o, p);
+  if (!t.weighs) problems_add(p, "losses: all weights are 0, nothing would be learnt");
+  if (has_soft && !t.uses_soft) problems_add(p, "losses: none of them reads the soft labels");
+  if (!usual && kd_weight)
     problems_add(p, "%s: the losses listed have weights of their own; leave one out", kd_weight);
   if (!has_soft && kd_weight) problems_add(p, "%s: needs soft labels, and there are none", kd_weight);
   if (!has_soft && temperature) problems_add(p, "%s: needs soft labels, and there are none", temperature);
@@ -349,14 +392,12 @@ static void check_fit_split(const mpistill_recipe *r, const options_seen *seen, 
 }
 
 /* An ensemble of a rule that is not linear is made for one temperature. */
-static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
-  const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
-  double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
-  if (!r->teachers.n || !rule || rule->linear || rule->in_training) return;
-  for (size_t i = 0; i < r->distill.losses.n; i++) {
-    const mpistill_loss *l = &r->distill.losses.items[i];
+static void check_ensemble(const mpistill_losses *list, const combine_kind *rule, double made_for,
+                           problems *p) {
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_loss *l = &list->items[i];
     const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
-    if (!k || !k->needs_soft) continue;
+    if (!k || !k->needs_soft || k->of_values) continue;
     double its = loss_temperature(l, 0);
     if (made_for == 0) made_for = its;
     if (loss_is_scheduled(l))
@@ -368,6 +409,30 @@ static void check_temperatures(const mpistill_recipe *r, const options_seen *see
           p, "loss '%s': its temperature is %g, but method '%s' makes the ensemble for %g; see logit-mean",
           l->kind, its, rule->name, made_for);
   }
+}
+
+static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
+  const double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
+  if (!r->teachers.n || !rule || rule->linear || rule->in_training) return;
+  check_ensemble(&r->distill.losses, rule, made_for, p);
+  for (size_t i = 0; i < r->distill.tasks.n; i++)
+    check_ensemble(&r->distill.tasks.items[i].losses, rule, made_for, p);
+}
+
+/* Which task a teacher is of must be told where there are several. */
+static void check_task_teachers(const mpistill_recipe *r, problems *p) {
+  const mpistill_tasks *tasks = &r->distill.tasks;
+  for (size_t i = 0; i < r->teachers.n; i++) {
+    const mpistill_teacher *t = &r->teachers.items[i];
+    if (t->task && !is_task(tasks, t->task))
+      problems_add(p, "teacher '%s': there is no task '%s'; see distill.tasks", t->name ? t->name : "",
+                   t->task);
+    if (!t->task && tasks->n > 1)
+      problems_add(p, "teacher '%s': task names one of distill.tasks", t->name ? t->name : "");
+  }
+  if (tasks->n > 1 && (r->assistants.n || r->generations > 1))
+    problems_add(p, "distill.tasks: assistants and generations are for students of one task");
 }
 
 /* Which teacher a loss between inner tensors reads must be told. */
@@ -451,6 +516,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_chain(r, seen, &p);
   check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);
   check_temperatures(r, seen, &p);
+  check_task_teachers(r, &p);
   check_feature_teachers(r, &p);
   return problems_end(&p, NULL);
 }

@@ -59,7 +59,6 @@ static status make_paths(run_job *j) {
   TRY(file_join(&j->soft, j->r.output, "soft"));
   TRY(file_join(&j->soft_test, j->r.output, "soft/test"));
   TRY(file_join(&j->soft_fit, j->r.output, "soft/fit"));
-  TRY(file_join(&j->ensemble, j->r.output, "ensemble.h5"));
   TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
   TRY(file_join(&j->checkpoints_in, j->r.output, "checkpoint"));
   TRY(file_join(&j->baseline_checkpoint, j->r.output, "checkpoint/baseline"));
@@ -99,78 +98,6 @@ done:
   return st;
 }
 
-/* What the student can learn from one teacher, and that it can. */
-static status check_teacher(run_job *j, const mpistill_teacher *t, int64_t classes) {
-  status st = STATUS_OK;
-  subject s = {0};
-  sources in = {0};
-  mpistill_strings taps = {0};
-  const mpistill_aggregate_options *a = &j->r.aggregate;
-  const combine_kind *rule = combine_find(a->method ? a->method : "probability-mean");
-  const bool united = rule && rule->unites;
-  if (!t->model && united) goto done; /* aggregate compares it with the others */
-  if (t->is_private) goto done;       /* its own ranks look at it, in teach */
-  if (t->model) {
-    TRY(subject_open_any(&s, j->c, &(model_source){.path = t->model, .pre = teach_preprocess(&j->r.teach, t)},
-                         j->d, j->r.teach.split, t->input));
-    if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d, s.sp));
-    stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
-  } else {
-    mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
-    const split *sp;
-    TRY(dataset_split(j->d, j->r.teach.split, &sp));
-    const sources_options from = {
-        .paths = &one, .method = a->method, .weights = &(mpistill_reals){0}, .trust_rows = a->trust_rows};
-    TRY(sources_open(&in, j->c, &from, j->d, sp));
-    if (!in.rule->linear) TRY(sources_check_temperature(&in, a->temperature));
-  }
-  if (t->model) TRY(comm_agree(j->c, run_taps(&j->r, t, &taps)));
-  for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, run_check_tap(&s.k, taps.items[i])));
-  int64_t its = t->model ? s.k.heads[0].classes : in.f.classes;
-  if (its != classes && !(united && t->classes.n))
-    THROW(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld",
-          t->model ? t->model : t->soft_labels, t->name, (long long)its, (long long)classes);
-done:
-  strings_free(&taps);
-  sources_close(&in);
-  subject_close(&s);
-  return st;
-}
-
-/* One student, and that it can learn from the others of the chain, which have as many classes as the first.
- */
-static status check_student(run_job *j, const chain_step *k, int64_t *classes) {
-  status st = STATUS_OK;
-  subject s = {0};
-  TRY(subject_open(&s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input));
-  TRY(subject_check_student(&s, j->c, j->d));
-  stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
-  if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
-  if (*classes && *classes != s.k.heads[0].classes)
-    THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the student before it %lld", k->source.path,
-          (long long)s.k.heads[0].classes, (long long)*classes);
-  *classes = s.k.heads[0].classes;
-done:
-  subject_close(&s);
-  return st;
-}
-
-/* Everything the recipe names is opened once before the first rank computes. */
-static status check_all(run_job *j) {
-  status st = STATUS_OK;
-  int64_t classes = 0;
-  TRY(dataset_open(&j->d, j->c, j->r.dataset));
-  for (int i = 0; i < dataset_n_splits(j->d); i++)
-    j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
-  TRY(comm_agree(j->c, chain_make(&j->students, &j->r)));
-  for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], &classes));
-  for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], classes));
-  const split *fit;
-  if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
-done:
-  return st;
-}
-
 /* ---- stages ---- */
 
 static bool any_live_teacher(const run_job *j) {
@@ -184,7 +111,7 @@ static status teach(run_job *j, const char *split, const char *folder) {
   mpistill_teachers teachers = {0};
   mpistill_teach_options t = j->r.teach;
   if (!any_live_teacher(j)) goto done;
-  TRY(comm_agree(j->c, run_teachers(&j->r, folder == j->soft, &teachers)));
+  TRY(comm_agree(j->c, run_teachers(&j->r, &j->work, folder == j->soft, &teachers)));
   t.dataset = j->r.dataset;
   t.split = (char *)(uintptr_t)split;
   t.teachers = teachers;
@@ -201,33 +128,16 @@ done:
   return st;
 }
 
-/* The files of all teachers in the recipe's order; those made elsewhere only when `foreign`. Freed with
- * strings_free. */
-status run_soft_paths(const run_job *j, const char *folder, bool foreign, mpistill_strings *paths) {
+static status aggregate(run_job *j, int task) {
   status st = STATUS_OK;
-  TRY(mem_new(&paths->items, j->r.teachers.n + 1, sizeof *paths->items));
-  for (size_t i = 0; i < j->r.teachers.n; i++) {
-    const mpistill_teacher *t = &j->r.teachers.items[i];
-    if (t->model)
-      TRY(mem_format(&paths->items[paths->n++], "%s/%s.h5", folder, t->name));
-    else if (foreign)
-      TRY(mem_string(&paths->items[paths->n++], t->soft_labels));
-  }
-done:
-  return st;
-}
-
-static status aggregate(run_job *j) {
-  status st = STATUS_OK;
-  mpistill_aggregate_options a = j->r.aggregate;
+  double weights[j->r.teachers.n + 1];
+  mpistill_aggregate_options a = run_combination(j, task, weights);
   mpistill_strings paths = {0}, fit = {0};
-  TRY(run_soft_paths(j, j->soft, true, &paths));
-  if (j->r.fit_split) TRY(run_soft_paths(j, j->soft_fit, false, &fit));
+  TRY(run_soft_paths(j, task, j->soft, true, &paths));
+  if (j->r.fit_split) TRY(run_soft_paths(j, task, j->soft_fit, false, &fit));
   if (j->r.fit_split) a.fit = fit;
   a.inputs = paths;
-  a.dataset = j->r.dataset;
-  a.output = j->ensemble;
-  a.out = run_output(j);
+  a.output = j->ensembles[task];
   TRY(stage_aggregate(j->c, &a));
 done:
   strings_free(&paths);
@@ -253,8 +163,9 @@ static status dry_run(run_job *j) {
       printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.fit_split, j->soft_fit,
              t->name);
   }
-  if (j->r.teachers.n && !run_combines_in_training(j))
-    printf("%d. aggregate  %zu soft-label files -> %s\n", step++, j->r.teachers.n, j->ensemble);
+  for (int i = 0; i < j->work.n && !run_combines_in_training(j); i++)
+    if (run_n_teachers(j, i))
+      printf("%d. aggregate  %d soft-label files -> %s\n", step++, run_n_teachers(j, i), j->ensembles[i]);
   if (j->r.baseline)
     printf("%d. train      %s on hard labels -> %s\n", step++, chain_last(&j->students)->source.path,
            j->baseline);
@@ -279,7 +190,8 @@ static status run_stages(run_job *j) {
   if (j->r.fit_split) TRY(teach(j, j->r.fit_split, j->soft_fit));
   if (j->r.teachers.n && !run_combines_in_training(j)) {
     TRY(run_begin(j, "aggregate"));
-    TRY(aggregate(j));
+    for (int i = 0; i < j->work.n; i++)
+      if (run_n_teachers(j, i)) TRY(aggregate(j, i));
   }
   if (j->r.baseline) {
     TRY(run_begin(j, "baseline"));
@@ -308,10 +220,10 @@ static void write_failure(run_job *j, status st) {
 
 static void free_all(run_job *j) {
   pulse_last(NULL, NULL);
-  char *paths[] = {j->soft_fit,       j->soft,     j->soft_test,
-                   j->ensemble,       j->baseline, j->baseline_checkpoint,
+  char *paths[] = {j->soft_fit,       j->soft,     j->soft_test, j->baseline, j->baseline_checkpoint,
                    j->checkpoints_in, j->log_path, j->state_path};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
+  for (int i = 0; i < TASKS_MAX; i++) mem_free(j->ensembles[i]);
   chain_free(&j->students);
   mem_free(j->rows);
   dataset_close(&j->d);
@@ -326,7 +238,7 @@ status stage_run(comm *c, const mpistill_run_options *o) {
   TRY(stage_begin(c));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   TRY(comm_agree(c, make_paths(&j)));
-  TRY(check_all(&j));
+  TRY(run_check_all(&j));
   if (o->dry_run) {
     st = dry_run(&j);
     goto done;

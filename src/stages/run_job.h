@@ -5,12 +5,14 @@
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/run_chain.h"
+#include "stages/tasks.h"
 
 typedef struct run_row { /* of the table at the end */
   const char *name;
   const char *kind; /* "teacher", "ensemble", "baseline", "assistant", "generation", "student" */
-  bool measured, has_model;
-  score score;
+  bool measured[TASKS_MAX], has_model;
+  int task; /* that it is of alone; -1: of all */
+  score scores[TASKS_MAX];
   int64_t parameters, bytes;
   double latency_s;
 } run_row;
@@ -19,8 +21,9 @@ typedef struct run_job {
   comm *c;
   const mpistill_run_options *o;
   mpistill_recipe r;
-  char *soft, *soft_test, *soft_fit, *ensemble, *baseline, *baseline_checkpoint, *checkpoints_in, *log_path,
-      *state_path;
+  char *soft, *soft_test, *soft_fit, *baseline, *baseline_checkpoint, *checkpoints_in, *log_path, *state_path;
+  char *ensembles[TASKS_MAX]; /* OUTPUT/ensemble.h5, or OUTPUT/ensemble.<task>.h5 */
+  tasks work;                 /* without their soft-label files */
   chain students;
   dataset *d;
   lock *lock;
@@ -36,9 +39,16 @@ status run_begin(run_job *j, const char *stage);
 
 /* Local. Whether teachers are combined as the student learns, not before. */
 bool run_combines_in_training(const run_job *j);
-/* Local. The soft-label files of all teachers in the recipe's order, those made elsewhere only when
- * `foreign`; strings_free. */
-status run_soft_paths(const run_job *j, const char *folder, bool foreign, mpistill_strings *paths);
+/* Local. The soft-label files of a task's teachers (task -1: of all) in the recipe's order, those made
+ * elsewhere only when `foreign`; strings_free. */
+status run_soft_paths(const run_job *j, int task, const char *folder, bool foreign, mpistill_strings *paths);
+/* Local. What a task's teachers are combined with; weights for use, [teachers]. Inputs are the caller's. */
+mpistill_aggregate_options run_combination(const run_job *j, int task, double *weights);
+/* Local. How many teachers a task has. */
+int run_n_teachers(const run_job *j, int task);
+
+/* Collective. Everything the recipe names is opened once before the first rank computes. */
+status run_check_all(run_job *j);
 
 /* Collective. The recipe's student from hard labels alone; all students of the chain, each labelled for the
  * next. */

@@ -2,48 +2,102 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "learn/combine.h"
+#include "learn/loss.h"
 #include "stages/run_job.h"
 #include "stages/stages.h"
 #include "stages/train.h"
 
 #include <string.h>
 
+/* What a training reads of the run's files. */
+typedef struct material {
+  mpistill_strings labels, features; /* strings_free */
+} material;
+
+/* "TASK=FILE", or the file where the task has no name. */
+static status add_label(const run_job *j, int task, const char *file, mpistill_strings *to) {
+  const char *name = j->work.items[task].name;
+  status st = mem_resize(&to->items, to->n, to->n + 1, sizeof *to->items);
+  if (!st) st = mem_format(&to->items[to->n], "%s%s%s", name ? name : "", name ? "=" : "", file);
+  if (!st) to->n++;
+  return st;
+}
+
+/* All teachers, combined as the student learns. */
+static status add_teachers(const run_job *j, mpistill_strings *to) {
+  status st = STATUS_OK;
+  mpistill_strings all = {0};
+  TRY(run_soft_paths(j, -1, j->soft, true, &all));
+  for (size_t i = 0; i < all.n; i++)
+    TRY(add_label(j, tasks_find(&j->work, j->r.teachers.items[i].task), all.items[i], to));
+done:
+  strings_free(&all);
+  return st;
+}
+
 /* The teachers' labels: combined before, or all of them where they are combined as the student learns. */
-static status learn_from_teachers(run_job *j, mpistill_train_options *t, mpistill_strings *files) {
+static status learn_from_teachers(run_job *j, mpistill_train_options *t, material *own) {
   status st = STATUS_OK;
   const bool together = run_combines_in_training(j);
-  t->soft_labels = (mpistill_strings){.n = j->r.teachers.n > 0, .items = &j->ensemble};
-  if (t->features.n || together) TRY(comm_agree(j->c, run_soft_paths(j, j->soft, true, files)));
+  for (int i = 0; !together && i < j->work.n; i++)
+    if (run_n_teachers(j, i)) TRY(comm_agree(j->c, add_label(j, i, j->ensembles[i], &own->labels)));
+  if (together) TRY(comm_agree(j->c, add_teachers(j, &own->labels)));
+  if (t->features.n && !together) TRY(comm_agree(j->c, run_soft_paths(j, -1, j->soft, true, &own->features)));
+  t->soft_labels = own->labels;
+  t->feature_files = own->features;
   if (together) {
-    t->soft_labels = *files;
     t->weights = j->r.aggregate.weights;
-    t->method = files->n > 1 ? j->r.aggregate.method : NULL;
-    t->method_tensor = files->n > 1 ? j->r.aggregate.tensor : NULL;
+    t->method = own->labels.n > 1 ? j->r.aggregate.method : NULL;
+    t->method_tensor = own->labels.n > 1 ? j->r.aggregate.tensor : NULL;
   }
-  if (t->features.n && !together) t->feature_files = *files;
 done:
   return st;
 }
 
 /* Those of the student before; what the teachers have inside is theirs alone. */
 static status learn_from_student(run_job *j, const chain_step *before, mpistill_train_options *t,
-                                 mpistill_strings *files) {
+                                 material *own) {
   status st = STATUS_OK;
-  t->soft_labels = (mpistill_strings){.n = 1, .items = (char **)(uintptr_t)&before->labels};
+  TRY(comm_agree(j->c, add_label(j, 0, before->labels, &own->labels)));
+  t->soft_labels = own->labels;
   if (!t->features.n) goto done;
-  TRY(comm_agree(j->c, run_soft_paths(j, j->soft, true, files)));
-  t->feature_files = *files;
+  TRY(comm_agree(j->c, run_soft_paths(j, -1, j->soft, true, &own->features)));
+  t->feature_files = own->features;
 done:
   return st;
 }
 
 /* As a training on hard labels alone, with all else alike. */
-static void learn_from_labels(mpistill_train_options *t, mpistill_loss *hard) {
-  *hard = (mpistill_loss){.kind = (char *)(uintptr_t) "cross-entropy", .weight = 1, .temperature = 1};
-  for (size_t i = 0; i < t->losses.n; i++)
-    if (!strcmp(t->losses.items[i].kind, "cross-entropy"))
-      hard->label_smoothing = t->losses.items[i].label_smoothing;
-  t->losses = (mpistill_losses){.n = 1, .items = hard};
+typedef struct hard_labels {
+  mpistill_loss losses[TASKS_MAX];
+  mpistill_task tasks[TASKS_MAX];
+} hard_labels;
+
+static mpistill_loss hard_loss(const mpistill_losses *list, const task *x) {
+  const char *usual = x->values ? "mse" : "cross-entropy";
+  mpistill_loss out = {.kind = (char *)(uintptr_t)usual, .weight = 1, .temperature = 1};
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_loss *l = &list->items[i];
+    const loss_kind *k = loss_find(l->kind);
+    if (l->task && x->name && strcmp(l->task, x->name)) continue;
+    if (!k || k->needs_soft || k->of_values != x->values) continue;
+    out.kind = l->kind;
+    out.label_smoothing = l->label_smoothing;
+    out.delta = l->delta;
+  }
+  return out;
+}
+
+static void learn_from_labels(const run_job *j, mpistill_train_options *t, hard_labels *own) {
+  for (int i = 0; i < j->work.n; i++) {
+    const task *x = &j->work.items[i];
+    own->losses[i] = hard_loss(x->losses ? x->losses : &t->losses, x);
+    if (!t->tasks.n) continue;
+    own->tasks[i] = t->tasks.items[i];
+    own->tasks[i].losses = (mpistill_losses){.n = 1, .items = &own->losses[i]};
+  }
+  t->losses = (mpistill_losses){.n = t->tasks.n ? 0 : 1, .items = own->losses};
+  if (t->tasks.n) t->tasks.items = own->tasks;
   t->soft_labels = (mpistill_strings){0};
   t->features = (mpistill_features){0};
   t->confidence = 0;
@@ -63,11 +117,11 @@ static mpistill_train_options training_options(const run_job *j) {
 /* The student of the recipe from hard labels alone. */
 status run_baseline(run_job *j) {
   mpistill_train_options t = training_options(j);
-  mpistill_loss hard;
+  hard_labels hard;
   t.output = j->baseline;
   t.checkpoint = j->baseline_checkpoint;
   t.precision = NULL;
-  learn_from_labels(&t, &hard);
+  learn_from_labels(j, &t, &hard);
   return train_student(j->c, &t, &j->students.steps[j->r.assistants.n].source);
 }
 
@@ -75,9 +129,9 @@ static status distill(run_job *j, int step) {
   status st = STATUS_OK;
   const chain_step *k = &j->students.steps[step];
   const bool last = step == j->students.n - 1;
-  mpistill_strings files = {0};
+  material own = {{0}, {0}};
   mpistill_train_options t = training_options(j);
-  mpistill_loss hard;
+  hard_labels hard;
   t.output = k->output;
   t.checkpoint = k->checkpoint;
   t.epochs = k->epochs;
@@ -85,14 +139,15 @@ static status distill(run_job *j, int step) {
   if (!last) t.precision = NULL;
   if (!strcmp(k->kind, "assistant")) t.features = (mpistill_features){0};
   if (step > 0)
-    TRY(learn_from_student(j, k - 1, &t, &files));
+    TRY(learn_from_student(j, k - 1, &t, &own));
   else if (!j->r.teachers.n && !last)
-    learn_from_labels(&t, &hard);
+    learn_from_labels(j, &t, &hard);
   else
-    TRY(learn_from_teachers(j, &t, &files));
+    TRY(learn_from_teachers(j, &t, &own));
   TRY(train_student(j->c, &t, &k->source));
 done:
-  strings_free(&files);
+  strings_free(&own.labels);
+  strings_free(&own.features);
   return st;
 }
 
@@ -102,6 +157,7 @@ static status teach_next(run_job *j, const chain_step *k) {
   mpistill_teach_options t = j->r.teach;
   t.dataset = j->r.dataset;
   t.split = j->r.distill.split;
+  its = tasks_teacher(&j->work, &its);
   t.teachers = (mpistill_teachers){.n = 1, .items = &its};
   t.preprocess = (mpistill_preprocess){0};
   t.top_k = 0;

@@ -22,12 +22,12 @@ status run_check_tap(classifier *k, const char *name) {
   return classifier_tap(k, name, &place, &s);
 }
 
-status run_teachers(const mpistill_recipe *r, bool with, mpistill_teachers *out) {
+status run_teachers(const mpistill_recipe *r, const tasks *work, bool with, mpistill_teachers *out) {
   status st = STATUS_OK;
   TRY(mem_new(&out->items, r->teachers.n, sizeof *out->items));
   for (; out->n < r->teachers.n; out->n++) {
     mpistill_teacher *t = &out->items[out->n];
-    *t = r->teachers.items[out->n];
+    *t = tasks_teacher(work, &r->teachers.items[out->n]);
     t->taps = (mpistill_strings){0};
     if (!with) t->data = NULL; /* measured once */
     if (with && t->model) TRY(run_taps(r, &r->teachers.items[out->n], &t->taps));

@@ -106,6 +106,25 @@ head_options teacher_head(const mpistill_teacher *t) {
                         .values = t->values};
 }
 
+int tasks_find(const tasks *t, const char *name) {
+  if (!name) return 0;
+  for (int i = 0; i < t->n; i++)
+    if (t->items[i].name && !strcmp(t->items[i].name, name)) return i;
+  return -1;
+}
+
+mpistill_teacher tasks_teacher(const tasks *t, const mpistill_teacher *its) {
+  mpistill_teacher out = *its;
+  const int i = tasks_find(t, its->task);
+  if (i < 0) return out;
+  const head_options *h = &t->heads[i];
+  if (!out.task) out.task = (char *)(uintptr_t)t->items[i].name;
+  if (!out.labels) out.labels = (char *)(uintptr_t)h->labels;
+  if (!out.class_axis && h->last) out.class_axis = (char *)(uintptr_t) "last";
+  out.values = out.values || t->items[i].values;
+  return out;
+}
+
 /* ---- soft labels ---- */
 
 int tasks_of_file(const tasks *t, const char *item, const char **file) {

@@ -37,6 +37,10 @@ status tasks_tap(tasks *t, classifier *k, const char *name);
  * are where the dataset does not. */
 status tasks_describe(tasks *t, const mpistill_tasks *list, const mpistill_losses *losses, const dataset *d);
 
+/* Local. A recipe's teacher, with what it does not say taken from its task; strings borrowed. */
+mpistill_teacher tasks_teacher(const tasks *t, const mpistill_teacher *its);
+int tasks_find(const tasks *t, const char *name); /* NULL: the first; -1: there is none of that name */
+
 /* Local. The output that a teacher's logits or numbers come from. */
 head_options teacher_head(const mpistill_teacher *t);
 

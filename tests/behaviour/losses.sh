@@ -33,7 +33,7 @@ still() {
     --batch 1437 --shards 1 --epochs "${epochs:-1}" --quiet --log "$1.jsonl" --output "$1.onnx" --force "${@:3}"
 }
 
-kinds=$("$mpistill" distill --help-losses | grep -E '^[a-z-]+$')
+kinds=$("$mpistill" distill --help-losses | grep -E '^[a-z-]+$' | grep -v -x -E 'mse|soft-mse') # those of numbers: tasks.sh
 check 'the losses there are' test "$(echo "$kinds" | wc -l)" -ge 8
 for kind in $kinds; do
   loss=$kind:1

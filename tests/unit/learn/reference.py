@@ -91,13 +91,57 @@ def cross_entropy(z, t, labels, o):
     return F.cross_entropy(z, labels, ignore_index=-1, label_smoothing=o.smoothing)
 
 
+def mse(y, t, target, o):
+    known = ~target.isnan()
+    return F.mse_loss(y[known], target[known])
+
+
+def smooth_l1(y, t, target, o):
+    known = ~target.isnan()
+    return F.smooth_l1_loss(y[known], target[known], beta=o.delta)
+
+
+def soft_mse(y, t, target, o):
+    return F.mse_loss(y, t)
+
+
+def soft_smooth_l1(y, t, target, o):
+    return F.smooth_l1_loss(y, t, beta=o.delta)
+
+
 class Options:
-    def __init__(self, temperature=1, smoothing=0, alpha=0, beta=0, gamma=0, standardize=0):
+    def __init__(self, temperature=1, smoothing=0, alpha=0, beta=0, gamma=0, standardize=0, delta=0):
         self.temperature, self.smoothing, self.standardize = temperature, smoothing, standardize
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.alpha, self.beta, self.gamma, self.delta = alpha, beta, gamma, delta
 
     def values(self):
-        return [self.temperature, self.smoothing, self.alpha, self.beta, self.gamma, self.standardize]
+        return [self.temperature, self.smoothing, self.alpha, self.beta, self.gamma, self.standardize, self.delta]
+
+
+OF_VALUES = {"mse": (mse, [{}, {}, {}]), "soft-mse": (soft_mse, [{}, {}, {}]),
+             "smooth-l1": (smooth_l1, [dict(delta=1), dict(delta=0.25), dict(delta=5)]),
+             "soft-smooth-l1": (soft_smooth_l1, [dict(delta=1), dict(delta=0.25), dict(delta=5)])}
+
+
+def losses_of_values():
+    """Numbers, some without a target: a column of them."""
+    for kind, (function, options) in OF_VALUES.items():
+        for case, option in enumerate(options):
+            rows, o = (12, 5, 100)[case], Options(**option)
+            weight = 0.25 + 0.5 * case
+            y, soft, target = floats(rows, 1, scale=3), floats(rows, 1, scale=5), floats(rows, 1, scale=4)
+            target[::4] = np.nan
+            at = "loss/%s/%d/" % (kind, case)
+            z = leaf(y)
+            value = function(z, torch.tensor(soft), torch.tensor(target), o)
+            (weight * value).backward()
+            put(at + "options", [rows, 1, weight, *o.values()])
+            put(at + "logits", y)
+            put(at + "soft", soft)
+            put(at + "targets", target)
+            put(at + "labels", np.where(np.isnan(target), -1, 0))
+            put(at + "value", [value.item()])
+            put(at + "gradient", z.grad.numpy())
 
 
 def losses():
@@ -142,6 +186,7 @@ def losses():
             (weight * value).backward()
             put(at + "two/value", [value.item()])
             put(at + "two/gradient", z.grad)
+    losses_of_values()
 
 
 def optimizers():
@@ -479,6 +524,20 @@ def metrics():
     put("metrics/accuracy", [right.mean()])
     put("metrics/nll", [F.nll_loss(torch.log(torch.tensor(p)), torch.tensor(y)).item()])
     put("metrics/ece", [ece])
+    best, overlaps = p.argmax(1), []
+    for c in range(classes):
+        union = ((best == c) | (y == c)).sum()
+        if union:
+            overlaps.append(((best == c) & (y == c)).sum() / union)
+    put("metrics/mean_iou", [np.mean(overlaps)])
+    numbers, targets = floats(rows, scale=3), (floats(rows, scale=2) + 5).astype(np.float32).astype(np.float64)
+    targets[::5] = np.nan
+    a, b = numbers[~np.isnan(targets)], targets[~np.isnan(targets)]
+    put("metrics/numbers", numbers)
+    put("metrics/targets", targets)
+    put("metrics/mse", [((a - b) ** 2).mean()])
+    put("metrics/mae", [abs(a - b).mean()])
+    put("metrics/r2", [1 - ((a - b) ** 2).sum() / ((b - b.mean()) ** 2).sum()])
 
 
 # ---- features: s and t are lists of one or two tensors, w what the loss learns ----

@@ -8,7 +8,7 @@ typedef struct loss_case {
   const loss_kind *kind;
   mpistill_loss options;
   loss_batch batch;
-  float *logits, *soft, *scratch;
+  float *logits, *soft, *targets, *scratch;
   int32_t *labels;
   double value;
   const double *gradient;
@@ -25,9 +25,11 @@ static void case_load(loss_case *c, const loss_kind *kind, int i) {
                                .alpha = o[5],
                                .beta = o[6],
                                .gamma = o[7],
-                               .standardize = o[8] != 0};
+                               .standardize = o[8] != 0,
+                               .delta = o[9]};
   c->logits = reference_floats("loss", kind->name, i, "logits");
   c->soft = reference_floats("loss", kind->name, i, "soft");
+  if (kind->of_values) c->targets = reference_floats("loss", kind->name, i, "targets");
   c->value = reference_values("loss", kind->name, i, "value")[0];
   c->gradient = reference_values("loss", kind->name, i, "gradient");
   int64_t rows = (int64_t)o[0], labelled = 0;
@@ -38,6 +40,7 @@ static void case_load(loss_case *c, const loss_kind *kind, int i) {
                           .classes = (int64_t)o[1],
                           .logits = c->logits,
                           .labels = kind->needs_labels ? c->labels : NULL,
+                          .targets = c->targets,
                           .soft = kind->needs_soft ? c->soft : NULL,
                           .batch_rows = rows,
                           .batch_labelled = labelled,
@@ -47,6 +50,7 @@ static void case_load(loss_case *c, const loss_kind *kind, int i) {
 static void case_free(loss_case *c) {
   free(c->logits);
   free(c->soft);
+  free(c->targets);
   free(c->scratch);
   free(c->labels);
 }
@@ -118,6 +122,7 @@ static double evaluate_cut(loss_case *c, const int64_t *cuts, int n_cuts, float 
     shard.rows = cuts[s + 1] - cuts[s];
     shard.logits = c->logits + cuts[s] * n;
     if (shard.labels) shard.labels = c->labels + cuts[s];
+    if (shard.targets) shard.targets = c->targets + cuts[s];
     if (shard.soft) shard.soft = c->soft + cuts[s] * n;
     sum += c->kind->evaluate(&c->options, &shard, gradient + cuts[s] * n);
   }
@@ -228,6 +233,7 @@ static void check_alignment(loss_case *c) {
   loss_batch b = c->batch;
   b.rows = 1;
   if (b.labels) b.labels = c->labels + 1;
+  if (b.targets) b.targets = c->targets + 1;
   double value = 0;
   for (int shift = 0; shift < 8; shift++) {
     memcpy(room + shift, c->logits, (size_t)n * sizeof *room);
@@ -320,6 +326,23 @@ static void test_rows_without_label_are_left_out(void **state) {
 }
 
 /* sum_k w_k KL(p_k || q) and KL(sum_k w_k p_k || q) differ by a constant. */
+/* A number whose target is NaN has none. */
+static void test_numbers_without_target_are_left_out(void **state) {
+  (void)state;
+  for (const loss_kind *const *k = loss_kinds(); *k; k++) {
+    if (!(*k)->of_values || !(*k)->needs_labels) continue;
+    loss_case c;
+    case_load(&c, *k, 0);
+    float *g = zeros(&c.batch);
+    (*k)->evaluate(&c.options, &c.batch, g);
+    for (int64_t r = 0; r < c.batch.rows; r++) assert_true(isnan(c.targets[r]) ? g[r] == 0 : g[r] != 0);
+    c.batch.batch_labelled = 0;
+    assert_true((*k)->evaluate(&c.options, &c.batch, g) == 0);
+    free(g);
+    case_free(&c);
+  }
+}
+
 static void test_kd_of_the_mixture_has_the_mean_gradient(void **state) {
   (void)state;
   const char *rule = "probability-mean";
@@ -448,6 +471,9 @@ static void test_bad_options_are_refused(void **state) {
                    STATUS_BAD_INPUT);
   assert_int_equal(loss_find("cross-entropy")->check(&(mpistill_loss){.label_smoothing = -0.1}),
                    STATUS_BAD_INPUT);
+  assert_int_equal(loss_find("smooth-l1")->check(&(mpistill_loss){.kind = "smooth-l1", .delta = 1}),
+                   STATUS_OK);
+  assert_int_equal(loss_find("smooth-l1")->check(&(mpistill_loss){.kind = "smooth-l1"}), STATUS_BAD_INPUT);
   assert_null(loss_find("hinge"));
 }
 
@@ -470,6 +496,7 @@ int main(void) {
       cmocka_unit_test(test_student_equal_to_teacher_has_no_loss),
       cmocka_unit_test(test_kd_keeps_its_scale_at_high_temperature),
       cmocka_unit_test(test_rows_without_label_are_left_out),
+      cmocka_unit_test(test_numbers_without_target_are_left_out),
       cmocka_unit_test(test_kd_of_the_mixture_has_the_mean_gradient),
       cmocka_unit_test(test_temperature_moves_to_its_end),
       cmocka_unit_test(test_losses_follow_the_temperature),

@@ -1,0 +1,177 @@
+/* The tasks of a run: whose teachers are whose, and that everything fits before the first rank computes. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/options.h"
+#include "learn/combine.h"
+#include "stages/recipe.h"
+#include "stages/run_job.h"
+#include "stages/run_taps.h"
+#include "stages/stages.h"
+
+#include <string.h>
+
+static int task_of(const run_job *j, const mpistill_teacher *t) {
+  return tasks_find(&j->work, t->task);
+}
+
+int run_n_teachers(const run_job *j, int task) {
+  int n = 0;
+  for (size_t i = 0; i < j->r.teachers.n; i++) n += task_of(j, &j->r.teachers.items[i]) == task;
+  return n;
+}
+
+status run_soft_paths(const run_job *j, int task, const char *folder, bool foreign, mpistill_strings *paths) {
+  status st = STATUS_OK;
+  TRY(mem_new(&paths->items, j->r.teachers.n + 1, sizeof *paths->items));
+  for (size_t i = 0; i < j->r.teachers.n; i++) {
+    const mpistill_teacher *t = &j->r.teachers.items[i];
+    if (task >= 0 && task_of(j, t) != task) continue;
+    if (t->model)
+      TRY(mem_format(&paths->items[paths->n++], "%s/%s.h5", folder, t->name));
+    else if (foreign)
+      TRY(mem_string(&paths->items[paths->n++], t->soft_labels));
+  }
+done:
+  return st;
+}
+
+/* Numbers are combined by their weighted mean, whatever the rule for classes is. */
+mpistill_aggregate_options run_combination(const run_job *j, int task, double *weights) {
+  mpistill_aggregate_options a = j->r.aggregate;
+  const struct task *x = &j->work.items[task];
+  size_t n = 0;
+  for (size_t i = 0; a.weights.n && i < j->r.teachers.n; i++)
+    if (task_of(j, &j->r.teachers.items[i]) == task) weights[n++] = a.weights.items[i];
+  a.weights = (mpistill_reals){.n = n, .items = weights};
+  a.dataset = j->r.dataset;
+  a.out = run_output(j);
+  if (x->name && *j->work.heads[task].labels) a.labels = (char *)(uintptr_t)j->work.heads[task].labels;
+  if (x->values) {
+    a.method = NULL;
+    a.calibrate = false;
+  }
+  if (!(a.temperature > 0)) a.temperature = recipe_temperature(&j->r.distill, x->losses, x->name);
+  return a;
+}
+
+/* ---- checks ---- */
+
+static status check_form(const form *student, const form *its, const char *path, const char *name) {
+  if (student->values != its->values)
+    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %s, but the student %s", path, name,
+                      its->values ? "numbers" : "logits", student->values ? "numbers" : "logits");
+  if (student->classes != its->classes)
+    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld classes, but the student %lld", path,
+                      name, (long long)its->classes, (long long)student->classes);
+  if (student->positions != its->positions)
+    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld positions a row, but the student %lld",
+                      path, name, (long long)its->positions, (long long)student->positions);
+  return STATUS_OK;
+}
+
+static status check_file(run_job *j, const mpistill_teacher *t, form *its) {
+  status st = STATUS_OK;
+  double weights[j->r.teachers.n + 1];
+  const int task = task_of(j, t);
+  const mpistill_aggregate_options a = run_combination(j, task, weights);
+  mpistill_strings one = {.n = 1, .items = (char **)(uintptr_t)&t->soft_labels};
+  sources in = {0};
+  const split *sp;
+  const sources_options from = {.paths = &one,
+                                .method = a.method,
+                                .weights = &(mpistill_reals){0},
+                                .trust_rows = a.trust_rows,
+                                .of_logits = true,
+                                .labels = a.labels};
+  TRY(dataset_split(j->d, j->r.teach.split, &sp));
+  TRY(sources_open(&in, j->c, &from, j->d, sp));
+  if (!in.rule->linear) TRY(sources_check_temperature(&in, a.temperature));
+  *its = in.f;
+done:
+  sources_close(&in);
+  return st;
+}
+
+static status check_model(run_job *j, const mpistill_teacher *t, form *its) {
+  status st = STATUS_OK;
+  subject s = {0};
+  mpistill_strings taps = {0};
+  const mpistill_teacher whole = tasks_teacher(&j->work, t);
+  const head_options head = teacher_head(&whole);
+  const model_source from = {
+      .path = t->model, .pre = teach_preprocess(&j->r.teach, t), .heads = &head, .n_heads = 1};
+  TRY(subject_open_any(&s, j->c, &from, j->d, j->r.teach.split, t->input));
+  if (!t->classes.n) TRY(stage_check_classes(&s.k, j->d, s.sp));
+  stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
+  TRY(comm_agree(j->c, run_taps(&j->r, t, &taps)));
+  for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, run_check_tap(&s.k, taps.items[i])));
+  *its = head_form(&s.k.heads[0]);
+done:
+  strings_free(&taps);
+  subject_close(&s);
+  return st;
+}
+
+/* What the student can learn from one teacher, and that it can. */
+static status check_teacher(run_job *j, const mpistill_teacher *t, const form *students) {
+  status st = STATUS_OK;
+  form its;
+  const combine_kind *rule = combine_find(j->r.aggregate.method ? j->r.aggregate.method : "probability-mean");
+  const bool united = rule && rule->unites;
+  if (!t->model && united) return st; /* aggregate compares it with the others */
+  if (t->is_private) return st;       /* its own ranks look at it, in teach */
+  st = t->model ? check_model(j, t, &its) : check_file(j, t, &its);
+  if (st || (united && t->classes.n)) return st;
+  return check_form(&students[task_of(j, t)], &its, t->model ? t->model : t->soft_labels, t->name);
+}
+
+/* One student, and that it can learn from the others of the chain, which give what the first gives. */
+static status check_student(run_job *j, chain_step *k, form *forms) {
+  status st = STATUS_OK;
+  subject s = {0};
+  k->source.heads = j->work.heads;
+  k->source.n_heads = j->work.n;
+  TRY(subject_open(&s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input));
+  TRY(subject_check_student(&s, j->c, j->d));
+  stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
+  if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
+  for (int i = 0; i < j->work.n; i++) {
+    const form its = head_form(&s.k.heads[i]);
+    if (forms[i].classes && forms[i].classes != its.classes)
+      THROW(STATUS_BAD_INPUT, "%s: gives %lld classes, but the student before it %lld", k->source.path,
+            (long long)its.classes, (long long)forms[i].classes);
+    if (forms[i].classes && forms[i].positions != its.positions)
+      THROW(STATUS_BAD_INPUT, "%s: gives %lld positions a row, but the student before it %lld",
+            k->source.path, (long long)its.positions, (long long)forms[i].positions);
+    forms[i] = its;
+  }
+done:
+  subject_close(&s);
+  return st;
+}
+
+static status name_ensembles(run_job *j) {
+  status st = STATUS_OK;
+  for (int i = 0; i < j->work.n && !st; i++) {
+    const char *name = j->work.items[i].name;
+    st = mem_format(&j->ensembles[i], "%s/ensemble%s%s.h5", j->r.output, name ? "." : "", name ? name : "");
+  }
+  return st;
+}
+
+status run_check_all(run_job *j) {
+  status st = STATUS_OK;
+  form forms[TASKS_MAX] = {{0}};
+  const split *fit;
+  TRY(dataset_open(&j->d, j->c, j->r.dataset));
+  for (int i = 0; i < dataset_n_splits(j->d); i++)
+    j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
+  TRY(tasks_describe(&j->work, &j->r.distill.tasks, &j->r.distill.losses, j->d));
+  TRY(comm_agree(j->c, name_ensembles(j)));
+  TRY(comm_agree(j->c, chain_make(&j->students, &j->r)));
+  for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
+  for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], forms));
+  if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
+done:
+  return st;
+}

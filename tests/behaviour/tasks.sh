@@ -49,7 +49,7 @@ import h5py, numpy as np, onnx
 from onnx import numpy_helper
 def run(path, x, output):
     w = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in onnx.load(path).graph.initializer}
-    hidden = np.maximum(x @ w["w"] + w["b"], 0)
+    hidden = np.maximum(x @ w["w.hidden"] + w["b.hidden"], 0)
     return hidden @ w["w." + output] + w["b." + output]
 with h5py.File("three.h5") as f:
     x = f["train/image"][...].reshape(-1, 64) / 16
@@ -80,7 +80,7 @@ w = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in onnx.load("d1.
 with h5py.File("three.h5") as f:
     x = f["test/image"][...].reshape(-1, 64) / 16
     y = {k: f["test/" + k][...] for k in ("label.digit", "label.parity", "target.ink")}
-hidden = np.maximum(x @ w["w"] + w["b"], 0)
+hidden = np.maximum(x @ w["w.hidden"] + w["b.hidden"], 0)
 for task in ("digit", "parity"):
     known = y["label." + task] >= 0
     best = (hidden @ w["w." + task] + w["b." + task]).argmax(1)

@@ -27,9 +27,9 @@ def heads(name, input_name, shape, hidden, outputs, seed):
     """A hidden layer and one fully connected output for each {name: width}."""
     random = np.random.default_rng(seed)
     width = int(np.prod(shape))
-    nodes = [helper.make_node("Flatten", [input_name], ["flat"]), helper.make_node("Gemm", ["flat", "w", "b"], ["sum"]),
+    nodes = [helper.make_node("Flatten", [input_name], ["flat"]), helper.make_node("Gemm", ["flat", "w.hidden", "b.hidden"], ["sum"]),
              helper.make_node("Relu", ["sum"], ["hidden"])]
-    held = {"w": weights(random, width, hidden), "b": np.zeros(hidden)}
+    held = {"w.hidden": weights(random, width, hidden), "b.hidden": np.zeros(hidden)}
     for output, n in outputs.items():
         nodes.append(helper.make_node("Gemm", ["hidden", "w." + output, "b." + output], [output]))
         held.update({"w." + output: weights(random, hidden, n), "b." + output: np.zeros(n)})

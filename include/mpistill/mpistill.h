@@ -377,7 +377,9 @@ int mpistill_import(const mpistill_import_options *o);
 
 /* Local. Fill with the defaults the command line has. */
 void mpistill_train_defaults(mpistill_train_options *o);
-void mpistill_loss_defaults(mpistill_loss *l); /* alpha, beta, gamma; kind and weight are for the caller */
+void mpistill_loss_defaults(
+    mpistill_loss *l); /* alpha, beta, gamma, delta; kind and weight are for the caller */
+void mpistill_task_defaults(mpistill_task *t); /* weight; the name is for the caller */
 void mpistill_feature_defaults(
     mpistill_feature *f); /* distance, angle; kind, weight and tensors are for the caller */
 void mpistill_teach_defaults(mpistill_teach_options *o);

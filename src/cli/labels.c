@@ -53,7 +53,9 @@ static void write_flag(FILE *out, const char *key) {
 
 static void write_methods(FILE *out) {
   fputs("z_k: the logits of teacher k, p_k = softmax(z_k/T), T the temperature; w_k its weight; y the "
-        "label\n\n",
+        "label\n"
+        "of outputs of several positions (pixels, frames) each position is combined as a row; numbers "
+        "(regression) by logit-mean alone\n\n",
         out);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
     fprintf(out, "%s\n  %s\n  %s%s\n", (*k)->name, (*k)->formula,

@@ -52,19 +52,24 @@ void write_augments(FILE *out) {
 }
 
 static void write_losses(FILE *out) {
-  fputs(
-      "z: the student's logits, t: the teachers'; p = softmax(t/T), q = softmax(z/T), T the temperature\n\n",
-      out);
+  fputs("z: the student's logits, t: the teachers'; p = softmax(t/T), q = softmax(z/T), T the temperature; "
+        "y: the "
+        "student's\nnumbers. A row is each position (pixel, frame) of outputs that have several.\n\n",
+        out);
   for (const loss_kind *const *k = loss_kinds(); *k; k++) {
     fprintf(out, "%s\n  %s\n", (*k)->name, (*k)->formula);
     fprintf(out, "  needs: %s%s%s", (*k)->needs_soft ? "soft labels" : "",
-            (*k)->needs_soft && (*k)->needs_labels ? ", " : "", (*k)->needs_labels ? "labels" : "");
+            (*k)->needs_soft && (*k)->needs_labels ? ", " : "",
+            !(*k)->needs_labels ? ""
+            : (*k)->of_values   ? "targets"
+                                : "labels");
     for (const char *const *o = (*k)->options; o && *o; o++)
       fprintf(out, "%s%s", o == (*k)->options ? "; options: " : ", ", *o);
     fputc('\n', out);
   }
   write_features(out);
-  fputs("\n--loss KIND:WEIGHT[:KEY=VALUE...] names one, as in dkd:1:temperature=4:beta=2. The temperature "
+  fputs("\n--loss [TASK/]KIND:WEIGHT[:KEY=VALUE...] names one, as in dkd:1:temperature=4:beta=2. The "
+        "temperature "
         "moves "
         "to\ntemperature_end by the last step, with temperature_schedule linear or cosine.\n"
         "--feature KIND:WEIGHT:student=TENSOR:teacher=TENSOR[:KEY=VALUE...] names one between inner tensors, "

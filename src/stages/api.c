@@ -132,6 +132,10 @@ void mpistill_loss_defaults(mpistill_loss *l) {
   if (options_defaults(loss_fields, l)) *l = (mpistill_loss){0};
 }
 
+void mpistill_task_defaults(mpistill_task *t) {
+  if (options_defaults(task_fields, t)) *t = (mpistill_task){0};
+}
+
 void mpistill_feature_defaults(mpistill_feature *f) {
   if (options_defaults(feature_fields, f)) *f = (mpistill_feature){0};
 }

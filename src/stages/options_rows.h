@@ -16,9 +16,10 @@ extern const option stop_rows[];  /* of commands that can go on */
   { .type = OPTION_GROUP, .at = offsetof(options, out), .fields = rows }
 
 extern const option training_rows[];      /* of mpistill_train_options: what train and distill share */
+extern const option task_fields[];        /* of mpistill_task */
 extern const option tasks_rows[];         /* of mpistill_tasks */
 extern const option soft_rows[];          /* of the same: soft labels */
-extern const option preprocess_fields[]; /* of mpistill_preprocess */
+extern const option preprocess_fields[];  /* of mpistill_preprocess */
 extern const option teacher_fields[];     /* of mpistill_teacher */
 extern const option loss_fields[];        /* of mpistill_loss */
 extern const option feature_fields[];     /* of mpistill_feature */

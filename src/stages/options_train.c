@@ -161,7 +161,7 @@ const char *axis_choice(int i) {
   return i < 2 ? names[i] : NULL;
 }
 
-static const option task_fields[] = {
+const option task_fields[] = {
     {.key = "name", .type = OPTION_STRING, .at = AT(name), .help = "unique", .required = true},
     {.key = "output",
      .type = OPTION_STRING,

@@ -1,0 +1,162 @@
+#!/bin/bash
+# Outputs of several positions: pixels [n, C, H, W] and frames within lengths, classes second or last; labels, ensembles, students and
+# metrics are those of each position.
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+"$python" - "$digits" <<'END' || exit 1
+import sys, h5py, numpy as np, checks, heads
+random = np.random.default_rng(3)
+with h5py.File(sys.argv[1]) as f:
+    images = {"train": f["train/image"][:400], "test": f["test/image"][:150]}
+pixels, sound = {}, {}
+for split, x in images.items():
+    x = x.reshape(-1, 1, 8, 8)
+    around = sum(np.roll(x.astype(int), (i, j), (2, 3)) for i in (-1, 0, 1) for j in (-1, 0, 1))[:, 0]
+    y = np.digitize(around, [20, 70]).astype("i4")  # 0: paper, 1: edge, 2: ink
+    y[random.random(y.shape) < 0.1] = -1
+    pixels[split] = {"image": x, "label": y}
+    n, steps = len(x), 9
+    tones = random.integers(0, 3, (n, steps))
+    wave = np.stack([np.cos(tones * (i + 1)) for i in range(4)], 2) + 0.5 * random.standard_normal((n, steps, 4))
+    sound[split] = {"sound": wave.astype("f4"), "label": tones.astype("i4"), "sound.length": random.integers(1, steps + 1, n).astype("i4")}
+checks.write_dataset("pixels.h5", pixels, scale={"image": (1 / 16, 0)}, classes=["paper", "edge", "ink"])
+checks.write_dataset("sound.h5", sound)
+bad = {s: dict(a) for s, a in sound.items()}
+bad["train"]["sound.length"] = bad["train"]["sound.length"] + 9
+checks.write_dataset("long.h5", bad)
+heads.pixels("fresh-a.onnx", 1, 16, 3, 8, 1)
+heads.pixels("fresh-b.onnx", 1, 12, 3, 8, 2)
+heads.pixels("student.onnx", 1, 3, 3, 8, 3)
+heads.heads("flat.onnx", "image", [1, 8, 8], 4, {"logits": 3}, 5)
+heads.frames("fresh-last.onnx", 9, 4, 16, 3, 4, True)
+heads.frames("fresh-first.onnx", 9, 4, 16, 3, 4, False)
+END
+
+# ---- pixels ----
+for t in a b; do
+  must 2 train --model fresh-$t.onnx --dataset pixels.h5 --epochs 6 --batch 40 --learning-rate 0.1 --quiet --output $t.onnx
+done
+for ranks in 1 2 4; do
+  must "$ranks" teach --dataset pixels.h5 --teacher a.onnx --teacher b.onnx --quiet --output "soft$ranks"
+  must "$ranks" aggregate "soft$ranks/a.h5" "soft$ranks/b.h5" --dataset pixels.h5 --temperature 2 --json --quiet --output "e$ranks.h5"
+  cp out "e$ranks.json"
+  must "$ranks" distill --student student.onnx --dataset pixels.h5 --soft-labels "e$ranks.h5" --loss kd:0.8:temperature=2 --loss cross-entropy:0.2 \
+    --epochs 3 --batch 50 --shards 5 --quiet --output "d$ranks.onnx"
+  [ "$ranks" = 1 ] || same "labels on $ranks ranks" soft1/a.h5 "soft$ranks/a.h5"
+  [ "$ranks" = 1 ] || same "an ensemble on $ranks ranks" e1.h5 "e$ranks.h5"
+  [ "$ranks" = 1 ] || same "a student on $ranks ranks" d1.onnx "d$ranks.onnx"
+done
+must 3 distill --student student.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 --soft-labels soft1/b.h5 --loss kd:0.8:temperature=2 \
+  --loss cross-entropy:0.2 --epochs 3 --batch 50 --shards 5 --quiet --output together.onnx
+for method in logit-mean entropy confidence vote random; do
+  must 2 aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method --dtype float32 --quiet --output $method.h5
+done
+must 2 teach --dataset pixels.h5 --teacher a.onnx --top-k 2 --quiet --output top
+must 2 distill --student student.onnx --dataset pixels.h5 --soft-labels top/a.h5 --epochs 1 --quiet --output top.onnx
+must 2 evaluate --model d1.onnx --dataset pixels.h5 --json --quiet
+cp out d1.json
+python_check 'labels, ensembles and metrics are those of numpy at each pixel' <<'END'
+import json, h5py, numpy as np, onnx, torch
+from onnx import numpy_helper
+def run(path, x):
+    w = {t.name: torch.tensor(numpy_helper.to_array(t)).double() for t in onnx.load(path).graph.initializer}
+    return torch.conv2d(torch.relu(torch.conv2d(x, w["w1"], w["b1"], padding=1)), w["w2"], w["b2"]).numpy()
+with h5py.File("pixels.h5") as f:
+    x, y = {}, {}
+    for s in ("train", "test"):
+        x[s], y[s] = torch.tensor(f[s + "/image"][...] / 16.0), f[s + "/label"][...]
+read = lambda path: h5py.File(path)["logits"][...].astype(float)
+softmax = lambda z: np.exp(z - z.max(1, keepdims=True)) / np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)
+a, b = read("soft1/a.h5"), read("soft1/b.h5")
+assert a.shape == (400, 3, 8, 8) and abs(a - run("a.onnx", x["train"])).max() < 0.02
+assert abs(softmax(read("e1.h5") / 2) - (softmax(a / 2) + softmax(b / 2)) / 2).max() < 2e-3
+assert abs(read("logit-mean.h5") - (a + b) / 2).max() < 1e-5
+entropy = [-(softmax(z) * np.log(softmax(z))).sum(1) for z in (a, b)]
+w = [1 - e / (entropy[0] + entropy[1]) for e in entropy]
+assert abs(softmax(read("entropy.h5")) - sum(v[:, None] * softmax(z) for v, z in zip(w, (a, b)))).max() < 1e-5
+lot = read("random.h5")
+for i in range(400):
+    assert any(abs(lot[i] - z[i]).max() < 1e-5 for z in (a, b)), "one teacher for all of a row"
+with h5py.File("top/a.h5") as f:
+    assert f["topk/index"].shape == (400, 8, 8, 2) and f["topk/rest"].shape == (400, 8, 8)
+    assert (f["topk/index"][..., 0] == a.argmax(1)).mean() > 0.99
+def metrics(z, y):
+    known, best = y >= 0, z.argmax(1)
+    p = softmax(z).transpose(0, 2, 3, 1)[known]
+    iou = [((best == c) & (y == c))[known].sum() / ((best == c) | (y == c))[known].sum() for c in range(3)]
+    return {"samples": known.sum(), "accuracy": (best == y)[known].mean(), "nll": -np.log(p[np.arange(len(p)), y[known]]).mean(), "mean_iou": np.mean(iou)}
+def near(found, wanted, bound):
+    for key, value in wanted.items():
+        assert abs(found[key] - value) <= bound * max(1, value), (key, found[key], value)
+near(json.load(open("d1.json")), metrics(run("d1.onnx", x["test"]), y["test"]), 1e-5)
+e = json.load(open("e1.json"))
+near(e["teachers"][0], metrics(a, y["train"]), 1e-4)
+assert abs(e["agreement"][0][1] - (a.argmax(1) == b.argmax(1)).mean()) < 1e-3
+END
+
+# ---- frames ----
+last=(--task 'tone:output=logits:labels=label:class_axis=last')
+must 2 train --model fresh-last.onnx --dataset sound.h5 "${last[@]}" --epochs 4 --batch 40 --quiet --output last.onnx
+must 2 train --model fresh-first.onnx --dataset sound.h5 --epochs 4 --batch 40 --quiet --output first.onnx
+must 2 teach --dataset sound.h5 --teacher last=last.onnx:class_axis=last --dtype float32 --quiet --output frames
+must 1 evaluate --model last.onnx --dataset sound.h5 "${last[@]}" --json --quiet
+cp out last.json
+for ranks in 1 2 4; do
+  must "$ranks" distill --student fresh-last.onnx --dataset sound.h5 "${last[@]}" --soft-labels tone=frames/last.h5 --epochs 2 --batch 40 --shards 4 \
+    --quiet --output "f$ranks.onnx"
+  [ "$ranks" = 1 ] || same "a student of frames on $ranks ranks" f1.onnx "f$ranks.onnx"
+done
+must 1 distill --student fresh-first.onnx --dataset sound.h5 --soft-labels frames/last.h5 --epochs 2 --batch 40 --shards 4 --quiet --output f-first.onnx
+python_check 'classes second or last make the same student; what lies past the length counts nowhere' <<'END'
+import json, h5py, numpy as np, onnx
+from onnx import numpy_helper
+weights = lambda path: {t.name: numpy_helper.to_array(t).astype(float) for t in onnx.load(path).graph.initializer}
+for a, b in (("last.onnx", "first.onnx"), ("f1.onnx", "f-first.onnx")):
+    a, b = weights(a), weights(b)
+    for name in ("w1", "w2"):
+        assert np.linalg.norm(a[name] - b[name]) < 1e-3 * np.linalg.norm(a[name]), (name, a[name] - b[name])
+w = weights("last.onnx")
+run = lambda x: np.maximum(x @ w["w1"], 0) @ w["w2"]
+with h5py.File("sound.h5") as f, h5py.File("frames/last.h5") as g:
+    assert abs(g["logits"][...].transpose(0, 2, 1) - run(f["train/sound"][...])).max() < 1e-4
+    z, y, n = run(f["test/sound"][...]), f["test/label"][...], f["test/sound.length"][...]
+inside = np.arange(9)[None] < n[:, None]
+found = json.load(open("last.json"))
+assert found["samples"] == inside.sum() and found["errors"] == (z.argmax(2) != y)[inside].sum(), found
+END
+
+# ---- a recipe ----
+for ranks in 1 3; do
+  cat >recipe.yaml <<END
+dataset: pixels.h5
+output: run$ranks
+teachers: [{name: a, model: a.onnx}, {name: b, model: b.onnx}]
+student: {model: student.onnx}
+baseline: true
+distill: {losses: [{kind: kd, weight: 0.8, temperature: 2}, {kind: cross-entropy, weight: 0.2}], epochs: 3, batch: 50, shards: 5}
+END
+  must "$ranks" run recipe.yaml --quiet
+done
+same 'run: the ensemble that the commands make' e1.h5 run1/ensemble.h5
+same 'run: the student that the commands make' d1.onnx run1/student.onnx
+same 'run: on 3 ranks' run1/student.onnx run3/student.onnx
+check 'run: the table has the mean IoU' grep -q 'mean iou' out
+
+# ---- what is refused ----
+refused() { # NAME TEXT ARGUMENT...
+  run 1 "${@:3}" --quiet --output refused
+  expect_error "$1" 2 "$2"
+}
+for method in learned union pate-lnmax; do
+  extra=()
+  [ $method = pate-lnmax ] && extra=(--noise 1)
+  refused "$method of pixels" "has 64 positions a row, and method '$method' is for rows of one" \
+    aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method "${extra[@]}"
+done
+refused 'calibration of pixels' 'calibrate: is for logits of one position a row' aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --calibrate
+refused 'changes of pixels' 'augment: is for outputs of one position a row' train --model student.onnx --dataset pixels.h5 --augment flip
+refused 'labels of one position' 'has 9 numbers a row, but the output has 3 positions' train --model fresh-last.onnx --dataset sound.h5
+refused 'lengths past the end' 'there are 9 positions' train --model fresh-first.onnx --dataset long.h5
+refused 'teachers of other positions' 'gives 1 positions a row, but the soft labels of soft1/a.h5 have 64' \
+  distill --student flat.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 --loss kd:1
+finish

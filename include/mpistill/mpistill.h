@@ -136,48 +136,6 @@ typedef struct mpistill_schedule {
   double final_factor; /* cosine, one-cycle: rate at the end relative to the highest */
 } mpistill_schedule;
 
-typedef struct mpistill_train_options {
-  char *model; /* the student, ONNX */
-  char *dataset;
-  char *split;                  /* "train" */
-  char *test_split;             /* evaluated after training and in the log when there: "test" */
-  char *input;                  /* which input array, NULL: the only one */
-  mpistill_tasks tasks;         /* empty: one, at the student's only output */
-  mpistill_strings soft_labels; /* none: plain training; of several tasks "TASK=FILE" */
-  char *method; /* several soft_labels of a task: how they are combined; numbers always by their mean */
-  char *method_tensor; /* amtml: the student's tensor that weights are learned from */
-  mpistill_reals weights;
-  bool trust_rows;            /* accept soft labels without a dataset hash */
-  mpistill_losses losses;     /* empty: made of kd_weight and temperature */
-  mpistill_features features; /* losses on inner tensors, beside those */
-  mpistill_strings
-      feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
-  double kd_weight;  /* cross-entropy gets 1 - kd_weight */
-  double temperature;
-  double confidence;         /* rows whose soft labels give no class as much have no soft loss; 0: all have */
-  mpistill_augments augment; /* changes of the rows, in this order, drawn anew each epoch */
-  bool fixed_labels; /* soft labels are of the rows as they are, and serve changed rows all the same */
-  mpistill_optimizer optimizer;
-  mpistill_schedule schedule;
-  double clip_norm;        /* 0: none */
-  mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
-  char *prior_split; /* labelled rows to correct the last layer's biases on when the training is over; NULL:
-                        none */
-  mpistill_reals priors; /* shares of the classes there; empty: those of their labels */
-  int64_t epochs;
-  int64_t batch;   /* rows of the global batch */
-  int64_t shards;  /* 0: largest power of two <= batch / 32, between 1 and 64 */
-  int64_t threads; /* 0: OMP_NUM_THREADS, else 1 */
-  uint64_t seed;
-  char *output;
-  char *precision;          /* of the student that is written: "float32", "float16", "int8" */
-  int64_t calibration_rows; /* int8: rows of the split that ranges of activations are found from */
-  char *checkpoint; /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
-  double checkpoint_seconds; /* between two checkpoints */
-  bool restart;              /* forget a checkpoint that is there */
-  mpistill_output_options out;
-} mpistill_train_options;
-
 /* What a teacher's images are made of the dataset's, in this order. */
 typedef struct mpistill_preprocess {
   mpistill_ints size;  /* height, width to resize to (bilinear), or one for both; empty: as they are */
@@ -213,6 +171,53 @@ typedef struct mpistill_teachers {
   size_t n;
   mpistill_teacher *items;
 } mpistill_teachers;
+
+typedef struct mpistill_train_options {
+  char *model; /* the student, ONNX */
+  char *dataset;
+  char *split;                  /* "train" */
+  char *test_split;             /* evaluated after training and in the log when there: "test" */
+  char *input;                  /* which input array, NULL: the only one */
+  mpistill_tasks tasks;         /* empty: one, at the student's only output */
+  mpistill_strings soft_labels; /* none: plain training; of several tasks "TASK=FILE" */
+  char *method; /* several soft_labels of a task: how they are combined; numbers always by their mean */
+  char *method_tensor; /* amtml: the student's tensor that weights are learned from */
+  mpistill_reals weights;
+  bool trust_rows;            /* accept soft labels without a dataset hash */
+  mpistill_losses losses;     /* empty: made of kd_weight and temperature */
+  mpistill_features features; /* losses on inner tensors, beside those */
+  mpistill_strings
+      feature_files; /* teachers' soft-label files to find their tensors in, beside soft_labels */
+  double kd_weight;  /* cross-entropy gets 1 - kd_weight */
+  double temperature;
+  double confidence;         /* rows whose soft labels give no class as much have no soft loss; 0: all have */
+  mpistill_augments augment; /* changes of the rows, in this order, drawn anew each epoch */
+  mpistill_teachers
+      live_teachers; /* ONNX models that are asked as the student learns, in place of soft_labels */
+  int64_t
+      teaching_ranks; /* ranks that they are asked on, -1: by cost; 0: those that train ask for themselves */
+  char *live_dtype;   /* their logits are rounded to: "float16", "float32" */
+  bool fixed_labels;  /* soft labels are of the rows as they are, and serve changed rows all the same */
+  mpistill_optimizer optimizer;
+  mpistill_schedule schedule;
+  double clip_norm;        /* 0: none */
+  mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
+  char *prior_split; /* labelled rows to correct the last layer's biases on when the training is over; NULL:
+                        none */
+  mpistill_reals priors; /* shares of the classes there; empty: those of their labels */
+  int64_t epochs;
+  int64_t batch;   /* rows of the global batch */
+  int64_t shards;  /* 0: largest power of two <= batch / 32, between 1 and 64 */
+  int64_t threads; /* 0: OMP_NUM_THREADS, else 1 */
+  uint64_t seed;
+  char *output;
+  char *precision;          /* of the student that is written: "float32", "float16", "int8" */
+  int64_t calibration_rows; /* int8: rows of the split that ranges of activations are found from */
+  char *checkpoint; /* folder of checkpoints, removed when the student is written; NULL: OUTPUT.ckpt */
+  double checkpoint_seconds; /* between two checkpoints */
+  bool restart;              /* forget a checkpoint that is there */
+  mpistill_output_options out;
+} mpistill_train_options;
 
 typedef struct mpistill_teach_options {
   char *dataset;
@@ -347,6 +352,7 @@ typedef struct mpistill_recipe {
   mpistill_teachers teachers;
   mpistill_teach_options teach;
   mpistill_aggregate_options aggregate;
+  bool live;       /* teachers are asked as the student learns; distill.teaching_ranks says where */
   char *fit_split; /* rows that the teachers label for aggregate.fit; NULL: none */
   struct {
     char *model;                    /* ONNX, or */

@@ -244,6 +244,19 @@ static void apply_value(const target *t, const key_place *k, const document *val
   }
 }
 
+/* "teach: live" is "teach: {live: true}", where a section has a flag of that name. */
+static bool apply_word(const target *t, const char *path, const document *key, const document *value) {
+  char where[WHERE_BYTES], flag[OPTION_NAME_BYTES];
+  key_place place;
+  if (value->kind != DOCUMENT_SCALAR || value->quoted) return false;
+  snprintf(flag, sizeof flag, "%.150s.%.100s", path, value->text);
+  if (!find_key(t->rows, t->config, flag, &place) || place.row->type != OPTION_FLAG) return false;
+  document yes = {.kind = DOCUMENT_SCALAR, .text = (char *)(uintptr_t) "true"};
+  name_place(t, key, flag, where);
+  apply_value(t, &place, &yes, flag, where);
+  return true;
+}
+
 static void apply(const target *t, const char *path, const document *key, const document *value) {
   char where[WHERE_BYTES], section[OPTION_NAME_BYTES];
   key_place place;
@@ -258,7 +271,7 @@ static void apply(const target *t, const char *path, const document *key, const 
     complain_unknown(t, key, path);
   } else if (value->kind == DOCUMENT_MAP) {
     apply_map(t, section, value);
-  } else if (value->kind != DOCUMENT_BAD) {
+  } else if (value->kind != DOCUMENT_BAD && !apply_word(t, path, key, value)) {
     name_place(t, key, path, where);
     problems_add(t->p, "%s: a mapping was expected, found %s", where, document_kind_name(value));
   }

@@ -36,7 +36,7 @@ int mpistill_train(mpistill *m, const mpistill_train_options *o) {
   status st = STATUS_OK;
   mpistill_train_options own = *o;
   mpistill_loss *losses = NULL; /* the rules fill temperatures in: not in the caller's */
-  bool has_soft = o->soft_labels.n > 0;
+  bool has_soft = o->soft_labels.n > 0 || o->live_teachers.n > 0;
   TRY(comm_agree(m->c, mem_new(&losses, o->losses.n, sizeof *losses)));
   if (o->losses.n) memcpy(losses, o->losses.items, o->losses.n * sizeof *losses);
   own.losses.items = losses;

@@ -45,7 +45,7 @@ static status find_file(const features *f, const tasks *work, const mpistill_fea
   *found = NULL;
   status st = STATUS_OK;
   for (int i = 0; !st && i < work->n; i++)
-    st = search(work->items[i].soft.files, work->items[i].soft.n, o, tensor, found);
+    st = search(work->items[i].soft.files, sources_n_files(&work->items[i].soft), o, tensor, found);
   if (!st) st = search(f->files, f->n_files, o, tensor, found);
   if (st || *found) return st;
   return status_set(

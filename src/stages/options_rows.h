@@ -26,10 +26,14 @@ extern const option feature_fields[];     /* of mpistill_feature */
 extern const option feature_rows[];       /* of mpistill_train_options: losses between inner tensors */
 extern const option augment_fields[];     /* of mpistill_augment */
 extern const option augment_rows[];       /* of mpistill_train_options: changes of the rows */
+extern const option live_option_rows[];   /* of mpistill_train_options: live teachers */
 extern const option teach_augment_rows[]; /* of mpistill_teach_options */
 
 /* STATUS_BAD_INPUT: "loss 'kd' has no alpha (its options: ...)". */
 status loss_refuse_option(const char *kind, const char *key);
+/* "NAME=FILE[:KEY=VALUE...]", or "FILE...": the name is the file's without folder and ".onnx". item: an
+ * mpistill_teacher. */
+status parse_teacher(const char *text, void *item);
 /* The same of an augmentation that there is. */
 status augment_refuse_option(const char *kind, const char *key);
 

@@ -163,8 +163,7 @@ static status name_teacher(const char *text, mpistill_teacher *t) {
   return st;
 }
 
-/* "NAME=FILE[:KEY=VALUE...]", or "FILE...": the name is the file's without folder and ".onnx". */
-static status parse_teacher(const char *text, void *item) {
+status parse_teacher(const char *text, void *item) {
   char *copy;
   bool more = true;
   status st = mem_string(&copy, text);

@@ -201,9 +201,20 @@ static void check_augments(const mpistill_augments *list, const options_seen *se
 static void check_method_tensor(const mpistill_train_options *o, const combine_kind *rule, problems *p) {
   if (o->method_tensor && (!rule || !combine_reads(rule, "tensor")))
     problems_add(p, "method-tensor: is for method 'amtml'");
-  if (!o->method_tensor && rule && o->soft_labels.n > 1 && combine_reads(rule, "tensor"))
+  if (!o->method_tensor && rule && o->soft_labels.n + o->live_teachers.n > 1 && combine_reads(rule, "tensor"))
     problems_add(p, "method '%s': method-tensor names the student's tensor that weights are learned from",
                  rule->name);
+}
+
+static void check_live(const mpistill_train_options *o, problems *p) {
+  if (!o->live_teachers.n) return;
+  if (o->soft_labels.n) problems_add(p, "live teachers: soft labels are given, too; leave one out");
+  if (o->fixed_labels) problems_add(p, "fixed_labels: live teachers label what the student sees");
+  for (size_t i = 0; i < o->live_teachers.n; i++)
+    if (o->live_teachers.items[i].is_private)
+      problems_add(
+          p, "teacher '%s' is private: what it says of its rows can be stored (teach), but not asked live",
+          o->live_teachers.items[i].name);
 }
 
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
@@ -219,21 +230,27 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
   if (o->schedule.warmup_epochs > (double)o->epochs)
     problems_add(p, "warm-up: %g epochs, but the training has %lld", o->schedule.warmup_epochs,
                  (long long)o->epochs);
-  if (o->weights.n && o->weights.n != o->soft_labels.n)
-    problems_add(p, "weights: %zu given for %zu soft-label files", o->weights.n, o->soft_labels.n);
+  const size_t teachers = o->soft_labels.n + o->live_teachers.n;
+  if (o->weights.n && o->weights.n != teachers)
+    problems_add(p, "weights: %zu given for %zu %s", o->weights.n, teachers,
+                 o->live_teachers.n ? "live teachers" : "soft-label files");
   check_priors(o, p);
   const combine_kind *rule = o->method ? combine_find(o->method) : NULL;
-  if (rule && o->soft_labels.n > 1 && !combine_on_the_fly(rule))
+  if (rule && teachers > 1 && !combine_on_the_fly(rule))
     problems_add(
         p, "method '%s' is one of aggregate: it needs labels, or finds weights, or counts what it tells",
         o->method);
   check_method_tensor(o, rule, p);
-  if (method && o->soft_labels.n == 1)
-    problems_add(p, "%s: one soft-label file leaves nothing to combine", method);
+  if (method && teachers == 1)
+    problems_add(p, "%s: one %s leaves nothing to combine", method,
+                 o->live_teachers.n ? "live teacher" : "soft-label file");
+  check_live(o, p);
 }
 
 status train_rules(mpistill_train_options *o, const options_seen *seen, bool has_soft) {
   problems p = {0};
+  if (has_soft && !o->soft_labels.n && !o->live_teachers.n)
+    problems_add(&p, "--soft-labels FILE is needed, or --live-teacher NAME=FILE");
   check_train(o, seen, has_soft, &p);
   return problems_end(&p, p.n > 1 ? "the options do not go together:" : NULL);
 }
@@ -414,7 +431,7 @@ static void check_ensemble(const mpistill_losses *list, const combine_kind *rule
 static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
   const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
   const double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
-  if (!r->teachers.n || !rule || rule->linear || rule->in_training) return;
+  if (!r->teachers.n || !rule || rule->linear || rule->in_training || r->live) return;
   check_ensemble(&r->distill.losses, rule, made_for, p);
   for (size_t i = 0; i < r->distill.tasks.n; i++)
     check_ensemble(&r->distill.tasks.items[i].losses, rule, made_for, p);
@@ -459,10 +476,36 @@ static void check_views(const mpistill_recipe *r, problems *p) {
     problems_add(p, "teach.views: nothing differs between them; see distill.augment");
   if (r->teach.views && r->distill.fixed_labels)
     problems_add(p, "distill.fixed_labels: teach.views says that labels are of the views");
-  if (augments && r->teachers.n && !r->teach.views && !r->distill.fixed_labels)
+  if (r->live && r->teach.views) problems_add(p, "teach.views: live teachers label what the student sees");
+  if (augments && r->teachers.n && !r->teach.views && !r->distill.fixed_labels && !r->live)
     problems_add(
         p, "distill.augment: the teachers must see what the student sees; give teach.views (drawings that "
-           "they label, as many as epochs or fewer), or distill.fixed_labels: true");
+           "they label, as many as epochs or fewer), teach: live, or distill.fixed_labels: true");
+}
+
+/* What live teachers cannot do: they are asked in training alone, and nothing is known of them before. */
+static void check_live_recipe(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  const combine_kind *rule = r->aggregate.method ? combine_find(r->aggregate.method) : NULL;
+  const char *ranks = options_given(seen, &r->distill.teaching_ranks);
+  if (ranks && !r->live) problems_add(p, "%s: is for live teachers (teach: live)", ranks);
+  if (!r->live) return;
+  if (!r->teachers.n) problems_add(p, "teach: live: there are no teachers");
+  if (rule && (!combine_on_the_fly(rule) || rule->unites))
+    problems_add(p, "teach: live: method '%s' needs stored labels", rule->name);
+  if (r->aggregate.calibrate || r->fit_split) problems_add(p, "teach: live: nothing can be fitted before");
+  if (r->distill.tasks.n > 1) problems_add(p, "teach: live: is for a student of one task");
+  if (r->teach.top_k) problems_add(p, "teach.top_k: is for stored labels, and teachers are live");
+  if (r->distill.features.n)
+    problems_add(p, "distill.features: inner tensors are stored, and teachers are live");
+  if (r->distill.fixed_labels)
+    problems_add(p, "distill.fixed_labels: live teachers label what the student sees");
+  if (r->distill.augment.n && (r->assistants.n || r->generations > 1))
+    problems_add(p, "teach: live: assistants and generations label the rows as they are, without augment");
+  for (size_t i = 0; i < r->teachers.n; i++) {
+    const mpistill_teacher *t = &r->teachers.items[i];
+    if (!t->model) problems_add(p, "teacher '%s': has no model that could be asked live", t->name);
+    if (t->is_private) problems_add(p, "teacher '%s' is private: it cannot be asked live", t->name);
+  }
 }
 
 static void check_splits(const mpistill_recipe *r, problems *p) {
@@ -512,6 +555,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_create(&r->student.create, seen, &p);
   check_splits(r, &p);
   check_views(r, &p);
+  check_live_recipe(r, seen, &p);
   check_fit_split(r, seen, &p);
   check_chain(r, seen, &p);
   check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);

@@ -148,7 +148,7 @@ done:
 /* Whether teachers are combined as the student learns, not before. */
 bool run_combines_in_training(const run_job *j) {
   const combine_kind *rule = j->r.aggregate.method ? combine_find(j->r.aggregate.method) : NULL;
-  return j->r.teachers.n > 0 && rule && rule->in_training;
+  return j->r.teachers.n > 0 && (j->r.live || (rule && rule->in_training));
 }
 
 /* ---- all of it ---- */
@@ -158,7 +158,7 @@ static status dry_run(run_job *j) {
   int step = 1;
   for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
-    if (t->model) printf("%d. teach      %s -> %s/%s.h5\n", step++, t->model, j->soft, t->name);
+    if (t->model && !j->r.live) printf("%d. teach      %s -> %s/%s.h5\n", step++, t->model, j->soft, t->name);
     if (j->r.fit_split)
       printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.fit_split, j->soft_fit,
              t->name);
@@ -185,7 +185,7 @@ static status run_stages(run_job *j) {
   pulse_share(j->c, j->log_path);
   pulse_last(write_stall, j);
   TRY(run_begin(j, "teach"));
-  TRY(teach(j, j->r.teach.split, j->soft));
+  if (!j->r.live) TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
   if (j->r.fit_split) TRY(teach(j, j->r.fit_split, j->soft_fit));
   if (j->r.teachers.n && !run_combines_in_training(j)) {

@@ -35,10 +35,28 @@ done:
   return st;
 }
 
+/* t->live_teachers.items is the caller's to free. */
+static status ask_teachers(const run_job *j, mpistill_train_options *t) {
+  const size_t n = j->r.teachers.n;
+  t->soft_labels = (mpistill_strings){0};
+  status st = comm_agree(j->c, mem_new(&t->live_teachers.items, n, sizeof *t->live_teachers.items));
+  for (size_t i = 0; !st && i < n; i++) {
+    mpistill_teacher *x = &t->live_teachers.items[i];
+    *x = j->r.teachers.items[i];
+    x->preprocess = *teach_preprocess(&j->r.teach, &j->r.teachers.items[i]);
+    t->live_teachers.n = i + 1;
+  }
+  t->live_dtype = j->r.teach.dtype;
+  t->weights = j->r.aggregate.weights;
+  t->method = n > 1 ? j->r.aggregate.method : NULL;
+  return st;
+}
+
 /* The teachers' labels: combined before, or all of them where they are combined as the student learns. */
 static status learn_from_teachers(run_job *j, mpistill_train_options *t, material *own) {
   status st = STATUS_OK;
   const bool together = run_combines_in_training(j);
+  if (j->r.live) return ask_teachers(j, t);
   for (int i = 0; !together && i < j->work.n; i++)
     if (run_n_teachers(j, i)) TRY(comm_agree(j->c, add_label(j, i, j->ensembles[i], &own->labels)));
   if (together) TRY(comm_agree(j->c, add_teachers(j, &own->labels)));
@@ -148,6 +166,7 @@ static status distill(run_job *j, int step) {
 done:
   strings_free(&own.labels);
   strings_free(&own.features);
+  mem_free(t.live_teachers.items);
   return st;
 }
 

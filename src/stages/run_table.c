@@ -112,7 +112,7 @@ static status measure_teachers(run_job *j) {
     ensemble->parameters += first[i].parameters;
     ensemble->bytes += first[i].bytes;
     ensemble->latency_s += first[i].latency_s;
-    ensemble->has_model = ensemble->has_model && all->items[i].model;
+    ensemble->has_model = ensemble->has_model && first[i].has_model;
   }
 done:
   return st;

@@ -1,5 +1,7 @@
 #include "stages/sources.h"
 
+#include "stages/live.h"
+
 #include "base/mem.h"
 #include "base/options.h"
 
@@ -48,7 +50,7 @@ static status set_rule(sources *s, const sources_options *o) {
   s->rule = combine_find(method);
   if (s->rule && s->rule->max_teachers && s->n > s->rule->max_teachers)
     return status_set(STATUS_BAD_INPUT, "method '%s' takes up to %d teachers", method, s->rule->max_teachers);
-  if (s->rule) return check_rule(s, softlabels_path(s->files[0]));
+  if (s->rule) return check_rule(s, s->files ? softlabels_path(s->files[0]) : "live teachers");
   status st = status_set(STATUS_BAD_INPUT, "method '%s' is not known; there are:", method);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) status_add_line("%s", (*k)->name);
   return st;
@@ -240,9 +242,23 @@ done:
   return st;
 }
 
+status sources_open_live(sources *s, int n, const form *f, const sources_options *o,
+                         const struct live *live) {
+  status st = STATUS_OK;
+  *s = (sources){.n = n, .f = *f, .live = live};
+  TRY(mem_new(&s->place, (size_t)n, sizeof *s->place));
+  TRY(set_weights(s, o->weights));
+  TRY(set_rule(s, o));
+  if (s->rule->unites)
+    THROW(STATUS_BAD_INPUT, "method '%s' is not one for live teachers: store their labels (teach)",
+          s->rule->name);
+done:
+  return st;
+}
+
 void sources_close(sources *s) {
   for (int i = 0; i < s->n; i++) {
-    softlabels_close(&s->files[i]);
+    if (s->files) softlabels_close(&s->files[i]);
     mem_free(s->place[i]);
     if (s->known) mem_free(s->known[i]);
   }
@@ -258,7 +274,7 @@ void sources_close(sources *s) {
 }
 
 status sources_check_temperature(const sources *s, double temperature) {
-  for (int i = 0; i < s->n; i++) {
+  for (int i = 0; i < sources_n_files(s); i++) {
     double made_for = softlabels_get(s->files[i])->temperature;
     if (made_for > 0 && fabs(made_for - temperature) > 1e-9 * made_for)
       return status_set(
@@ -271,7 +287,7 @@ status sources_check_temperature(const sources *s, double temperature) {
 }
 
 status sources_check_any_temperature(const sources *s, const char *loss) {
-  for (int i = 0; i < s->n; i++) {
+  for (int i = 0; i < sources_n_files(s); i++) {
     double made_for = softlabels_get(s->files[i])->temperature;
     if (made_for > 0)
       return status_set(
@@ -350,6 +366,10 @@ status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw
 }
 
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out) {
+  if (s->live) {
+    live_rows(s->live, i, ids, n, out);
+    return STATUS_OK;
+  }
   if (is_in_place(s, i)) raw = out;
   status st = softlabels_rows(s->files[i], ids, n, raw);
   if (!st) finish_rows(s, i, n, raw, out);

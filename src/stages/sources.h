@@ -22,7 +22,13 @@ typedef struct sources {
   const combine_kind *rule;
   int64_t rows;
   form f;
+  const struct live *live; /* teachers that are asked in training, in place of files; borrowed */
 } sources;
+
+/* How many files there are: none where teachers are live. */
+static inline int sources_n_files(const sources *s) {
+  return s->files ? s->n : 0;
+}
 
 typedef struct sources_options {
   const mpistill_strings *paths;
@@ -37,6 +43,8 @@ typedef struct sources_options {
 /* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the
  * files are compared with each other only; sp NULL: the split they name. One file is taken as it is. */
 status sources_open(sources *s, comm *c, const sources_options *o, dataset *d, const split *sp);
+/* Local. n teachers that are asked as the student learns (live.h); files stays NULL. */
+status sources_open_live(sources *s, int n, const form *f, const sources_options *o, const struct live *live);
 void sources_close(sources *s);
 
 /* Local. Calibration and weights of an ensemble that was made before from the same teachers. */

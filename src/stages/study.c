@@ -70,7 +70,7 @@ status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, c
   TRY(objective_make(&s->goal, o, t));
   if (t->soft.n) TRY(check_teachers(s, k->path));
   TRY(open_labels(s, c, k, d, sp));
-  for (int i = 0; i < t->soft.n; i++) TRY(softlabels_load(t->soft.files[i], 0));
+  for (int i = 0; i < sources_n_files(&t->soft); i++) TRY(softlabels_load(t->soft.files[i], 0));
 done:
   return st;
 }

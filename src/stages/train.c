@@ -10,6 +10,7 @@
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/freeze.h"
+#include "stages/live.h"
 #include "stages/options_rows.h"
 #include "stages/prior.h"
 #include "stages/reduced.h"
@@ -32,6 +33,8 @@ typedef struct job {
   tasks work;
   features inner;
   views views;
+  const live_link *link; /* NULL: no teacher is asked */
+  live *teachers;
   bool *frozen;          /* NULL: nothing is */
   const split *unbiased; /* rows to correct the biases of the classes on; NULL: none */
   trainer *t;
@@ -49,6 +52,10 @@ typedef struct job {
 } job;
 
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
+
+static bool has_teachers(const mpistill_train_options *o) {
+  return o->soft_labels.n > 0 || o->live_teachers.n > 0;
+}
 
 static json_t *loss_json(const mpistill_loss *l) {
   json_t *o = json_pack("{s:s, s:f}", "kind", l->kind, "weight", l->weight);
@@ -68,7 +75,7 @@ static json_t *loss_json(const mpistill_loss *l) {
 static json_t *losses_json(const mpistill_train_options *o) {
   json_t *list = json_array();
   for (size_t i = 0; i < o->losses.n; i++) json_array_append_new(list, loss_json(&o->losses.items[i]));
-  if (!o->losses.n && o->soft_labels.n)
+  if (!o->losses.n && has_teachers(o))
     json_array_append_new(list,
                           json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
   return list;
@@ -119,7 +126,9 @@ static json_t *reals_json(const mpistill_reals *r) {
 
 static status soft_labels_json(job *j, json_t **out) {
   status st = STATUS_OK;
+  const size_t n = j->o->soft_labels.n + j->o->live_teachers.n;
   *out = json_array();
+  if (j->o->live_teachers.n) TRY(tutors_json(j->c, j->o, *out));
   for (size_t i = 0; i < j->o->soft_labels.n; i++) {
     char hash[HASH_TEXT_BYTES];
     const char *file, *task = j->work.items[tasks_of_file(&j->work, j->o->soft_labels.items[i], &file)].name;
@@ -129,7 +138,7 @@ static status soft_labels_json(job *j, json_t **out) {
   json_t *weights = reals_json(&j->o->weights);
   json_array_extend(*out, weights);
   json_decref(weights);
-  if (j->o->soft_labels.n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
+  if (n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
   if (j->o->method_tensor) json_array_append_new(*out, json_string(j->o->method_tensor));
 done:
   return st;
@@ -151,7 +160,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   TRY(soft_labels_json(j, &soft));
   if (o->features.n) TRY(inner_json(j, &inner));
   j->inputs = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
-                        o->soft_labels.n ? "distill" : "train", "model", model, "dataset", dataset_hash,
+                        has_teachers(o) ? "distill" : "train", "model", model, "dataset", dataset_hash,
                         "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
@@ -302,7 +311,7 @@ static status run_epochs(job *j) {
   trainer_watch watch = {.ask = ask, .step_done = step_done, .data = j};
   unsigned events;
   while (!trainer_finished(j->t)) {
-    pulse_phase("%s, epoch %lld of %lld", o->soft_labels.n ? "distill" : "train",
+    pulse_phase("%s, epoch %lld of %lld", has_teachers(o) ? "distill" : "train",
                 (long long)trainer_epoch(j->t) + 1, (long long)o->epochs);
     TRY(trainer_run(j->t, &watch, &events));
     if (events & TRAINER_EPOCH) {
@@ -333,7 +342,7 @@ static status run_training(job *j) {
   j->started_s = j->saved_s = clock_seconds();
   j->rows_done = j->rows_before =
       (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
-  progress_start(&j->bar, o->soft_labels.n ? "distill" : "train", "samples",
+  progress_start(&j->bar, has_teachers(o) ? "distill" : "train", "samples",
                  (double)(o->epochs * trainer_rows(j->t)), show);
   status st = run_epochs(j);
   progress_end(&j->bar);
@@ -482,6 +491,19 @@ done:
   return st;
 }
 
+/* Teachers that are asked, in place of soft-label files. */
+static status open_teachers(job *j) {
+  status st = STATUS_OK;
+  const head *h = &j->s.k.heads[0];
+  const form f = head_form(h);
+  const sources_options from = {.weights = &j->o->weights, .method = j->o->method, .of_logits = true};
+  TRY(live_open(&j->teachers, j->c, j->o, j->d, h, j->link));
+  TRY(comm_agree(
+      j->c, sources_open_live(&j->work.items[0].soft, (int)j->o->live_teachers.n, &f, &from, j->teachers)));
+done:
+  return st;
+}
+
 static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
@@ -502,6 +524,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     TRY(dataset_split(j->d, o->prior_split, &j->unbiased));
     TRY(prior_bias(&j->s.k, &value));
   }
+  if (j->link) TRY(open_teachers(j));
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));
   TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
@@ -526,10 +549,12 @@ done:
   return st;
 }
 
-status train_student(comm *c, const mpistill_train_options *options, const model_source *student) {
+/* link NULL: learns from files, or from labels alone. */
+static status train(comm *c, const mpistill_train_options *options, const model_source *student,
+                    const live_link *link) {
   status st = STATUS_OK;
   mpistill_train_options o = *options;
-  job j = {.c = c, .o = &o, .student = *student};
+  job j = {.c = c, .o = &o, .student = *student, .link = link};
   char hash[HASH_TEXT_BYTES];
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
@@ -538,14 +563,15 @@ status train_student(comm *c, const mpistill_train_options *options, const model
   TRY(open_all(&j, hash));
   TRY(comm_agree(c, collect_inputs(&j, hash)));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
-  if (!o.out.no_result) pulse_share(c, o.output);
+  if (!o.out.no_result && !link) pulse_share(c, o.output);
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && !o.out.force) {
     say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);
     TRY(drop_leftover(&j));
     goto done;
   }
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views));
+  if (link) TRY(live_meet(link, STATUS_OK));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views, j.teachers));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));
@@ -558,6 +584,7 @@ status train_student(comm *c, const mpistill_train_options *options, const model
 done:
   log_close(&j.log);
   trainer_free(&j.t);
+  live_close(&j.teachers);
   features_close(&j.inner);
   tasks_close(&j.work);
   subject_close(&j.s);
@@ -569,4 +596,8 @@ done:
   mem_free(j.reduced);
   lock_release(&j.lock);
   return st;
+}
+
+status train_student(comm *c, const mpistill_train_options *o, const model_source *student) {
+  return o->live_teachers.n ? live_train(c, o, student, train) : train(c, o, student, NULL);
 }

@@ -40,6 +40,7 @@ struct trainer {
   int n_losses;
   char *names[TRAINER_MAX_LOSSES];
   const views *seen;
+  live *teachers; /* NULL: none is asked */
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
   int n_sizes;
@@ -189,13 +190,33 @@ done:
   return st;
 }
 
+static int64_t steps_total(const trainer *t) {
+  return t->o->epochs * trainer_steps_per_epoch(t);
+}
+
+static status begin_teachers(trainer *t) {
+  int first = 0, from = 0, to = 0;
+  for (int w = 0; w < reducer_waves(t->sums); w++) {
+    reducer_wave(t->sums, w, &from, &to);
+    if (!w) first = from;
+  }
+  return live_begin(t->teachers, first, to, t->shards, t->n, steps_total(t));
+}
+
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, tasks *work, const features *inner, const views *seen) {
+                   const split *sp, tasks *work, const features *inner, const views *seen, live *teachers) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
-  *t = (trainer){
-      .c = c, .o = o, .k = k, .inner = inner, .seen = seen, .n = sp->n, .rate_scale = 1, .ordered = -1};
+  *t = (trainer){.c = c,
+                 .o = o,
+                 .k = k,
+                 .inner = inner,
+                 .seen = seen,
+                 .teachers = teachers,
+                 .n = sp->n,
+                 .rate_scale = 1,
+                 .ordered = -1};
   t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
@@ -213,6 +234,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   TRY(reducer_new(&t->sums, c, t->shards, n_trained(t), trainer_n_losses(t) + 1, t->threads));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
+  if (teachers) TRY(begin_teachers(t));
 done:
   *out = t;
   if (st && t) trainer_free(out);
@@ -314,10 +336,6 @@ static status read_shard(const trainer *t, worker *w, plan *p, int64_t n) {
     st = study_read(&t->studies[i], &w->desks[i], t->epoch, w->ids, stored, n);
   if (!st) st = features_rows(t->inner, stored, n, w->inner);
   return st;
-}
-
-static int64_t steps_total(const trainer *t) {
-  return t->o->epochs * trainer_steps_per_epoch(t);
 }
 
 static double progress_at(const trainer *t, int64_t step) {
@@ -428,7 +446,7 @@ static double learning_rate(const trainer *t, int64_t step) {
 
 /* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
 static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
-  status st = STATUS_OK;
+  status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
   float *slice;
   size_t begin, end;
   double norm;

@@ -146,7 +146,7 @@ status views_open(views *v, const mpistill_train_options *o, const classifier *k
   *v = (views){.rows = rows};
   TRY(views_text(&o->augment, &ours));
   for (int t = 0; t < work->n; t++)
-    for (int i = 0; i < work->items[t].soft.n; i++)
+    for (int i = 0; i < sources_n_files(&work->items[t].soft); i++)
       TRY(check_file(work->items[t].soft.files[i], ours, o->fixed_labels, &first));
   for (int i = 0; i < inner->n_files; i++) TRY(check_file(inner->files[i], ours, o->fixed_labels, &first));
   if (first && *softlabels_get(first)->augment) {

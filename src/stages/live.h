@@ -1,0 +1,47 @@
+/* Teachers that answer as the student learns (live): no file of soft labels, labels of the view that the
+ * student sees. Of the ranks the last ones teach and the others train; or each rank that trains asks the
+ * teachers itself. The student's bytes are the same, and those of stored labels of the same views. */
+#ifndef MPISTILL_STAGES_LIVE_H
+#define MPISTILL_STAGES_LIVE_H
+
+#include "comm/stream.h"
+#include "stages/common.h"
+#include "stages/tutors.h"
+
+/* Between the ranks that train and those that teach. */
+typedef struct live_link {
+  comm *all;
+  stream *s; /* NULL: each rank that trains asks the teachers itself */
+  int teaching;
+  bool met;
+} live_link;
+
+/* A training, on the ranks that train. */
+typedef status live_trains(comm *c, const mpistill_train_options *o, const model_source *student,
+                           const live_link *link);
+
+/* Collective. Deals out the ranks, as many to teach as o says, by cost where it says -1; runs `train` on
+ * those that train and answers them on the others. STATUS_BAD_INPUT for teachers that cannot be asked, before
+ * anything begins. */
+status live_train(comm *c, const mpistill_train_options *o, const model_source *student, live_trains *train);
+
+/* Collective over link->all, once: both sides are ready, or `mine` went wrong on one of them. */
+status live_meet(const live_link *link, status mine);
+
+/* ---- ranks that train ---- */
+
+typedef struct live live;
+
+/* Collective over c. d, link, o are borrowed. */
+status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const head *student,
+                 const live_link *link);
+void live_close(live **l); /* collective; what was asked and not taken is taken */
+
+/* Collective over c. Shards from..to of n_shards are this rank's; rows: of the split; steps: in all. */
+status live_begin(live *l, int from, int to, int n_shards, int64_t rows, int64_t steps);
+/* Local, on all ranks alike. Labels for this rank's rows of a global batch ids, the one of `step`. */
+status live_step(live *l, int64_t step, const int64_t *ids);
+/* Local, any thread. out[n, values] of teacher i, for rows of that step. */
+void live_rows(const live *l, int i, const int64_t *ids, int64_t n, float *out);
+
+#endif

@@ -1,0 +1,33 @@
+/* Options of distill: teachers that are asked as the student learns. */
+#include "stages/options_rows.h"
+
+#define AT(field) offsetof(mpistill_train_options, field)
+
+const option live_option_rows[] = {
+    {.flag = "live-teacher",
+     .type = OPTION_ITEMS,
+     .at = AT(live_teachers),
+     .fields = teacher_fields,
+     .item_bytes = sizeof(mpistill_teacher),
+     .parse_item = parse_teacher,
+     .value = "NAME=FILE[:KEY=VALUE...]",
+     .help = "a teacher, ONNX, that labels what the student sees as it learns, in place of soft labels; "
+             "repeat it "
+             "for several"},
+    {.flag = "teaching-ranks",
+     .type = OPTION_INT,
+     .at = AT(teaching_ranks),
+     .initial = "-1",
+     .min = -1,
+     .max = 1e6,
+     .help =
+         "ranks that live teachers are asked on, the last ones; 0: ranks that train ask them themselves; -1: "
+         "by cost. The student is the same"},
+    {.flag = "live-dtype",
+     .type = OPTION_CHOICE,
+     .at = AT(live_dtype),
+     .initial = "float16",
+     .choice = dtype_choice,
+     .value = "TYPE",
+     .help = "live teachers' logits are rounded to, as stored ones are"},
+    {0}};

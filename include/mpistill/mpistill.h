@@ -73,6 +73,7 @@ typedef struct mpistill_task {
   char *output;     /* NULL: the one of the task's name, else the only one */
   char *labels;     /* array of labels or targets of the dataset; NULL: label.NAME or target.NAME */
   char *class_axis; /* of outputs of several positions: "first" (NULL): [n, C, ...], "last": [n, ..., C] */
+  char *mask;       /* array of labels; its losses on soft labels are where that is above 0; NULL: all over */
   double weight;    /* factor of its losses */
   mpistill_losses losses; /* empty: those of the training options */
 } mpistill_task;

@@ -196,7 +196,7 @@ status objective_evaluate(const objective *o, const task *t, const objective_sha
     if (o->kinds[i]->needs_soft && combined_for != temperature) {
       float *combined = combine(o, t, s, b, combined_for = temperature);
       if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
-      status st = truth_mask(s->labels, s->ids, s->samples, combined);
+      status st = truth_mask(s->labels, s->ids, s->samples, s->mask_room, combined);
       if (st) return st;
       b->soft = combined;
       if (s->mix) s->mix->soft = combine_partners(o, t, s, b, temperature);

@@ -44,7 +44,8 @@ typedef struct objective_shard {
   float *combined;    /* [rows, C] for use */
   const int64_t *ids; /* [samples] their places in the dataset */
   int64_t samples;
-  const truth *labels;   /* what lies past lengths is marked as not answered */
+  const truth *labels;   /* what lies past lengths and outside the mask is marked as not answered */
+  int32_t *mask_room;    /* [positions of a sample] for use */
   int64_t *row_ids;      /* [rows] for use, NULL: rows are samples */
   const float *features; /* [samples, t->width], for rules that learn */
   uint64_t seed;         /* for rules that draw */

@@ -176,6 +176,12 @@ const option task_fields[] = {
      .at = AT(class_axis),
      .choice = axis_choice,
      .help = "of outputs of several positions: [rows, classes, ...] or [rows, ..., classes] [first]"},
+    {.key = "mask",
+     .type = OPTION_STRING,
+     .at = AT(mask),
+     .help =
+         "array of labels of the dataset, of each position or of as many after each other: soft labels count "
+         "where it is above 0, the foreground [all over]"},
     {.key = "weight",
      .type = OPTION_REAL,
      .at = AT(weight),
@@ -223,7 +229,7 @@ const option tasks_rows[] = {{.flag = "task",
                               .parse_item = parse_task,
                               .value = "NAME[:KEY=VALUE...]",
                               .help = "an output of the model and the labels it is for (output, labels, "
-                                      "class_axis, weight); repeat it for several [the only output]"},
+                                      "class_axis, mask, weight); repeat it for several [the only output]"},
                              {0}};
 
 #define AT(field) offsetof(mpistill_train_options, field)

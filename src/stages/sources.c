@@ -308,7 +308,7 @@ status sources_weigh_classes(sources *s) {
 status sources_take(sources *s, const softlabels_header *ensemble) {
   status st = STATUS_OK;
   const size_t n = (size_t)s->n, classes = (size_t)s->f.classes;
-  if (ensemble->n_teachers != s->n || ensemble->dims[1] != s->f.classes)
+  if (ensemble->n_teachers != s->n || header_form(ensemble).classes != s->f.classes)
     THROW(STATUS_FAILED, "the ensemble is of other teachers");
   memcpy(s->weights, ensemble->weights, n * sizeof *s->weights);
   if (ensemble->calibration) {

@@ -41,7 +41,8 @@ static status open_labels(study *s, comm *c, const classifier *k, dataset *d, co
     THROW(STATUS_BAD_INPUT, "%s: /%s has no array '%s' to learn from", dataset_path(d), sp->name,
           *s->h->labels || !s->t->name ? s->h->labels : s->t->name);
   TRY(truth_open(&s->labels, d, sp, a, &f, k->arrays, k->n_inputs));
-  if (!s->goal.needs_labels && !s->labels.lengths) goto done;
+  if (s->t->mask) TRY(truth_mask_by(&s->labels, s->t->mask));
+  if (!s->goal.needs_labels && !s->labels.lengths && !s->labels.mask) goto done;
   TRY(truth_count(&s->labels, c));
   if (s->goal.needs_labels) TRY(check_labels(s));
 done:
@@ -109,6 +110,7 @@ status study_desk_new(study_desk *w, const study *s, int64_t samples) {
   TRY(mem_new(&w->raw, values, sizeof(float)));
   TRY(mem_new(&w->combined, values, sizeof(float)));
   TRY(mem_new(&w->features, (size_t)(samples * s->t->width), sizeof(float)));
+  TRY(mem_new(&w->mask_room, (size_t)s->h->positions, sizeof *w->mask_room));
   if (s->h->positions > 1) TRY(mem_new(&w->row_ids, (size_t)rows, sizeof *w->row_ids));
 done:
   return st;
@@ -125,6 +127,7 @@ void study_desk_clear(study_desk *w) {
   mem_free(w->features);
   mem_free(w->scratch);
   mem_free(w->row_ids);
+  mem_free(w->mask_room);
   mixing_clear(&w->mixed);
 }
 
@@ -180,6 +183,7 @@ status study_evaluate(const study *s, study_desk *w, const study_shard *shard, c
                                 .ids = shard->ids,
                                 .samples = shard->n,
                                 .labels = &s->labels,
+                                .mask_room = w->mask_room,
                                 .row_ids = w->row_ids,
                                 .features = w->features,
                                 .seed = shard->seed,

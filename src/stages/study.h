@@ -37,6 +37,7 @@ typedef struct study_desk {
   float *scratch;           /* for the losses */
   float *features;          /* [samples, width], for a rule that learns */
   int64_t *row_ids;
+  int32_t *mask_room; /* [positions] */
   mixing mixed;
 } study_desk;
 

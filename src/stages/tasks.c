@@ -71,6 +71,7 @@ static status describe(tasks *t, int i, const mpistill_task *o, bool alone, cons
   *x = (task){.name = o ? o->name : NULL, .weight = o ? o->weight : 1};
   *h = (head_options){.task = x->name};
   if (o && o->losses.n) x->losses = &o->losses;
+  x->mask = o ? o->mask : NULL;
   status st = o ? find_labels(d, o, alone, &labels) : STATUS_OK;
   if (st) return st;
   const int by_losses = losses_values(x->losses ? x->losses : losses, x->name);

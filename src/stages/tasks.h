@@ -13,6 +13,7 @@ typedef struct task {
   double weight;
   const mpistill_losses *losses; /* its own; NULL: those of the training options that are meant for it */
   bool values;                   /* numbers and targets, not logits and labels */
+  const char *mask;              /* of its soft losses (mpistill_task); NULL: none */
   sources soft;                  /* n = 0: none */
   int tensor;                    /* of a rule that learns: among the student's inner tensors */
   int64_t width, spread;         /* its channels, and values of each */

@@ -98,9 +98,10 @@ static json_t *tasks_json(const mpistill_tasks *tasks) {
     const mpistill_task *t = &tasks->items[i];
     json_t *losses = json_array();
     for (size_t k = 0; k < t->losses.n; k++) json_array_append_new(losses, loss_json(&t->losses.items[k]));
-    json_array_append_new(list, json_pack("{s:s, s:s*, s:s*, s:s*, s:f, s:o}", "name", t->name, "output",
-                                          t->output, "labels", t->labels, "class_axis", t->class_axis,
-                                          "weight", t->weight, "losses", losses));
+    json_array_append_new(list,
+                          json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:f, s:o}", "name", t->name, "output",
+                                    t->output, "labels", t->labels, "class_axis", t->class_axis, "mask",
+                                    t->mask, "weight", t->weight, "losses", losses));
   }
   return list;
 }

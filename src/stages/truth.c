@@ -81,9 +81,22 @@ done:
   return st;
 }
 
+status truth_mask_by(truth *t, const char *name) {
+  const array *a = truth_array(t->sp, name);
+  if (!a || truth_is_values(a))
+    return status_set(STATUS_BAD_INPUT, "%s: /%s has no array '%s' of labels for a mask", dataset_path(t->d),
+                      t->sp->name, name);
+  if (t->f.positions % a->row_values)
+    return status_set(
+        STATUS_BAD_INPUT, "%s: /%s/%s has %lld numbers a row, which %lld positions cannot be shared by",
+        dataset_path(t->d), t->sp->name, name, (long long)a->row_values, (long long)t->f.positions);
+  return rows_open(&t->mask, t->d, t->sp, a, 0);
+}
+
 void truth_close(truth *t) {
   rows_close(&t->rows);
   rows_close(&t->lengths);
+  rows_close(&t->mask);
   mem_free(t->known);
   mem_free(t->counted);
   *t = (truth){0};
@@ -143,13 +156,25 @@ status truth_range(const truth *t, int64_t from, int64_t n, int32_t *labels, flo
   return st;
 }
 
-status truth_mask(const truth *t, const int64_t *ids, int64_t n, float *matrix) {
+/* *length of a row, and where there is a mask room[] of the row. */
+static status read_mask(const truth *t, int64_t id, int32_t *room, int64_t *length) {
+  status st = row_length(t, id, length);
+  return st || !t->mask ? st : rows_ints(t->mask, &id, 1, room);
+}
+
+/* Whether position j of a row counts. */
+static bool is_inside(const truth *t, int64_t j, const int32_t *room, int64_t length) {
+  return j < length && (!t->mask || room[j / (t->f.positions / rows_values(t->mask))] > 0);
+}
+
+status truth_mask(const truth *t, const int64_t *ids, int64_t n, int32_t *room, float *matrix) {
   const int64_t p = t->f.positions;
-  for (int64_t i = 0; t->lengths && i < n; i++) {
-    int64_t from;
-    status st = row_length(t, ids[i], &from);
+  for (int64_t i = 0; (t->lengths || t->mask) && i < n; i++) {
+    int64_t length;
+    status st = read_mask(t, ids[i], room, &length);
     if (st) return st;
-    for (int64_t j = i * p + from; j < (i + 1) * p; j++) matrix[j * t->f.classes] = NAN;
+    for (int64_t j = 0; j < p; j++)
+      if (!is_inside(t, j, room, length)) matrix[(i * p + j) * t->f.classes] = NAN;
   }
   return STATUS_OK;
 }
@@ -162,12 +187,20 @@ static int64_t known_of(const truth *t, const int32_t *labels, const float *targ
   return n;
 }
 
+static status count_inside(truth *t, int64_t id, int32_t *room) {
+  int64_t length;
+  status st = read_mask(t, id, room, &length);
+  for (int64_t j = 0; !st && j < t->f.positions; j++) t->counted[id] += is_inside(t, j, room, length);
+  return st;
+}
+
 static status count_rows(truth *t, int64_t from, int64_t to) {
   status st = STATUS_OK;
   const int64_t p = t->f.positions;
   int64_t step = AT_ONCE / p + 1;
-  int32_t *labels = NULL;
+  int32_t *labels = NULL, *room = NULL;
   float *targets = NULL;
+  TRY(mem_new(&room, (size_t)p, sizeof *room));
   if (t->f.values)
     TRY(mem_new(&targets, (size_t)(step * p), sizeof *targets));
   else
@@ -177,12 +210,13 @@ static status count_rows(truth *t, int64_t from, int64_t to) {
     TRY(truth_range(t, from, n, labels, targets));
     for (int64_t i = 0; i < n; i++) {
       t->known[from + i] = known_of(t, labels + (labels ? i * p : 0), targets + (targets ? i * p : 0));
-      if (t->counted) TRY(row_length(t, from + i, &t->counted[from + i]));
+      if (t->counted) TRY(count_inside(t, from + i, room));
     }
   }
 done:
   mem_free(labels);
   mem_free(targets);
+  mem_free(room);
   return st;
 }
 
@@ -190,7 +224,7 @@ status truth_count(truth *t, comm *c) {
   status st = STATUS_OK;
   const int64_t n = t->sp->n, rank = comm_rank(c), size = comm_size(c);
   st = mem_new(&t->known, (size_t)n, sizeof *t->known);
-  if (!st && t->lengths) st = mem_new(&t->counted, (size_t)n, sizeof *t->counted);
+  if (!st && (t->lengths || t->mask)) st = mem_new(&t->counted, (size_t)n, sizeof *t->counted);
   TRY(comm_agree(c, st));
   TRY(comm_agree(c, count_rows(t, n * rank / size, n * (rank + 1) / size)));
   TRY(comm_combine_counts(c, t->known, (size_t)n));

@@ -20,8 +20,9 @@ typedef struct truth {
   form f;
   const array *a; /* NULL: there are none */
   rows *rows, *lengths;
+  rows *mask;       /* NULL: none */
   int64_t *known;   /* [n] positions with a label, once counted */
-  int64_t *counted; /* [n] positions within the row's length; NULL: all of them */
+  int64_t *counted; /* [n] positions within the row's length and the mask; NULL: all of them */
 } truth;
 
 /* Collective. a: the labels or targets, NULL: none. inputs[n_inputs]: the arrays that the model reads, the
@@ -30,6 +31,10 @@ typedef struct truth {
 status truth_open(truth *t, dataset *d, const split *sp, const array *a, const form *f,
                   const array *const *inputs, int n_inputs);
 void truth_close(truth *t); /* collective */
+
+/* Collective. Soft labels count where that array of labels is above 0: the foreground. It has a number for
+ * each position, or for as many that follow each other: boxes [n, anchors, 4] under [n, anchors]. */
+status truth_mask_by(truth *t, const char *name);
 
 /* Collective. Fills known and counted; reads and checks everything. */
 status truth_count(truth *t, comm *c);
@@ -40,8 +45,9 @@ status truth_read(const truth *t, const int64_t *ids, int64_t n, int32_t *labels
 /* The same of rows [from, from + n), counted through all views (learn/augment.h). */
 status truth_range(const truth *t, int64_t from, int64_t n, int32_t *labels, float *targets);
 /* Local, any thread. Makes the first number of a row of matrix[n * positions, classes] NaN, what says that
- * the teachers gave no answer, where the position lies past the length. */
-status truth_mask(const truth *t, const int64_t *ids, int64_t n, float *matrix);
+ * the teachers gave no answer, where the position lies past the length or outside the mask. room:
+ * [positions]. */
+status truth_mask(const truth *t, const int64_t *ids, int64_t n, int32_t *room, float *matrix);
 
 /* Local. Whether the dataset's names of classes are those of that array of labels (NULL: of a split's only
  * classes, whatever they are called): of other tasks' classes nothing but their numbers is known. */

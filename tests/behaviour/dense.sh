@@ -28,6 +28,17 @@ heads.pixels("fresh-a.onnx", 1, 16, 3, 8, 1)
 heads.pixels("fresh-b.onnx", 1, 12, 3, 8, 2)
 heads.pixels("student.onnx", 1, 3, 3, 8, 3)
 heads.heads("flat.onnx", "image", [1, 8, 8], 4, {"logits": 3}, 5)
+scenes = {}
+for split, n in (("train", 300), ("test", 100)):
+    x = random.standard_normal((n, 6)).astype("f4")
+    around = x @ np.random.default_rng(9).standard_normal((6, 20))
+    kind = around.reshape(n, 5, 4)[..., :3].argmax(2).astype("i4")  # 0: background
+    box = np.tanh(around.reshape(n, 5, 4)).astype("f4")
+    box[kind == 0] = np.nan
+    scenes[split] = {"image": x, "label.class": kind, "target.box": box}
+checks.write_dataset("scenes.h5", scenes)
+heads.anchors("fresh-scene.onnx", 6, 32, 5, 3, 6)
+heads.anchors("student-scene.onnx", 6, 12, 5, 3, 7)
 heads.frames("fresh-last.onnx", 9, 4, 16, 3, 4, True)
 heads.frames("fresh-first.onnx", 9, 4, 16, 3, 4, False)
 END
@@ -141,6 +152,38 @@ same 'run: the ensemble that the commands make' e1.h5 run1/ensemble.h5
 same 'run: the student that the commands make' d1.onnx run1/student.onnx
 same 'run: on 3 ranks' run1/student.onnx run3/student.onnx
 check 'run: the table has the mean IoU' grep -q 'mean iou' out
+
+# ---- the raw head of a detector: classes and boxes of anchors, teachers' answers on the foreground ----
+must 2 train --model fresh-scene.onnx --dataset scenes.h5 --task class:class_axis=last --task box --epochs 20 --batch 30 --learning-rate 0.05 \
+  --quiet --output scene.onnx
+for ranks in 1 2 4; do
+  cat >recipe.yaml <<END
+dataset: scenes.h5
+output: scene$ranks
+teachers: [{name: c, model: scene.onnx, task: class}, {name: b, model: scene.onnx, task: box}]
+student: {model: student-scene.onnx}
+distill:
+  tasks:
+    - {name: class, class_axis: last, mask: label.class, losses: [{kind: kd, weight: 0.5, temperature: 2}, {kind: cross-entropy, weight: 0.5}]}
+    - {name: box, mask: label.class, losses: [{kind: soft-smooth-l1, weight: 0.5}, {kind: smooth-l1, weight: 1}]}
+  epochs: 10
+  batch: 30
+  shards: 3
+END
+  must "$ranks" run recipe.yaml --quiet
+  [ "$ranks" = 1 ] || same "a detector's student on $ranks ranks" scene1/student.onnx "scene$ranks/student.onnx"
+done
+python_check 'a detector learns classes and boxes' <<'END'
+import json, h5py
+models = {m["name"]: m["tasks"] for m in json.load(open("scene1/result.json"))["models"]}
+assert models["student"]["box"]["r2"] > 0.3 and models["student"]["class"]["accuracy"] > 0.6 and models["c"]["class"]["mean_iou"] > 0.3, models
+with h5py.File("scenes.h5") as f, h5py.File("scene1/soft/b.h5") as g, h5py.File("scene1/soft/c.h5") as h:
+    assert models["student"]["box"]["samples"] == (f["test/label.class"][...] > 0).sum() * 4
+    assert g["logits"].shape == (300, 5, 4) and g.attrs["values"] == 1 and h["logits"].shape == (300, 3, 5)
+END
+sed 's/box, mask: label.class/box, mask: label.clas/' recipe.yaml >bad.yaml
+run 1 run bad.yaml --set output=refused-scene --quiet
+expect_error 'a mask that is not there' 2 "no array 'label.clas' of labels for a mask"
 
 # ---- what is refused ----
 refused() { # NAME TEXT ARGUMENT...

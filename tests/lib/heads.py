@@ -57,6 +57,20 @@ def frames(name, length, width, hidden, classes, seed, last):
          {"w1": weights(random, width, hidden), "w2": weights(random, hidden, classes)})
 
 
+def anchors(name, width, hidden, n, classes, seed):
+    """The raw head of a detector: logits of classes [N, n, classes] and boxes [N, n, 4]."""
+    random = np.random.default_rng(seed)
+    nodes = [helper.make_node("Gemm", ["image", "w.hidden", "b.hidden"], ["sum"]), helper.make_node("Relu", ["sum"], ["hidden"])]
+    held = {"w.hidden": weights(random, width, hidden), "b.hidden": np.zeros(hidden)}
+    outputs = {"class": classes, "box": 4}
+    for output, values in outputs.items():
+        nodes += [helper.make_node("Gemm", ["hidden", "w." + output, "b." + output], ["flat." + output]),
+                  helper.make_node("Reshape", ["flat." + output, "shape." + output], [output])]
+        held.update({"w." + output: weights(random, hidden, n * values), "b." + output: np.zeros(n * values),
+                     "shape." + output: np.array([-1, n, values], np.int64)})
+    save(name, nodes, {"image": [width]}, {output: [n, values] for output, values in outputs.items()}, held)
+
+
 def digits(path, image, label):
     """Three tasks on the digits: what digit, even or odd where that is known, how much ink; and a vector of the same rows."""
     splits = {}

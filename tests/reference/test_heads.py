@@ -51,7 +51,8 @@ def normal(*shape, scale=1.0):
 
 def compare(run, path, data, expected, **options):
     """loss: of the parameters, as double leaves by name."""
-    leaves = {k: torch.tensor(v.astype(np.float64), requires_grad=True) for k, v in read_parameters(path).items()}
+    parameters = {k: v.astype(np.float64) for k, v in read_parameters(path).items() if v.dtype == np.float32}
+    leaves = {k: torch.tensor(v, requires_grad=True) for k, v in parameters.items()}
     value = expected(leaves)
     value.backward()
     texts = []
@@ -135,6 +136,32 @@ def frames_first():
 @test("frames: logits [n, T, C] within lengths")
 def frames_last():
     return frames(True)
+
+
+@test("detection: class logits [n, anchors, C] and boxes [n, anchors, 4], teachers' boxes on the foreground alone")
+def detection():
+    path, anchors = fresh(".onnx"), 5
+    heads.anchors(path, 6, 9, anchors, 4, 6)
+    x, y = normal(N, 6), random.integers(-1, 4, (N, anchors)).astype("i4")  # class 0: background
+    boxes = normal(N, anchors, 4)
+    boxes[y <= 0] = np.nan
+    data = dataset(image=x, **{"label.class": y, "target.box": boxes})
+    soft_class, soft_box = normal(N, 4, anchors, scale=3), normal(N, anchors, 4)
+
+    def loss(p):
+        h = torch.relu(torch.tensor(np.float64(x)) @ p["w.hidden"] + p["b.hidden"])
+        z = (h @ p["w.class"] + p["b.class"]).reshape(N, anchors, 4)
+        box = (h @ p["w.box"] + p["b.box"]).reshape(N, anchors, 4)
+        inside = torch.tensor(y > 0)
+        t = torch.tensor(np.float64(soft_class)).permute(0, 2, 1)
+        return (0.5 * kd(z[inside], t[inside], 2, int(inside.sum())) +
+                0.5 * F.cross_entropy(z.reshape(-1, 4), torch.tensor(y).long().reshape(-1), ignore_index=-1) +
+                F.smooth_l1_loss(box[inside], torch.tensor(np.float64(boxes))[inside]) +
+                0.5 * F.smooth_l1_loss(box[inside], torch.tensor(np.float64(soft_box))[inside]))
+
+    return compare(distill, path, data, loss, task=["class:class_axis=last:mask=label.class", "box:mask=label.class"],
+                   loss=["class/kd:0.5:temperature=2", "class/cross-entropy:0.5", "box/smooth-l1:1", "box/soft-smooth-l1:0.5"],
+                   soft_labels=["class=" + teacher(data, soft_class), "box=" + teacher(data, soft_box, values=1)])
 
 
 @test("numbers: the mean squared error is the usual loss")

@@ -42,7 +42,7 @@ static status ask_teachers(const run_job *j, mpistill_train_options *t) {
   status st = comm_agree(j->c, mem_new(&t->live_teachers.items, n, sizeof *t->live_teachers.items));
   for (size_t i = 0; !st && i < n; i++) {
     mpistill_teacher *x = &t->live_teachers.items[i];
-    *x = j->r.teachers.items[i];
+    *x = tasks_teacher(&j->work, &j->r.teachers.items[i]);
     x->preprocess = *teach_preprocess(&j->r.teach, &j->r.teachers.items[i]);
     t->live_teachers.n = i + 1;
   }

@@ -59,6 +59,9 @@ for ranks in 1 2 4; do
 done
 must 3 distill --student student.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 --soft-labels soft1/b.h5 --loss kd:0.8:temperature=2 \
   --loss cross-entropy:0.2 --epochs 3 --batch 50 --shards 5 --quiet --output together.onnx
+must 3 distill --student student.onnx --dataset pixels.h5 --live-teacher a=a.onnx --live-teacher b=b.onnx --loss kd:0.8:temperature=2 \
+  --loss cross-entropy:0.2 --epochs 3 --batch 50 --shards 5 --quiet --output live.onnx
+same 'live teachers of pixels make the student that stored labels make' together.onnx live.onnx
 for method in logit-mean entropy confidence vote random; do
   must 2 aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method --dtype float32 --quiet --output $method.h5
 done

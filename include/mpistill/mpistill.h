@@ -203,6 +203,9 @@ typedef struct mpistill_train_options {
   mpistill_schedule schedule;
   double clip_norm;        /* 0: none */
   mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
+  char *adaptive_split;    /* labelled rows that student and teachers are compared on before each epoch, to
+                              choose kd's weight, temperature and teachers; NULL: they stay */
+  mpistill_strings adaptive_files; /* the teachers' soft labels of those rows, one for each of soft_labels */
   char *prior_split; /* labelled rows to correct the last layer's biases on when the training is over; NULL:
                         none */
   mpistill_reals priors; /* shares of the classes there; empty: those of their labels */

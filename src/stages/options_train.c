@@ -519,6 +519,18 @@ const option soft_rows[] = {
      .min = 0,
      .max = 1,
      .help = "rows whose soft labels give no class that probability have no soft loss [0]"},
+    {.flag = "adaptive-split",
+     .key = "adaptive_split",
+     .type = OPTION_STRING,
+     .at = AT(adaptive_split),
+     .value = "NAME",
+     .help =
+         "rows with labels on which the student is compared with its teachers before each epoch: weight and "
+         "temperature of kd follow from the gap, and teachers it has overtaken are left out"},
+    {.flag = "adaptive-labels",
+     .type = OPTION_PATHS,
+     .at = AT(adaptive_files),
+     .help = "soft-label file of those rows, one for each of the soft-label files"},
     {.flag = "kd-weight",
      .key = "kd_weight",
      .type = OPTION_REAL,

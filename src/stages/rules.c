@@ -245,6 +245,12 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
     problems_add(p, "%s: one %s leaves nothing to combine", method,
                  o->live_teachers.n ? "live teacher" : "soft-label file");
   check_live(o, p);
+  if (o->adaptive_files.n && !o->adaptive_split)
+    problems_add(p, "adaptive-labels: adaptive-split names the rows they are of");
+  if (o->adaptive_split && o->live_teachers.n)
+    problems_add(p, "adaptive_split: is for stored soft labels, not for live teachers");
+  else if (o->adaptive_split && !has_soft)
+    problems_add(p, "adaptive_split: needs soft labels, and there are none");
 }
 
 status train_rules(mpistill_train_options *o, const options_seen *seen, bool has_soft) {
@@ -516,6 +522,15 @@ static void check_splits(const mpistill_recipe *r, problems *p) {
         r->teach.split, r->distill.split);
 }
 
+static void check_adaptive(const mpistill_recipe *r, problems *p) {
+  if (r->distill.adaptive_split && r->live)
+    problems_add(p, "distill.adaptive_split: is for stored soft labels, not for teach: live");
+  for (size_t i = 0; r->distill.adaptive_split && i < r->teachers.n; i++)
+    if (!r->teachers.items[i].model)
+      problems_add(p, "distill.adaptive_split: teacher '%s' has no model to label those rows",
+                   r->teachers.items[i].name);
+}
+
 static bool is_teacher(const mpistill_recipe *r, const char *name) {
   for (size_t i = 0; i < r->teachers.n; i++)
     if (r->teachers.items[i].name && !strcmp(r->teachers.items[i].name, name)) return true;
@@ -558,6 +573,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_live_recipe(r, seen, &p);
   check_fit_split(r, seen, &p);
   check_chain(r, seen, &p);
+  check_adaptive(r, &p);
   check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);
   check_temperatures(r, seen, &p);
   check_task_teachers(r, &p);

@@ -59,6 +59,7 @@ static status make_paths(run_job *j) {
   TRY(file_join(&j->soft, j->r.output, "soft"));
   TRY(file_join(&j->soft_test, j->r.output, "soft/test"));
   TRY(file_join(&j->soft_fit, j->r.output, "soft/fit"));
+  TRY(file_join(&j->soft_adaptive, j->r.output, "soft/adaptive"));
   TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
   TRY(file_join(&j->checkpoints_in, j->r.output, "checkpoint"));
   TRY(file_join(&j->baseline_checkpoint, j->r.output, "checkpoint/baseline"));
@@ -148,7 +149,7 @@ done:
 /* Whether teachers are combined as the student learns, not before. */
 bool run_combines_in_training(const run_job *j) {
   const combine_kind *rule = j->r.aggregate.method ? combine_find(j->r.aggregate.method) : NULL;
-  return j->r.teachers.n > 0 && (j->r.live || (rule && rule->in_training));
+  return j->r.teachers.n > 0 && (j->r.live || j->r.distill.adaptive_split || (rule && rule->in_training));
 }
 
 /* ---- all of it ---- */
@@ -162,6 +163,9 @@ static status dry_run(run_job *j) {
     if (j->r.fit_split)
       printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.fit_split, j->soft_fit,
              t->name);
+    if (j->r.distill.adaptive_split)
+      printf("%d. teach      %s, split %s -> %s/%s.h5\n", step++, t->model, j->r.distill.adaptive_split,
+             j->soft_adaptive, t->name);
   }
   for (int i = 0; i < j->work.n && !run_combines_in_training(j); i++)
     if (run_n_teachers(j, i))
@@ -188,6 +192,7 @@ static status run_stages(run_job *j) {
   if (!j->r.live) TRY(teach(j, j->r.teach.split, j->soft));
   if (j->has_test) TRY(teach(j, j->r.distill.test_split, j->soft_test));
   if (j->r.fit_split) TRY(teach(j, j->r.fit_split, j->soft_fit));
+  if (j->r.distill.adaptive_split) TRY(teach(j, j->r.distill.adaptive_split, j->soft_adaptive));
   if (j->r.teachers.n && !run_combines_in_training(j)) {
     TRY(run_begin(j, "aggregate"));
     for (int i = 0; i < j->work.n; i++)
@@ -220,8 +225,9 @@ static void write_failure(run_job *j, status st) {
 
 static void free_all(run_job *j) {
   pulse_last(NULL, NULL);
-  char *paths[] = {j->soft_fit,       j->soft,     j->soft_test, j->baseline, j->baseline_checkpoint,
-                   j->checkpoints_in, j->log_path, j->state_path};
+  char *paths[] = {j->soft_fit,       j->soft_adaptive, j->soft,
+                   j->soft_test,      j->baseline,      j->baseline_checkpoint,
+                   j->checkpoints_in, j->log_path,      j->state_path};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
   for (int i = 0; i < TASKS_MAX; i++) mem_free(j->ensembles[i]);
   chain_free(&j->students);

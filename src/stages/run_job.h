@@ -21,7 +21,8 @@ typedef struct run_job {
   comm *c;
   const mpistill_run_options *o;
   mpistill_recipe r;
-  char *soft, *soft_test, *soft_fit, *baseline, *baseline_checkpoint, *checkpoints_in, *log_path, *state_path;
+  char *soft, *soft_test, *soft_fit, *soft_adaptive, *baseline, *baseline_checkpoint, *checkpoints_in,
+      *log_path, *state_path;
   char *ensembles[TASKS_MAX]; /* OUTPUT/ensemble.h5, or OUTPUT/ensemble.<task>.h5 */
   tasks work;                 /* without their soft-label files */
   chain students;

@@ -11,7 +11,7 @@
 
 /* What a training reads of the run's files. */
 typedef struct material {
-  mpistill_strings labels, features; /* strings_free */
+  mpistill_strings labels, features, compared; /* strings_free */
 } material;
 
 /* "TASK=FILE", or the file where the task has no name. */
@@ -68,6 +68,9 @@ static status learn_from_teachers(run_job *j, mpistill_train_options *t, materia
     t->method = own->labels.n > 1 ? j->r.aggregate.method : NULL;
     t->method_tensor = own->labels.n > 1 ? j->r.aggregate.tensor : NULL;
   }
+  if (t->adaptive_split)
+    TRY(comm_agree(j->c, run_soft_paths(j, -1, j->soft_adaptive, false, &own->compared)));
+  t->adaptive_files = own->compared;
 done:
   return st;
 }
@@ -78,6 +81,7 @@ static status learn_from_student(run_job *j, const chain_step *before, mpistill_
   status st = STATUS_OK;
   TRY(comm_agree(j->c, add_label(j, 0, before->labels, &own->labels)));
   t->soft_labels = own->labels;
+  t->adaptive_split = NULL; /* the teachers alone have labelled those rows */
   if (!t->features.n) goto done;
   TRY(comm_agree(j->c, run_soft_paths(j, -1, j->soft, true, &own->features)));
   t->feature_files = own->features;
@@ -117,6 +121,7 @@ static void learn_from_labels(const run_job *j, mpistill_train_options *t, hard_
   t->losses = (mpistill_losses){.n = t->tasks.n ? 0 : 1, .items = own->losses};
   if (t->tasks.n) t->tasks.items = own->tasks;
   t->soft_labels = (mpistill_strings){0};
+  t->adaptive_split = NULL;
   t->features = (mpistill_features){0};
   t->confidence = 0;
 }
@@ -147,7 +152,7 @@ static status distill(run_job *j, int step) {
   status st = STATUS_OK;
   const chain_step *k = &j->students.steps[step];
   const bool last = step == j->students.n - 1;
-  material own = {{0}, {0}};
+  material own = {{0}, {0}, {0}};
   mpistill_train_options t = training_options(j);
   hard_labels hard;
   t.output = k->output;
@@ -166,6 +171,7 @@ static status distill(run_job *j, int step) {
 done:
   strings_free(&own.labels);
   strings_free(&own.features);
+  strings_free(&own.compared);
   mem_free(t.live_teachers.items);
   return st;
 }

@@ -32,6 +32,7 @@ typedef struct job {
   subject s;
   tasks work;
   features inner;
+  adaptive fit;
   views views;
   const live_link *link; /* NULL: no teacher is asked */
   live *teachers;
@@ -151,6 +152,20 @@ static json_t *strings_json(const mpistill_strings *s) {
   return list;
 }
 
+static status adaptive_json(job *j) {
+  status st = STATUS_OK;
+  json_t *files = json_array();
+  json_object_set_new(j->inputs, "adaptive_split", json_string(j->o->adaptive_split));
+  json_object_set_new(j->inputs, "adaptive_labels", files);
+  for (size_t i = 0; i < j->o->adaptive_files.n; i++) {
+    char hash[HASH_TEXT_BYTES];
+    TRY(stage_hash_file(j->c, j->o->adaptive_files.items[i], hash));
+    json_array_append_new(files, json_string(hash));
+  }
+done:
+  return st;
+}
+
 /* All that decides the student's bytes, in the order in which a difference is best named. */
 static status collect_inputs(job *j, const char *dataset_hash) {
   status st = STATUS_OK;
@@ -168,6 +183,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   if (o->tasks.n) json_object_set_new(j->inputs, "tasks", tasks_json(&o->tasks));
   if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(j->inputs, "features", inner);
+  if (o->adaptive_split) TRY(adaptive_json(j));
   TRY(views_text(&o->augment, &augment));
   if (*augment) json_object_set_new(j->inputs, "augment", json_string(augment));
   if (o->fixed_labels) json_object_set_new(j->inputs, "fixed_labels", json_true());
@@ -226,6 +242,16 @@ static json_t *temperatures_json(const job *j) {
   return NULL;
 }
 
+/* What the epoch was trained with; NULL: nothing adapts. */
+static json_t *adapted_json(const job *j) {
+  const adaptive *a = &j->fit;
+  if (!a->on) return NULL;
+  json_t *weights = json_array();
+  for (int i = 0; i < a->n; i++) json_array_append_new(weights, json_real(j->work.items[0].soft.weights[i]));
+  return json_pack("{s:f, s:f, s:f, s:o}", "nll", a->student, "kd_weight", a->kd, "temperature",
+                   a->temperature, "weights", weights);
+}
+
 static void log_epoch(job *j) {
   const epoch_result *e = trainer_result(j->t);
   int64_t epoch = trainer_epoch(j->t);
@@ -233,14 +259,15 @@ static void log_epoch(job *j) {
   json_object_set_new(parts, "total", json_number(e->loss));
   for (int i = 0; i < trainer_n_losses(j->t); i++)
     json_object_set_new(parts, trainer_loss_name(j->t, i), json_number(e->parts[i]));
-  log_event(
-      j->log, "epoch",
-      json_pack("{s:I, s:I, s:o, s:o*, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch", (json_int_t)epoch,
-                "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss", parts, "temperature",
-                temperatures_json(j), "learning_rate", json_number(e->learning_rate), "samples_per_s",
-                json_number((double)trainer_rows(j->t) / e->seconds), "seconds", "all",
-                json_number(e->seconds), "read", json_number(e->read_s), "forward", json_number(e->forward_s),
-                "backward", json_number(e->backward_s), "allreduce", json_number(e->reduce_s)));
+  log_event(j->log, "epoch",
+            json_pack("{s:I, s:I, s:o, s:o*, s:o*, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o}}", "epoch",
+                      (json_int_t)epoch, "step", (json_int_t)(epoch * trainer_steps_per_epoch(j->t)), "loss",
+                      parts, "temperature", temperatures_json(j), "adaptive", adapted_json(j),
+                      "learning_rate", json_number(e->learning_rate), "samples_per_s",
+                      json_number((double)trainer_rows(j->t) / e->seconds), "seconds", "all",
+                      json_number(e->seconds), "read", json_number(e->read_s), "forward",
+                      json_number(e->forward_s), "backward", json_number(e->backward_s), "allreduce",
+                      json_number(e->reduce_s)));
 }
 
 static void log_start(job *j) {
@@ -529,6 +556,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));
   TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
+  TRY(adaptive_open(&j->fit, j->c, o, j->d, &j->s.k, &j->work));
   TRY(dataset_hash(j->d, j->s.sp, hash));
 done:
   return st;
@@ -572,7 +600,7 @@ static status train(comm *c, const mpistill_train_options *options, const model_
     goto done;
   }
   if (link) TRY(live_meet(link, STATUS_OK));
-  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views, j.teachers));
+  TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views, j.teachers, &j.fit));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);
   TRY(resume(&j));
@@ -587,6 +615,7 @@ done:
   trainer_free(&j.t);
   live_close(&j.teachers);
   features_close(&j.inner);
+  adaptive_close(&j.fit);
   tasks_close(&j.work);
   subject_close(&j.s);
   dataset_close(&j.d);

@@ -41,6 +41,8 @@ struct trainer {
   char *names[TRAINER_MAX_LOSSES];
   const views *seen;
   live *teachers; /* NULL: none is asked */
+  tasks *work;
+  adaptive *fit;
   int shards, threads;
   int64_t sizes[MAX_SIZES]; /* numbers of rows a shard may have */
   int n_sizes;
@@ -204,7 +206,8 @@ static status begin_teachers(trainer *t) {
 }
 
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, tasks *work, const features *inner, const views *seen, live *teachers) {
+                   const split *sp, tasks *work, const features *inner, const views *seen, live *teachers,
+                   adaptive *fit) {
   status st = STATUS_OK;
   trainer *t;
   TRY(comm_agree(c, mem_new(&t, 1, sizeof *t)));
@@ -214,6 +217,8 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
                  .inner = inner,
                  .seen = seen,
                  .teachers = teachers,
+                 .work = work,
+                 .fit = fit,
                  .n = sp->n,
                  .rate_scale = 1,
                  .ordered = -1};
@@ -483,12 +488,22 @@ static status roll_back(trainer *t, double loss) {
   return reducer_share(t->sums);
 }
 
-static void start_epoch(trainer *t) {
+/* What adapts follows from how the student was before the epoch. */
+static void adapt(trainer *t) {
+  if (t->fit->on) adaptive_apply(t->fit, &t->studies[0].goal, &t->work->items[0].soft);
+}
+
+static status start_epoch(trainer *t) {
+  status st = STATUS_OK;
   if (t->ordered != t->epoch) rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)t->epoch, t->n, t->order);
   t->ordered = t->epoch;
-  if (t->batch) return; /* goes on from a checkpoint in its middle */
+  if (t->batch) return st; /* goes on from a checkpoint in its middle */
+  if (t->fit->on) TRY(adaptive_measure(t->fit, reducer_parameters(t->sums)));
+  adapt(t);
   updater_keep(t->update);
   t->now = (epoch_result){0};
+done:
+  return st;
 }
 
 static void finish_epoch(trainer *t) {
@@ -508,7 +523,7 @@ static status next_step(trainer *t, unsigned *events) {
   status st = STATUS_OK;
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
   double totals[TRAINER_MAX_LOSSES + 1], loss, started = clock_seconds(), reducing = reducer_seconds(t->sums);
-  start_epoch(t);
+  TRY(start_epoch(t));
   batch b = {.ids = t->order + from,
              .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
              .step = t->epoch * steps + t->batch};
@@ -569,13 +584,14 @@ static checkpoint_position position(const trainer *t) {
                             .batch = t->batch,
                             .rollbacks = t->rollbacks,
                             .rate_scale = t->rate_scale,
-                            .n_sums = 2 * (trainer_n_losses(t) + 1)};
+                            .n_sums = 2 * (trainer_n_losses(t) + 1) + t->fit->on};
   at.sums[0] = t->now.loss;
   at.sums[1] = t->last.loss;
   for (int i = 0; i < trainer_n_losses(t); i++) {
     at.sums[2 + 2 * i] = t->now.parts[i];
     at.sums[3 + 2 * i] = t->last.parts[i];
   }
+  if (t->fit->on) at.sums[at.n_sums - 1] = t->fit->student;
   return at;
 }
 
@@ -616,7 +632,7 @@ done:
 status trainer_restore(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   const checkpoint_position *at = checkpoint_at(k);
-  if (at->n_sums != 2 * (trainer_n_losses(t) + 1))
+  if (at->n_sums != 2 * (trainer_n_losses(t) + 1) + t->fit->on)
     THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
   t->epoch = at->epoch;
   t->batch = at->batch;
@@ -628,6 +644,8 @@ status trainer_restore(trainer *t, const checkpoint *k) {
     t->now.parts[i] = at->sums[2 + 2 * i];
     t->last.parts[i] = at->sums[3 + 2 * i];
   }
+  if (t->fit->on) t->fit->student = at->sums[at->n_sums - 1];
+  adapt(t);
   TRY(comm_agree(t->c, read_vectors(t, k)));
   TRY(reducer_share(t->sums));
 done:

@@ -4,6 +4,7 @@
 #define MPISTILL_STAGES_TRAINER_H
 
 #include "base/log.h"
+#include "stages/adaptive.h"
 #include "stages/features.h"
 #include "stages/live.h"
 #include "stages/tasks.h"
@@ -23,9 +24,10 @@ typedef struct epoch_result {
 } epoch_result;
 
 /* Collective. Everything is checked here: nothing after it is bad input but values found in the data. o, k,
- * d, sp, work, inner, seen are borrowed; work->heads are those of k; inner, seen: opened with this k. */
+ * d, sp, work, inner, seen are borrowed; work->heads are those of k; inner, seen, fit: opened with this k. */
 status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, const classifier *k, dataset *d,
-                   const split *sp, tasks *work, const features *inner, const views *seen, live *teachers);
+                   const split *sp, tasks *work, const features *inner, const views *seen, live *teachers,
+                   adaptive *fit);
 void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */

@@ -5,16 +5,15 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/stop.h"
-#include "learn/loss.h"
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/freeze.h"
 #include "stages/live.h"
-#include "stages/options_rows.h"
 #include "stages/prior.h"
 #include "stages/reduced.h"
 #include "stages/stages.h"
+#include "stages/train_inputs.h"
 #include "stages/trainer.h"
 #include "stages/watch.h"
 
@@ -54,156 +53,21 @@ typedef struct job {
 
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
 
-static bool has_teachers(const mpistill_train_options *o) {
-  return o->soft_labels.n > 0 || o->live_teachers.n > 0;
-}
-
-static json_t *loss_json(const mpistill_loss *l) {
-  json_t *o = json_pack("{s:s, s:f}", "kind", l->kind, "weight", l->weight);
-  if (l->task) json_object_set_new(o, "task", json_string(l->task));
-  const loss_kind *k = loss_find(l->kind);
-  for (const option *row = loss_fields; row->key; row++) {
-    const char *field = (const char *)l + row->at;
-    if (!k || !loss_reads(k, row->key)) continue;
-    json_t *value = row->type == OPTION_FLAG     ? json_boolean(*(const bool *)field)
-                    : row->type == OPTION_CHOICE ? json_pack("s?", *(char *const *)field)
-                                                 : json_real(*(const double *)field);
-    json_object_set_new(o, row->key, value);
-  }
-  return o;
-}
-
-static json_t *losses_json(const mpistill_train_options *o) {
-  json_t *list = json_array();
-  for (size_t i = 0; i < o->losses.n; i++) json_array_append_new(list, loss_json(&o->losses.items[i]));
-  if (!o->losses.n && has_teachers(o))
-    json_array_append_new(list,
-                          json_pack("{s:f, s:f}", "kd_weight", o->kd_weight, "temperature", o->temperature));
-  return list;
-}
-
-static json_t *optimizer_json(const mpistill_train_options *o) {
-  const mpistill_optimizer *p = &o->optimizer;
-  const mpistill_schedule *s = &o->schedule;
-  return json_pack("{s:s, s:f, s:f, s:b, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f}", "kind", p->kind,
-                   "learning_rate", p->learning_rate, "momentum", p->momentum, "nesterov", p->nesterov,
-                   "weight_decay", p->weight_decay, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
-                   p->epsilon, "schedule", s->kind, "warmup_epochs", s->warmup_epochs, "step_epochs",
-                   s->step_epochs, "step_factor", s->step_factor, "final_factor", s->final_factor,
-                   "clip_norm", o->clip_norm);
-}
-
-static json_t *tasks_json(const mpistill_tasks *tasks) {
-  json_t *list = json_array();
-  for (size_t i = 0; i < tasks->n; i++) {
-    const mpistill_task *t = &tasks->items[i];
-    json_t *losses = json_array();
-    for (size_t k = 0; k < t->losses.n; k++) json_array_append_new(losses, loss_json(&t->losses.items[k]));
-    json_array_append_new(list,
-                          json_pack("{s:s, s:s*, s:s*, s:s*, s:s*, s:f, s:o}", "name", t->name, "output",
-                                    t->output, "labels", t->labels, "class_axis", t->class_axis, "mask",
-                                    t->mask, "weight", t->weight, "losses", losses));
-  }
-  return list;
-}
-
-/* The losses between inner tensors, then the files they come from. */
-static status inner_json(job *j, json_t **out) {
-  status st = STATUS_OK;
-  *out = features_json(&j->o->features);
-  for (size_t i = 0; i < j->o->feature_files.n; i++) {
-    char hash[HASH_TEXT_BYTES];
-    TRY(stage_hash_file(j->c, j->o->feature_files.items[i], hash));
-    json_array_append_new(*out, json_string(hash));
-  }
-done:
-  return st;
-}
-
-static json_t *reals_json(const mpistill_reals *r) {
-  json_t *list = json_array();
-  for (size_t i = 0; i < r->n; i++) json_array_append_new(list, json_real(r->items[i]));
-  return list;
-}
-
-static status soft_labels_json(job *j, json_t **out) {
-  status st = STATUS_OK;
-  const size_t n = j->o->soft_labels.n + j->o->live_teachers.n;
-  *out = json_array();
-  if (j->o->live_teachers.n) TRY(tutors_json(j->c, j->o, *out));
-  for (size_t i = 0; i < j->o->soft_labels.n; i++) {
-    char hash[HASH_TEXT_BYTES];
-    const char *file, *task = j->work.items[tasks_of_file(&j->work, j->o->soft_labels.items[i], &file)].name;
-    TRY(stage_hash_file(j->c, file, hash));
-    json_array_append_new(*out, task ? json_sprintf("%s=%s", task, hash) : json_string(hash));
-  }
-  json_t *weights = reals_json(&j->o->weights);
-  json_array_extend(*out, weights);
-  json_decref(weights);
-  if (n > 1 && j->o->method) json_array_append_new(*out, json_string(j->o->method));
-  if (j->o->method_tensor) json_array_append_new(*out, json_string(j->o->method_tensor));
-done:
-  return st;
-}
-
-static json_t *strings_json(const mpistill_strings *s) {
-  json_t *list = json_array();
-  for (size_t i = 0; i < s->n; i++) json_array_append_new(list, json_string(s->items[i]));
-  return list;
-}
-
-static status adaptive_json(job *j) {
-  status st = STATUS_OK;
-  json_t *files = json_array();
-  json_object_set_new(j->inputs, "adaptive_split", json_string(j->o->adaptive_split));
-  json_object_set_new(j->inputs, "adaptive_labels", files);
-  for (size_t i = 0; i < j->o->adaptive_files.n; i++) {
-    char hash[HASH_TEXT_BYTES];
-    TRY(stage_hash_file(j->c, j->o->adaptive_files.items[i], hash));
-    json_array_append_new(files, json_string(hash));
-  }
-done:
-  return st;
-}
-
-/* All that decides the student's bytes, in the order in which a difference is best named. */
+/* What the student is made from, and where it is kept meanwhile. */
 static status collect_inputs(job *j, const char *dataset_hash) {
   status st = STATUS_OK;
-  const mpistill_train_options *o = j->o;
-  json_t *soft = NULL, *inner = NULL;
-  char model[HASH_TEXT_BYTES], *augment = NULL;
+  char model[HASH_TEXT_BYTES];
   hash_text(model_hash(j->s.m), model);
-  TRY(soft_labels_json(j, &soft));
-  if (o->features.n) TRY(inner_json(j, &inner));
-  j->inputs = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
-                        has_teachers(o) ? "distill" : "train", "model", model, "dataset", dataset_hash,
-                        "input", j->s.input->name, "soft_labels", soft, "losses", losses_json(o), "optimizer",
-                        optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
-                        "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
-  if (o->tasks.n) json_object_set_new(j->inputs, "tasks", tasks_json(&o->tasks));
-  if (o->confidence > 0) json_object_set_new(j->inputs, "confidence", json_real(o->confidence));
-  if (inner) json_object_set_new(j->inputs, "features", inner);
-  if (o->adaptive_split) TRY(adaptive_json(j));
-  TRY(views_text(&o->augment, &augment));
-  if (*augment) json_object_set_new(j->inputs, "augment", json_string(augment));
-  if (o->fixed_labels) json_object_set_new(j->inputs, "fixed_labels", json_true());
-  if (o->freeze.n) json_object_set_new(j->inputs, "freeze", strings_json(&o->freeze));
-  if (o->prior_split) {
-    json_object_set_new(j->inputs, "prior_split", json_string(o->prior_split));
-    json_object_set_new(j->inputs, "priors", reals_json(&o->priors));
-  }
-  if (reduced_wanted(o)) {
-    json_object_set_new(j->inputs, "precision", json_string(o->precision));
-    json_object_set_new(j->inputs, "calibration_rows", json_integer(o->calibration_rows));
-  }
-  if (j->inputs) j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
-  if (!j->inputs_text) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", o->output);
-  if (o->checkpoint)
-    TRY(mem_string(&j->folder, o->checkpoint));
+  TRY(train_inputs(&j->inputs, j->c, j->o, &j->work,
+                   &(train_origin){.model = model, .dataset = dataset_hash, .input = j->s.input->name}));
+  j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
+  if (!j->inputs_text)
+    THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
+  if (j->o->checkpoint)
+    TRY(mem_string(&j->folder, j->o->checkpoint));
   else
-    TRY(mem_format(&j->folder, "%s.ckpt", o->output));
+    TRY(mem_format(&j->folder, "%s.ckpt", j->o->output));
 done:
-  mem_free(augment);
   return st;
 }
 
@@ -339,7 +203,7 @@ static status run_epochs(job *j) {
   trainer_watch watch = {.ask = ask, .step_done = step_done, .data = j};
   unsigned events;
   while (!trainer_finished(j->t)) {
-    pulse_phase("%s, epoch %lld of %lld", has_teachers(o) ? "distill" : "train",
+    pulse_phase("%s, epoch %lld of %lld", train_has_teachers(o) ? "distill" : "train",
                 (long long)trainer_epoch(j->t) + 1, (long long)o->epochs);
     TRY(trainer_run(j->t, &watch, &events));
     if (events & TRAINER_EPOCH) {
@@ -370,7 +234,7 @@ static status run_training(job *j) {
   j->started_s = j->saved_s = clock_seconds();
   j->rows_done = j->rows_before =
       (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
-  progress_start(&j->bar, has_teachers(o) ? "distill" : "train", "samples",
+  progress_start(&j->bar, train_has_teachers(o) ? "distill" : "train", "samples",
                  (double)(o->epochs * trainer_rows(j->t)), show);
   status st = run_epochs(j);
   progress_end(&j->bar);

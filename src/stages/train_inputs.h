@@ -1,0 +1,22 @@
+/* What a student is made from, as the file beside it and its checkpoints say it. */
+#ifndef MPISTILL_STAGES_TRAIN_INPUTS_H
+#define MPISTILL_STAGES_TRAIN_INPUTS_H
+
+#include "stages/tasks.h"
+
+#include <jansson.h>
+
+/* Local. Whether there is anyone to learn from but the labels. */
+bool train_has_teachers(const mpistill_train_options *o);
+
+typedef struct train_origin {
+  const char *model, *dataset; /* hashes */
+  const char *input;           /* name of the array */
+} train_origin;
+
+/* Collective. All that decides the student's bytes, in the order in which a difference is best named;
+ * json_decref. */
+status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, const tasks *work,
+                    const train_origin *from);
+
+#endif

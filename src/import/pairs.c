@@ -7,6 +7,7 @@
 
 enum { ROW_BYTES_MAX = 1 << 30 };
 static const int64_t TRUSTED_BYTES = (int64_t)4 << 30;
+#define LARGEST_ROW ((size_t)256 << 20) /* in a compressed file, where nothing tells whether it is there */
 
 static const float BYTE_SCALE = 1.0f / 255, NO_OFFSET = 0;
 
@@ -142,6 +143,11 @@ static status copy_rows(const pair_file *f, const import_job *job, const char *s
   void *from = NULL, *to = NULL;
   const int64_t n = f->array.dims[0];
   int64_t piece = IMPORT_PIECE_BYTES / (int64_t)f->row_bytes;
+  if (input_size(f->in) < 0 && f->row_bytes > LARGEST_ROW)
+    THROW(STATUS_BAD_INPUT,
+          "%s: its header tells of rows of %zu bytes each, which cannot be checked in a compressed file; "
+          "unpack it first",
+          input_path(f->in), f->row_bytes);
   if (piece < 1) piece = 1;
   if (piece > n) piece = n;
   TRY(mem_new(&from, (size_t)piece, f->row_bytes));

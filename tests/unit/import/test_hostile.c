@@ -162,6 +162,11 @@ static void test_gzip_that_promises_more_than_it_has(void **state) {
   assert_int_equal(gzwrite(f, head, sizeof head), sizeof head);
   assert_int_equal(gzclose(f), Z_OK);
   assert_refused("idx train=h.gz", "h.gz: ends at byte 16, in the middle of its rows");
+  f = gzopen("h.gz", "wb");
+  static const unsigned char row[] = {0, 0, 8, 3, 0, 0, 0, 4, 0, 1, 0, 0, 0, 0, 0x40, 0};
+  assert_int_equal(gzwrite(f, row, sizeof row), sizeof row);
+  assert_int_equal(gzclose(f), Z_OK);
+  assert_refused("idx train=h.gz", "h.gz: its header tells of rows of 1073741824 bytes", "unpack it first");
 }
 
 static void test_labels_out_of_range(void **state) {

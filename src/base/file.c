@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +81,30 @@ static status write_all(int fd, const char *part, const unsigned char *bytes, si
     done += (size_t)wrote;
   }
   return STATUS_OK;
+}
+
+status file_map(file_view *out, const char *path) {
+  struct stat info;
+  unsigned char *bytes = NULL;
+  *out = (file_view){0};
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+    void *at = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (at != MAP_FAILED) *out = (file_view){at, (size_t)info.st_size, true};
+  }
+  if (fd >= 0) close(fd);
+  if (out->mapped) return STATUS_OK;
+  status st = file_read(path, &bytes, &out->n);
+  out->bytes = bytes;
+  return st;
+}
+
+void file_unmap(file_view *v) {
+  if (v->mapped)
+    munmap((void *)v->bytes, v->n);
+  else
+    mem_free((void *)v->bytes);
+  *v = (file_view){0};
 }
 
 status file_write(const char *path, const void *bytes, size_t n) {

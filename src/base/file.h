@@ -10,6 +10,17 @@
 
 /* Local. Reads a whole file, NUL appended (not counted). STATUS_BAD_INPUT if it cannot be read. mem_free. */
 status file_read(const char *path, unsigned char **bytes, size_t *n);
+/* A file as memory that all readers of a node share; without a NUL behind it. What cannot be mapped (a pipe,
+ * an empty file) is read instead. */
+typedef struct file_view {
+  const unsigned char *bytes;
+  size_t n;
+  bool mapped;
+} file_view;
+
+/* Local. STATUS_BAD_INPUT if it cannot be read. */
+status file_map(file_view *out, const char *path);
+void file_unmap(file_view *v);
 /* Local. Writes PATH.part, flushes it to disk, renames it to PATH and flushes the folder. */
 status file_write(const char *path, const void *bytes, size_t n);
 /* Local. Flushes PATH.part, renames it to PATH, flushes the folder: for files written by others. */

@@ -16,6 +16,8 @@
  * will change is not known. */
 enum { OPSET_MIN = 1, OPSET_MAX = 21 };
 
+enum { LARGE = 1 << 16 }; /* floats of an initializer */
+
 static const char *plain_domain(const char *domain) {
   return strcmp(proto_text(domain), "ai.onnx") == 0 ? "" : proto_text(domain);
 }
@@ -71,9 +73,20 @@ static status check_name(const loader *l, const char *name) {
   return status_set(STATUS_BAD_INPUT, "%s: an input or initializer has no name", l->name);
 }
 
+static int64_t count_of(const Onnx__TensorProto *t) {
+  int64_t n = 1;
+  for (size_t i = 0; i < t->n_dims; i++) n *= t->dims[i];
+  return n;
+}
+
+bool load_took_data(const Onnx__TensorProto *t) {
+  return t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && !t->has_raw_data && !t->n_float_data &&
+         count_of(t) >= LARGE;
+}
+
 static status add_initializer(loader *l, size_t i) {
   status st = STATUS_OK;
-  const Onnx__TensorProto *from = l->from->initializer[i];
+  Onnx__TensorProto *from = l->from->initializer[i];
   const char *name = proto_text(from->name);
   char *what = NULL, *full = NULL;
   tensor *t;
@@ -83,6 +96,8 @@ static status add_initializer(loader *l, size_t i) {
   TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
   TRY(mem_format(&full, "%s%s", l->prefix, name));
   TRY(tensor_from_proto(&t, from, what));
+  bool large = from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && count_of(from) >= LARGE;
+  if (large && !l->up) tensor_proto_drop_data(from);
   TRY(loader_name_file(l, graph_add_constant(l->g, full, !l->up, t, &l->initializers[i])));
 done:
   mem_free(what);
@@ -395,7 +410,7 @@ static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
   return loader_name_file(l, graph_add_output(l->g, value));
 }
 
-status load_graph(graph **out, int **initializers, const char *name, const Onnx__ModelProto *proto) {
+status load_graph(graph **out, int **initializers, const char *name, Onnx__ModelProto *proto) {
   status st = STATUS_OK;
   int n_branches = 0;
   loader l = {.name = name, .proto = proto, .from = proto->graph, .prefix = "", .n_branches = &n_branches};

@@ -33,7 +33,47 @@ static bool in_block(const model *m, size_t initializer) {
   return kind == VALUE_PARAMETER || kind == VALUE_STATISTIC;
 }
 
-status model_parse(model **out, const char *name, const void *bytes, size_t n) {
+/* From bytes to a message; bytes are not needed after that. */
+static status unpack(model *m, const void *bytes, size_t n, hash_stream *h) {
+  status st = STATUS_OK;
+  hash_add(h, bytes, n);
+  m->bytes = (int64_t)n;
+  if (!n) THROW(STATUS_BAD_INPUT, "%s: is empty", m->path);
+  TRY(proto_unpack(&m->proto, m->path, &onnx__model_proto__descriptor, bytes, n));
+  if (!m->proto->graph) THROW(STATUS_BAD_INPUT, "%s: is not an ONNX model: it holds no graph", m->path);
+done:
+  return st;
+}
+
+/* Large data is in the graph alone while that is built (load_graph): what is not in the block comes back. */
+static status restore_data(model *m, size_t i) {
+  Onnx__TensorProto *t = m->proto->graph->initializer[i];
+  if (!load_took_data(t)) return STATUS_OK;
+  const tensor *from = m->graph->values[m->initializers[i]].constant;
+  status st =
+      tensor_to_raw(t, from->data, shape_count(&from->shape), m->path, &t->raw_data.data, &t->raw_data.len);
+  t->has_raw_data = !st;
+  return st;
+}
+
+static status build(model *m, hash_stream **h) {
+  status st = STATUS_OK;
+  TRY(side_load(m->proto->graph, m->path, *h, &m->bytes));
+  m->hash = hash_end(h);
+  TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &m->n_ended, &m->ended));
+  TRY(load_graph(&m->graph, &m->initializers, m->path, m->proto));
+  for (size_t i = 0; i < m->proto->graph->n_initializer; i++) {
+    if (in_block(m, i))
+      tensor_proto_drop_data(m->proto->graph->initializer[i]);
+    else
+      TRY(restore_data(m, i));
+  }
+done:
+  return st;
+}
+
+/* Takes `view` where it is not NULL: it goes before the graph is built. */
+static status parse(model **out, const char *name, const void *bytes, size_t n, file_view *view) {
   status st = STATUS_OK;
   model *m = NULL;
   hash_stream *h = NULL;
@@ -41,17 +81,9 @@ status model_parse(model **out, const char *name, const void *bytes, size_t n) {
   TRY(mem_new(&m, 1, sizeof *m));
   TRY(mem_string(&m->path, name));
   TRY(hash_start(&h));
-  hash_add(h, bytes, n);
-  m->bytes = (int64_t)n;
-  if (!n) THROW(STATUS_BAD_INPUT, "%s: is empty", name);
-  TRY(proto_unpack(&m->proto, name, &onnx__model_proto__descriptor, bytes, n));
-  if (!m->proto->graph) THROW(STATUS_BAD_INPUT, "%s: is not an ONNX model: it holds no graph", name);
-  TRY(side_load(m->proto->graph, name, h, &m->bytes));
-  m->hash = hash_end(&h);
-  TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &m->n_ended, &m->ended));
-  TRY(load_graph(&m->graph, &m->initializers, name, m->proto));
-  for (size_t i = 0; i < m->proto->graph->n_initializer; i++)
-    if (in_block(m, i)) tensor_proto_drop_data(m->proto->graph->initializer[i]);
+  TRY(unpack(m, bytes, n, h));
+  if (view) file_unmap(view);
+  TRY(build(m, &h));
 done:
   hash_end(&h);
   if (st) model_free(&m);
@@ -59,15 +91,16 @@ done:
   return st;
 }
 
+status model_parse(model **out, const char *name, const void *bytes, size_t n) {
+  return parse(out, name, bytes, n, NULL);
+}
+
 status model_read(model **out, const char *path) {
-  status st = STATUS_OK;
-  unsigned char *bytes = NULL;
-  size_t n;
+  file_view view;
   *out = NULL;
-  TRY(file_read(path, &bytes, &n));
-  TRY(model_parse(out, path, bytes, n));
-done:
-  mem_free(bytes);
+  status st = file_map(&view, path);
+  if (!st) st = parse(out, path, view.bytes, view.n, &view);
+  file_unmap(&view);
   return st;
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Models whose tensors onnx.save_model has put into other files: the same logits and students as from one file."""
+"""Models whose tensors onnx.save_model has put into other files: the same logits and students as from one file. Large tensors that training
+leaves alone: they are in the student as they were."""
 import sys
 
 sys.dont_write_bytecode = True
@@ -9,8 +10,9 @@ import os
 import h5py
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from harness import DIGITS, Failure, create, fresh, main, mpistill, test, train
+from harness import DIGITS, Failure, create, fresh, main, mpistill, read_parameters, test, train
 
 
 def split(path, **how):
@@ -68,6 +70,35 @@ def changed():
     if old_hash == new_hash or np.array_equal(before, after):
         raise Failure("nobody has noticed")
     return "another hash, other logits"
+
+
+@test("large tensors of floats that are no parameters")
+def constants():
+    """No gradient reaches the table that is compared with; nobody reads the other one."""
+    random, path = np.random.default_rng(1), fresh(".onnx")
+    tables = {"table": random.standard_normal((1, 64, 1100)).astype(np.float32), "unread": random.standard_normal((300, 300)).astype(np.float32)}
+    w = random.standard_normal((1100, 10)).astype(np.float32) / 33
+    nodes = [helper.make_node("Reshape", ["x", "column"], ["c"]), helper.make_node("Greater", ["c", "table"], ["above"]),
+             helper.make_node("Cast", ["above"], ["f"], to=TensorProto.FLOAT), helper.make_node("ReduceMean", ["f"], ["m"], axes=[1], keepdims=0),
+             helper.make_node("MatMul", ["m", "w"], ["logits"])]
+    graph = helper.make_graph(nodes, "constants", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
+                              [numpy_helper.from_array(t, name) for name, t in {**tables, "w": w, "column": np.int64([-1, 64, 1])}.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    with h5py.File(DIGITS) as f:
+        x = f["train"][[k for k in f["train"] if k != "label"][0]]
+        scale, offset = x.attrs.get("scale", 1), x.attrs.get("offset", 0)
+        x = np.float32(x[...].reshape(len(x), 64)) * np.float32(scale) + np.float32(offset)
+    logits = (x[:, :, None] > tables["table"]).mean(1, dtype=np.float32) @ w
+    error = float(np.abs(taught(path)[0] - logits).max())
+    if not error < 1e-5:
+        raise Failure(f"logits off by {error}")
+    after = read_parameters(train(path, DIGITS, epochs=1).path)
+    if np.array_equal(after["w"], w) or any(not np.array_equal(after[name], t) for name, t in tables.items()):
+        raise Failure("w has not changed, or a table has")
+    return f"logits off by {error:.0e}"
 
 
 if __name__ == "__main__":

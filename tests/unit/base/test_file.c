@@ -92,6 +92,30 @@ static void messages_name_the_trouble(void **state) {
   mem_free(under);
 }
 
+static void files_are_mapped(void **state) {
+  (void)state;
+  char *file = in_folder("mapped"), *empty = in_folder("empty"), *missing = in_folder("none/x"),
+       *folder = in_folder("");
+  file_view v;
+  assert_int_equal(file_write(file, "some bytes", 10), STATUS_OK);
+  assert_int_equal(file_write(empty, "", 0), STATUS_OK);
+  assert_int_equal(file_map(&v, file), STATUS_OK);
+  assert_true(v.mapped && v.n == 10 && memcmp(v.bytes, "some bytes", 10) == 0);
+  file_unmap(&v);
+  assert_true(!v.bytes && !v.n);
+  file_unmap(&v);
+  assert_int_equal(file_map(&v, empty), STATUS_OK);
+  assert_true(!v.mapped && v.n == 0);
+  file_unmap(&v);
+  assert_int_equal(file_map(&v, missing), STATUS_BAD_INPUT);
+  assert_int_equal(file_map(&v, folder), STATUS_BAD_INPUT);
+  assert_contains(status_message(), "is a folder");
+  mem_free(file);
+  mem_free(empty);
+  mem_free(missing);
+  mem_free(folder);
+}
+
 static void folders_are_made_with_parents(void **state) {
   (void)state;
   char *deep = in_folder("p/q/r/"), *file = in_folder("p/file"), *under = in_folder("p/file/x");
@@ -196,6 +220,7 @@ int main(void) {
       cmocka_unit_test(a_full_disk_leaves_the_old_file),
       cmocka_unit_test(commit_renames),
       cmocka_unit_test(messages_name_the_trouble),
+      cmocka_unit_test(files_are_mapped),
       cmocka_unit_test(folders_are_made_with_parents),
       cmocka_unit_test(paths_are_cut),
       cmocka_unit_test(hashes_agree),

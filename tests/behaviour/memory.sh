@@ -1,0 +1,55 @@
+#!/bin/bash
+# Memory of teach with a teacher of 100 MB of weights: ranks of a node hold them once, whatever their number, and reading the file takes a
+# rank no more than twice its size.
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+
+"$python" - <<'END'
+import h5py, numpy as np
+with h5py.File("set.h5", "w") as f:
+    f.attrs.update({"format": "mpistill-dataset", "version": 1})
+    f["train/x"], f["train/label"] = np.random.default_rng(1).random((2000, 64), np.float32), np.zeros(2000, np.int32)
+END
+must 0 create mlp --layers 64,5000,5000,10 --seed 1 --output teacher.onnx
+
+# Two columns for every look at the ranks of mpirun (process $1): memory they hold together, what they share counted once; the most that one
+# rank holds alone. KiB.
+look() {
+  local sum most rank part alone
+  while kill -0 "$1" 2>/dev/null; do
+    sum=0
+    most=0
+    for rank in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+      [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
+      read -r part alone <<<"$(awk '/^Pss:/ { p = $2 } /^Private_Dirty:/ { d = $2 } END { print p + 0, d + 0 }' \
+        "/proc/$rank/smaps_rollup" 2>/dev/null)"
+      sum=$((sum + ${part:-0}))
+      [ "${alone:-0}" -le "$most" ] || most=$alone
+    done
+    echo "$sum $most"
+    sleep 0.02
+  done
+}
+
+for n in 1 2 4; do
+  rm -rf soft
+  start $n teach --dataset set.h5 --teacher a=teacher.onnx --output soft --quiet
+  look "$job" >held.$n
+  wait "$job" || fail "teach on $n ranks"
+done
+
+python_check 'memory of 1, 2 and 4 ranks' <<'END'
+import os, statistics
+size = os.path.getsize("teacher.onnx") / 2**20
+at_work, alone = {}, {}
+for n in 1, 2, 4:
+    rows = [[int(v) / 1024 for v in line.split()] for line in open(f"held.{n}")]
+    loaded = [node for node, _ in rows if node > size]
+    at_work[n] = statistics.median(loaded[len(loaded) // 2:])
+    alone[n] = max(rank for _, rank in rows)
+print(f"weights {size:.0f} MiB; at work {at_work}, most of a rank alone {alone}")
+for n in 1, 2, 4:
+    assert at_work[n] <= size + 30 + 25 * n, f"{n} ranks hold {at_work[n]:.0f} MiB"
+    assert alone[n] <= 2 * size + 80, f"a rank of {n} holds {alone[n]:.0f} MiB of its own"
+END
+finish

@@ -271,6 +271,7 @@ static status softlabels_json(json_t *out, softlabels *s, bool verify) {
   put(out, "type", json_string(element_name(h->type)));
   put(out, "shape", dims_json(h->rank, h->dims));
   if (h->top_k) put(out, "top_k", json_integer(h->top_k));
+  if (h->values) put(out, "values", json_true());
   if (*h->method) ensemble_json(out, h);
   put(out, "classes", strings_json((const char *const *)h->classes, h->n_classes));
   if (h->n_features) put(out, "features", features_json(h));

@@ -74,7 +74,7 @@ refuse import_unknown "unknown option '--label-colum' (did you mean '--label-col
 refuse train_nothing 'several options are wrong|--model FILE is needed|--dataset FILE is needed|--output FILE is needed' train
 refuse distill_nothing '--student FILE is needed|--dataset FILE is needed|--output FILE is needed' distill
 refuse distill_no_teacher '--soft-labels FILE is needed|--live-teacher NAME=FILE' distill --student s.onnx --dataset d.h5 --output o.onnx
-refuse teach_nothing '--dataset FILE is needed|--teacher NAME=FILE|--output FOLDER is needed' teach
+refuse teach_nothing '--dataset FILE is needed|--teacher NAME=FILE[:KEY=VALUE...] is needed|--output FOLDER is needed' teach
 refuse aggregate_nothing 'the soft-label files to combine are needed' aggregate --output e.h5
 refuse aggregate_no_output '--output FILE is needed' aggregate soft.h5
 refuse evaluate_nothing '--model FILE is needed|--dataset FILE is needed' evaluate

@@ -148,7 +148,7 @@ static void wrong_combinations_are_refused(void **state) {
       {"train --model m --dataset d --output o --temperature 4", "unknown option '--temperature'"},
       {"train --model m --dataset d --output o --loss kd:1", "loss 'kd' needs soft labels"},
       {"train --student m --dataset d --output o", "--model FILE is needed"},
-      {"teach --dataset d --output o", "--teacher NAME=FILE is needed"},
+      {"teach --dataset d --output o", "--teacher NAME=FILE[:KEY=VALUE...] is needed"},
       {"teach --dataset d --output o --teacher a=x --teacher a=y",
        "teacher 'a': two teachers have this name"},
       {"teach --dataset d --output o --teacher x/a.onnx --teacher y/a.onnx", "two teachers have this name"},

@@ -69,19 +69,42 @@ done:
   return st;
 }
 
+/* The recipe, after a comment for each setting that replaced something in it. */
+static status recipe_text(const run_job *j, char **out) {
+  status st = STATUS_OK;
+  unsigned char *recipe = NULL;
+  char *text = NULL;
+  size_t n;
+  for (size_t i = 0; i < j->o->set.n; i++) {
+    char *before = text;
+    text = NULL;
+    st = mem_format(&text, "%s# --set %s\n", before ? before : "", j->o->set.items[i]);
+    mem_free(before);
+    TRY(st);
+    for (char *c = text; *c; c++) /* one line each */
+      if (*c == '\n' && c[1] && c[1] != '#') *c = ' ';
+  }
+  TRY(file_read(j->o->recipe, &recipe, &n));
+  TRY(mem_format(out, "%s%.*s", text ? text : "", (int)n, (char *)recipe));
+done:
+  mem_free(recipe);
+  mem_free(text);
+  return st;
+}
+
 /* OUTPUT/recipe.yaml, one rank: the recipe of what lies there. One that is there already is replaced at the
  * end only, so that a recipe that is refused leaves it as it was. */
 static status write_recipe(const run_job *j, bool at_end) {
   status st = STATUS_OK;
-  char *copy = NULL;
-  unsigned char *text = NULL, *old = NULL;
-  size_t n, n_old = 0;
+  char *copy = NULL, *text = NULL;
+  unsigned char *old = NULL;
+  size_t n_old = 0;
   TRY(file_join(&copy, j->r.output, "recipe.yaml"));
   bool there = file_exists(copy);
   if (there && !at_end) goto done;
-  TRY(file_read(j->o->recipe, &text, &n));
+  TRY(recipe_text(j, &text));
   if (there) TRY(file_read(copy, &old, &n_old));
-  if (!there || n != n_old || memcmp(text, old, n)) TRY(file_write(copy, text, n));
+  if (!there || strlen(text) != n_old || memcmp(text, old, n_old)) TRY(file_write(copy, text, strlen(text)));
 done:
   mem_free(copy);
   mem_free(text);

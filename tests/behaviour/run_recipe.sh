@@ -70,6 +70,9 @@ check 'the files in the output folder' test "$(cd run/digits && find . -type f |
 ./baseline.onnx.inputs ./ensemble.h5 ./ensemble.h5.inputs ./recipe.yaml ./result.json ./run.jsonl ./soft/conv.h5 ./soft/test/conv.h5 \
 ./soft/test/wide.h5 ./soft/wide.h5 ./state.json ./student.onnx ./student.onnx.inputs "
 same 'recipe.yaml is the recipe' recipe.yaml run/digits/recipe.yaml
+must 2 run recipe.yaml --set output=run/set --set distill.epochs=2 --quiet
+check 'recipe.yaml tells what --set replaced' cmp -s run/set/recipe.yaml <(printf '# --set output=run/set\n# --set distill.epochs=2\n' && cat recipe.yaml)
+rm -r run/set
 check 'state.json: done' test "$(state run/digits)" = "done"
 for name in student baseline; do
   must 2 evaluate --model run/digits/$name.onnx --dataset digits.h5 --json

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+import forecast
 from cases import CASES, CLASSES, KD_WEIGHT, LEARNING_RATE, MOMENTUM, TEMPERATURE, create_arguments
 
 from teachers import TEACHERS
@@ -227,7 +228,7 @@ def show_inference(name, result):
 
 def main():
     only = os.environ.get("BENCH")
-    known = [*CASES, "inference", *INFERENCE, "allreduce"]
+    known = [*CASES, "inference", *INFERENCE, "allreduce", "plan"]
     if only and only not in known:
         sys.exit(f"bench: '{only}' is not known; there are: {', '.join(known)}")
     pythons = ["/usr/bin/python3"] + ([os.environ["BENCH_PYTHON"]] if os.environ.get("BENCH_PYTHON") else [])
@@ -249,6 +250,10 @@ def main():
     if only in (None, "", "allreduce"):
         results["allreduce"] = measure_allreduce()
         show_allreduce(results["allreduce"])
+    if only in (None, "", "plan"):
+        with tempfile.TemporaryDirectory() as folder:
+            results["plan"] = forecast.measure(folder, program, bound[0], repeats, run, json.loads)
+        forecast.show(results["plan"])
     with open(f"{build}/bench.json", "w") as file:
         json.dump(results, file, indent=1)
     print(f"all numbers: {os.path.relpath(build)}/bench.json")

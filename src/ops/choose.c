@@ -33,7 +33,7 @@ static status hardmax_forward(step *s) {
   float *y = s->out[0]->data;
   extent e;
   status st = read_hardmax(s, &e);
-  if (st != STATUS_OK) return st;
+  if (st != STATUS_OK || !tensor_count(s->in[0])) return st;
   for (int64_t o = 0; o < e.outer; o++, x += e.n * e.inner, y += e.n * e.inner) {
     for (int64_t i = 0; i < e.inner; i++) {
       int64_t best = 0;

@@ -120,7 +120,7 @@ static status matmul_prepare(step *s) {
   TRY(mem_new(&m->at_b, (size_t)m->batch, sizeof *m->at_b));
   places(&batch_a, &batch, m->batch, m->at_a);
   places(&batch_b, &batch, m->batch, m->at_b);
-  if (!m->plain && !s->training) TRY(make_kernel(s, m));
+  if (!m->plain && !s->training && m->batch) TRY(make_kernel(s, m));
 done:
   if (st) matmul_release(s);
   return st;

@@ -74,7 +74,7 @@ static status group_forward(step *s) {
   const float *x = s->in[0]->data, *scale = s->in[1]->data, *bias = s->in[2]->data;
   float *y = s->out[0]->data, *mean = s->saved, *inverse = mean + n->parts;
   const int64_t count = n->each * n->extent;
-  for (int64_t p = 0; p < n->parts; p++) {
+  for (int64_t p = 0; n->extent && p < n->parts; p++) {
     mean[p] = span_sum(x, count) / (float)count;
     inverse[p] = 1 / sqrtf(span_squares(x, mean[p], count) / (float)count + n->epsilon);
     for (int64_t c = 0; c < n->each; c++, x += n->extent, y += n->extent) {
@@ -120,7 +120,7 @@ static status group_backward(step *s) {
   const float *x = s->in[0]->data, *dy = s->dout[0]->data, *mean = s->saved, *inverse = mean + n->parts;
   float *dscale = s->din[1] ? gradient_begin(s, 1) : NULL, *dbias = s->din[2] ? gradient_begin(s, 2) : NULL;
   float *sums = s->scratch;
-  for (int64_t p = 0; p < n->parts; p++) {
+  for (int64_t p = 0; n->extent && p < n->parts; p++) {
     for (int64_t c = 0; c < n->each; c++) {
       const int64_t k = place_of(n, p, c), from = (p * n->each + c) * n->extent;
       span_moments(x + from, dy + from, mean[p], n->extent, &sums[2 * c], &sums[2 * c + 1]);

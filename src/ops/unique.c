@@ -94,7 +94,7 @@ static status give_slices(step *s, const slices *from, const findings *f, const 
   char *data = NULL;
   status st = STATUS_OK;
   TRY(mem_new(&data, (size_t)(from->outer * f->n_found), bytes));
-  for (int64_t o = 0; o < from->outer; o++) {
+  for (int64_t o = 0; bytes && o < from->outer; o++) {
     for (int64_t k = 0; k < f->n_found; k++)
       memcpy(data + (size_t)(o * f->n_found + k) * bytes,
              (const char *)from->x->data + (size_t)(o * from->n + f->indices[k]) * bytes, bytes);

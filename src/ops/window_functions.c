@@ -17,7 +17,8 @@ static status window_infer(step *s, cosines a) {
   int64_t size;
   int n;
   TRY(step_ints(s, 0, NULL, &size, 1, &n));
-  if (n != 1 || size < 0) return step_error(s, "size must be one number that is not negative");
+  if (n != 1 || size < 0 || size > INT32_MAX)
+    return step_error(s, "size must be one number that is not negative, less than 2^31");
   if (dtype_of_onnx(node_int(s->node, "output_datatype", ONNX_FLOAT)) != DTYPE_FLOAT)
     return step_error(s, "an output_datatype other than a real number is not supported");
   TRY(mem_new(&values, (size_t)size, sizeof *values));

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Outputs of exported models (zoo.py) beside PyTorch's: models.py [--all] [WORD ...]
+"""Outputs of exported models (zoo.py) beside PyTorch's: models.py [--all] [--torchvision] [WORD ...]
 
 Every model gets random weights (its batch norms have seen data), is exported by torch.onnx, and run by tests/tools/run_model on random
 inputs. Printed is a table; the deviation is the largest |got - expected| / (1e-5 + 1e-4 |expected|) over all numbers of all outputs, and
 must not exceed 1. With --all each model is exported at every opset of 9, 11, 13, 17 that torch.onnx can write it in, with and without
-constant folding, with a fixed and a dynamic number of rows; otherwise once, the options taken in turn. A WORD picks the models whose
+constant folding, with a fixed and a dynamic number of rows; otherwise once, the options taken in turn. --torchvision: not these
+models but every one of torchvision that classifies or segments, with 2 rows. A WORD picks the models whose
 name holds it."""
 import sys
 
@@ -26,7 +27,7 @@ from torchvision.models.inception import Inception3
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import Bottleneck
 
-from zoo import models
+from zoo import all_of_torchvision, models
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.abspath(os.path.join(TOP, os.environ.get("BUILD", "build"), "tests", "tools", "run_model"))
@@ -170,11 +171,13 @@ def passes(result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every opset, with and without folding")
+    parser.add_argument("--torchvision", action="store_true", help="all models of torchvision instead of the usual ones of each kind")
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
     failed = refused = count = 0
     print(f"{'model':28} {'opset':>5} {'folding':>7} {'rows':>8} {'deviation':>10} {'s':>6}")
-    chosen = [m for m in models.values() if not options.words or any(word in m.name for word in options.words)]
+    names = all_of_torchvision() if options.torchvision else list(models)
+    chosen = [m for m in (models[name] for name in names) if not options.words or any(word in m.name for word in options.words)]
     for name, opset, folding, dynamic, result, seconds in rows(chosen, options.all):
         count += 1
         refused += isinstance(result, Refused)

@@ -30,6 +30,22 @@ def pictures(side, rows=ROWS):
 
 # ---- torchvision ----
 
+SIDES = {"alexnet": 224, "vgg": 224, "vit": 224, "maxvit": 224, "inception": 139, "swin": 64, "convnext": 64, "regnet": 64}
+DENSE = "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large".split()
+
+
+def all_of_torchvision():
+    """Every model of torchvision that classifies or segments images, by its own name: some have gigabytes of weights."""
+    for name in V.list_models(V):
+        side = next((s for start, s in SIDES.items() if name.startswith(start)), 96)
+        options = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+        first = 12 if name.startswith("maxvit") else 11 if name.startswith("swin") else 9
+        add(name, lambda kind=name, options=options: getattr(V, kind)(weights=None, **options), pictures(side, 2), first=first)
+    for name in DENSE:
+        add(name, lambda kind=name: Dense(getattr(V.segmentation, kind)), pictures(64 if "lraspp" in name else 65, 2), first=11)
+    return [*V.list_models(V), *DENSE]
+
+
 PLAIN = ("resnet18 resnet50 resnext50_32x4d wide_resnet50_2 densenet121 squeezenet1_0 squeezenet1_1 "
          "shufflenet_v2_x0_5 shufflenet_v2_x1_0 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 mnasnet1_0 efficientnet_b0 "
          "efficientnet_v2_s regnet_x_400mf regnet_y_400mf convnext_tiny").split()

@@ -159,7 +159,8 @@ static const one_op products[] = {{"Gemm", "transB=1", {S(64, 70), S(33, 70), S(
                                   {"MatMul", "", {S(6, 3, 7, 5), S(3, 5, 4)}},
                                   {"MatMul", "", {S(6, 1, 7, 5), S(3, 5, 4)}},
                                   {"MatMul", "", {S(6, 7, 5), S(5, 4)}},
-                                  {"MatMul", "", {S(6, 5), S(5)}}};
+                                  {"MatMul", "", {S(6, 5), S(5)}},
+                                  {"MatMul", "", {S(6, 0, 7, 5), S(0, 5, 4)}}};
 
 static void test_products(void **state) {
   (void)state;

@@ -1,0 +1,66 @@
+/* Training in three parts: trainer.c makes it, trainer_run.c computes steps and epochs, trainer_checkpoint.c
+ * saves and restores it. */
+#ifndef MPISTILL_STAGES_TRAINER_PRIVATE_H
+#define MPISTILL_STAGES_TRAINER_PRIVATE_H
+
+#include "comm/reduce.h"
+#include "learn/optimizer.h"
+#include "stages/study.h"
+#include "stages/trainer.h"
+#include "stages/update.h"
+
+enum { TRAINER_MAX_SIZES = 4 };
+
+typedef struct trainer_worker { /* what one thread works with */
+  arena *memory;
+  plan *plans[TRAINER_MAX_SIZES]; /* by number of rows */
+  int64_t *ids;
+  study_desk desks[TASKS_MAX];
+  float *inner;  /* the teachers' inner tensors */
+  int64_t *seen; /* rows in the epoch's view */
+  float *view;   /* to make them */
+  double *inner_scratch;
+  double read_s, forward_s, backward_s;
+} trainer_worker;
+
+struct trainer {
+  comm *c;
+  const mpistill_train_options *o;
+  const classifier *k;
+  feed inputs;
+  int64_t n;
+  int n_studies;
+  study studies[TASKS_MAX];
+  const features *inner;
+  int n_losses;
+  char *names[TRAINER_MAX_LOSSES];
+  const views *seen;
+  live *teachers; /* NULL: none is asked */
+  tasks *work;
+  adaptive *fit;
+  int shards, threads;
+  int64_t sizes[TRAINER_MAX_SIZES]; /* numbers of rows a shard may have */
+  int n_sizes;
+  trainer_worker *workers;
+  reducer *sums;
+  updater *update;
+  const schedule_kind *schedule;
+  int64_t *order;
+  double rate_scale; /* halved by each rollback */
+  int rollbacks;
+  int64_t epoch, batch;   /* done: epochs, and batches of the next */
+  int64_t ordered;        /* the epoch that `order` is of, -1: none */
+  epoch_result now, last; /* of the epoch under way, of the last one */
+  const trainer_watch *watch;
+};
+
+/* Floats that are trained: the model's block, what the features learn themselves, what the tasks do. */
+size_t trainer_n_trained(const trainer *t);
+/* What a task learns beside the student, in a vector of that length. */
+float *trainer_learned(const trainer *t, const study *s, float *whole);
+double trainer_loss_weight(const trainer *t, int i);
+int64_t trainer_steps(const trainer *t); /* of the whole training */
+/* What adapts follows from how the student was before the epoch. */
+void trainer_adapt(trainer *t);
+
+#endif

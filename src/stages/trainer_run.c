@@ -1,0 +1,260 @@
+/* Steps and epochs. */
+#include "stages/trainer_private.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum { MAX_ROLLBACKS = 3 };
+
+/* ---- one shard ---- */
+
+typedef struct batch { /* a global batch */
+  const int64_t *ids;
+  int64_t rows;
+  int64_t positions[TASKS_MAX], labelled[TASKS_MAX]; /* study_count */
+  int64_t step;                                      /* from 0 */
+} batch;
+
+static status read_shard(const trainer *t, trainer_worker *w, plan *p, int64_t n) {
+  const int64_t *seen = views_rows(t->seen, t->epoch, w->ids, n, w->seen);
+  const int64_t *stored = views_labels(t->seen, w->ids, seen);
+  status st = feed_read_views(&t->inputs, t->k, seen, n, p, w->view);
+  for (int i = 0; !st && i < t->n_studies; i++)
+    st = study_read(&t->studies[i], &w->desks[i], t->epoch, w->ids, stored, n);
+  if (!st) st = features_rows(t->inner, stored, n, w->inner);
+  return st;
+}
+
+static double progress_at(const trainer *t, int64_t step) {
+  int64_t last = trainer_steps(t) - 1;
+  return last > 0 ? (double)step / (double)last : 0;
+}
+
+/* A model that ends with a Softmax goes on behind its logits, and may have outputs of no task: no loss reads
+ * those. To inner tensors losses add. */
+static void clear_gradients(const trainer *t, const plan *p) {
+  for (int i = 0; i < t->k->g->n_outputs; i++) {
+    tensor *end = plan_output_gradient(p, i);
+    if (end) memset(end->data, 0, (size_t)shape_count(&end->shape) * sizeof(float));
+  }
+  for (int i = 0; i < t->k->n_inner; i++) {
+    tensor *inner = plan_tap_gradient(p, t->k->n_heads + i);
+    if (inner) memset(inner->data, 0, (size_t)shape_count(&inner->shape) * sizeof(float));
+  }
+}
+
+static status evaluate_losses(const trainer *t, trainer_worker *w, plan *p, const batch *b, int64_t n,
+                              float *leaf, double *stats) {
+  float *parameters = reducer_parameters(t->sums);
+  clear_gradients(t, p);
+  for (int i = 0; i < t->n_studies; i++) {
+    const study *s = &t->studies[i];
+    const study_shard shard = {.ids = w->ids,
+                               .n = n,
+                               .batch_rows = b->positions[i],
+                               .batch_labelled = b->labelled[i],
+                               .progress = progress_at(t, b->step),
+                               .seed = t->o->seed,
+                               .step = (uint64_t)b->step,
+                               .learned = trainer_learned(t, s, parameters),
+                               .learned_gradient = trainer_learned(t, s, leaf)};
+    status st = study_evaluate(s, &w->desks[i], &shard, p, stats);
+    if (st) return st;
+    stats += s->goal.n;
+  }
+  features_evaluate(t->inner, p, n, b->rows, w->inner, parameters + t->k->g->n_block, leaf + t->k->g->n_block,
+                    w->inner_scratch, stats);
+  return STATUS_OK;
+}
+
+static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int shard) {
+  int64_t from = shard * b->rows / t->shards, n = (shard + 1) * b->rows / t->shards - from;
+  float *leaf = reducer_leaf(t->sums, shard);
+  double *stats = reducer_stats(t->sums, shard);
+  const int n_losses = trainer_n_losses(t);
+  memset(stats, 0, (size_t)n_losses * sizeof *stats);
+  stats[n_losses] = shard == 0 && t->watch->ask ? t->watch->ask(t->watch->data)
+                                                : 0; /* rides on the sum: everyone will know */
+  if (!n) {
+    memset(leaf, 0, trainer_n_trained(t) * sizeof *leaf);
+    return STATUS_OK;
+  }
+  plan *p = NULL;
+  for (int i = 0; i < t->n_sizes; i++)
+    if (t->sizes[i] == n) p = w->plans[i];
+  memcpy(w->ids, b->ids + from, (size_t)n * sizeof *w->ids);
+  run_context run = {.training = true,
+                     .seed = t->o->seed,
+                     .step = (uint64_t)b->step,
+                     .rows = w->ids,
+                     .row_share = (float)((double)n / (double)b->rows)};
+  plan_touch_parameters(p);
+  plan_set_gradients(p, leaf);
+  double at[4] = {clock_seconds()};
+  status st = read_shard(t, w, p, n);
+  at[1] = clock_seconds();
+  if (!st) st = plan_forward(p, &run);
+  at[2] = clock_seconds();
+  if (!st) st = evaluate_losses(t, w, p, b, n, leaf, stats);
+  if (!st) st = plan_backward(p, &run);
+  at[3] = clock_seconds();
+  w->read_s += at[1] - at[0];
+  w->forward_s += at[2] - at[1];
+  w->backward_s += at[3] - at[2];
+  return st;
+}
+
+/* ---- steps and epochs ---- */
+
+static status run_wave(trainer *t, const batch *b, int from, int to) {
+  status worst = STATUS_OK;
+  char *message = NULL;
+#pragma omp parallel for num_threads(t->threads) schedule(static, 1)
+  for (int s = from; s < to; s++) {
+    status mine = run_shard(t, &t->workers[omp_get_thread_num()], b, s);
+    if (!mine) continue;
+#pragma omp critical
+    if (!worst) {
+      worst = mine;
+      if (mem_string(&message, status_message())) message = NULL;
+    }
+  }
+  if (worst) status_set(worst, "%s", message ? message : "out of memory");
+  mem_free(message);
+  return worst;
+}
+
+static double learning_rate(const trainer *t, int64_t step) {
+  int64_t per_epoch = trainer_steps_per_epoch(t);
+  int64_t warmup = (int64_t)llround(t->o->schedule.warmup_epochs * (double)per_epoch);
+  return t->rate_scale * t->o->optimizer.learning_rate *
+         t->schedule->factor(&t->o->schedule, step, warmup, trainer_steps(t), per_epoch);
+}
+
+/* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
+static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
+  status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
+  float *slice;
+  size_t begin, end;
+  double norm;
+  for (int w = 0; w < reducer_waves(t->sums); w++) {
+    int from, to;
+    reducer_wave(t->sums, w, &from, &to);
+    status mine = run_wave(t, b, from, to);
+    if (!st) st = mine;
+    reducer_fold(t->sums, w);
+  }
+  TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
+  *loss = 0;
+  for (int i = 0; i < trainer_n_losses(t); i++) *loss += trainer_loss_weight(t, i) * totals[i];
+  t->now.learning_rate = learning_rate(t, b->step);
+  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, t->now.learning_rate, b->step + 1, &norm));
+  TRY(reducer_share(t->sums));
+done:
+  return st;
+}
+
+static status roll_back(trainer *t, double loss) {
+  if (t->rollbacks++ == MAX_ROLLBACKS)
+    return status_set(
+        STATUS_FAILED,
+        "the loss became %g in epoch %lld, after %d restarts of an epoch at half the learning rate; lower "
+        "--learning-rate or set --clip-norm",
+        loss, (long long)t->epoch + 1, MAX_ROLLBACKS);
+  t->rate_scale *= 0.5;
+  t->batch = 0;
+  say_warning(comm_rank(t->c) == 0,
+              "the loss became %g in epoch %lld; the epoch starts again at half the learning rate", loss,
+              (long long)t->epoch + 1);
+  updater_restore(t->update);
+  return reducer_share(t->sums);
+}
+
+/* What adapts follows from how the student was before the epoch. */
+void trainer_adapt(trainer *t) {
+  if (t->fit->on) adaptive_apply(t->fit, &t->studies[0].goal, &t->work->items[0].soft);
+}
+
+static status start_epoch(trainer *t) {
+  status st = STATUS_OK;
+  if (t->ordered != t->epoch) rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)t->epoch, t->n, t->order);
+  t->ordered = t->epoch;
+  if (t->batch) return st; /* goes on from a checkpoint in its middle */
+  if (t->fit->on) TRY(adaptive_measure(t->fit, reducer_parameters(t->sums)));
+  trainer_adapt(t);
+  updater_keep(t->update);
+  t->now = (epoch_result){0};
+done:
+  return st;
+}
+
+static void finish_epoch(trainer *t) {
+  for (int i = 0; i < t->threads; i++) {
+    trainer_worker *w = &t->workers[i];
+    t->now.read_s += w->read_s;
+    t->now.forward_s += w->forward_s;
+    t->now.backward_s += w->backward_s;
+    w->read_s = w->forward_s = w->backward_s = 0;
+  }
+  t->last = t->now;
+  t->epoch++;
+  t->batch = 0;
+}
+
+static status next_step(trainer *t, unsigned *events) {
+  status st = STATUS_OK;
+  int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
+  double totals[TRAINER_MAX_LOSSES + 1], loss, started = clock_seconds(), reducing = reducer_seconds(t->sums);
+  TRY(start_epoch(t));
+  batch b = {.ids = t->order + from,
+             .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
+             .step = t->epoch * steps + t->batch};
+  for (int i = 0; i < t->n_studies; i++)
+    study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
+  TRY(train_step(t, &b, totals, &loss));
+  *events |= (unsigned)totals[trainer_n_losses(t)];
+  t->now.seconds += clock_seconds() - started;
+  t->now.reduce_s += reducer_seconds(t->sums) - reducing;
+  if (!isfinite(loss)) {
+    TRY(roll_back(t, loss));
+    goto done;
+  }
+  t->now.loss += loss / (double)steps;
+  for (int j = 0; j < trainer_n_losses(t); j++) t->now.parts[j] += totals[j] / (double)steps;
+  if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
+  if (++t->batch == steps) {
+    finish_epoch(t);
+    *events |= TRAINER_EPOCH;
+  }
+done:
+  return st;
+}
+
+status trainer_run(trainer *t, const trainer_watch *watch, unsigned *events) {
+  status st = STATUS_OK;
+  t->watch = watch;
+  *events = 0;
+  while (!st && !*events && !trainer_finished(t)) st = next_step(t, events);
+  return st;
+}
+
+bool trainer_finished(const trainer *t) {
+  return t->epoch >= t->o->epochs;
+}
+
+int64_t trainer_epoch(const trainer *t) {
+  return t->epoch;
+}
+
+int64_t trainer_batch(const trainer *t) {
+  return t->batch;
+}
+
+const epoch_result *trainer_result(const trainer *t) {
+  return &t->last;
+}

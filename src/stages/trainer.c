@@ -1,7 +1,6 @@
 #include "stages/trainer_private.h"
 
 #include "base/mem.h"
-#include "base/progress.h"
 
 #include <stdlib.h>
 #include <string.h>

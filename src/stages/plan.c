@@ -158,7 +158,18 @@ static const learner *student(const job *j) {
 /* Whether there is a stage that combines the teachers; else training does it. */
 static bool aggregates(const job *j) {
   const combine_kind *rule = j->r.aggregate.method ? combine_find(j->r.aggregate.method) : NULL;
-  return j->r.teachers.n > 0 && !(rule && rule->in_training);
+  return j->r.teachers.n > 0 && !j->r.live && !(rule && rule->in_training);
+}
+
+/* How often the teachers label the rows to learn from: once for each view that is stored, or each epoch. */
+static double times_taught(const job *j) {
+  if (j->r.live) return (double)j->students.steps[0].epochs;
+  return j->r.teach.views > 0 ? (double)j->r.teach.views : 1;
+}
+
+/* Rows of a file of soft labels to learn from; 0: there is none. */
+static double stored_rows(const job *j) {
+  return j->r.live ? 0 : (double)j->train->n * times_taught(j);
 }
 
 /* The rule on made-up logits, and the metrics of each teacher. */
@@ -226,7 +237,7 @@ static double test_rows(const job *j) {
 }
 
 static double all_rows(const job *j) {
-  return (double)j->train->n + test_rows(j) + (j->fit ? (double)j->fit->n : 0);
+  return (double)j->train->n * times_taught(j) + test_rows(j) + (j->fit ? (double)j->fit->n : 0);
 }
 
 /* Distinct arrays that the teachers read. */
@@ -287,7 +298,7 @@ static status time_all(const job *j, const cluster *k, times *t) {
   *t = (times){.total = START_S};
   time_teach(j, k, t);
   if (aggregates(j)) {
-    double rows = (double)j->train->n / (double)k->ranks;
+    double rows = stored_rows(j) / (double)k->ranks;
     t->seconds[AGGREGATE] = rows * j->row_s + STAGE_S;
   }
   t->bound[AGGREGATE] = t->bound[EVALUATE] = "compute";
@@ -368,7 +379,7 @@ static status space_training(const job *j, const learner *x, space *s) {
   TRY(cost_rank_vectors(&x->training, &j->k, &own));
   double shared = (double)vectors * vector + array_bytes(j->input, n);
   const double files = aggregates(j) ? 1 : (double)j->r.teachers.n; /* of soft labels that training reads */
-  shared += files * n * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
+  shared += files * stored_rows(j) * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
   double created = 0; /* students that stand in no file */
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   /* Its place in the order and how many labels it has, for each row. */
@@ -398,15 +409,16 @@ static status disk_json(const job *j, json_t *files, double *total) {
   static const char *const folders[] = {"soft", "soft/test", "soft/fit"};
   for (int k = 0; k < 3; k++)
     for (int i = 0; splits[k] && i < j->n; i++) {
+      const double rows = k ? (double)splits[k]->n : stored_rows(j);
+      if (rows <= 0) continue;
       TRY(mem_format(&name, "%s/%s.h5", folders[k], j->teachers[i].t->name));
-      json_array_append_new(
-          files, file_json(name, soft_bytes(j, (double)splits[k]->n, (double)j->teachers[i].values)));
+      json_array_append_new(files, file_json(name, soft_bytes(j, rows, (double)j->teachers[i].values)));
       mem_free(name);
       name = NULL;
     }
   if (aggregates(j))
     json_array_append_new(
-        files, file_json("ensemble.h5", FILE_BYTES + (double)(j->train->n * j->values) *
+        files, file_json("ensemble.h5", FILE_BYTES + stored_rows(j) * (double)j->values *
                                                          (double)soft_element(j->r.aggregate.dtype)));
   if (j->r.baseline) json_array_append_new(files, file_json("baseline.onnx", (double)student(j)->bytes));
   double epochs = (double)(j->r.baseline * j->r.distill.epochs), trainings = j->r.baseline + j->students.n,

@@ -124,6 +124,9 @@ import json
 models = {m["name"]: m for m in json.load(open("run/result.json"))["models"]}
 assert models["conv"]["accuracy"] > 0.5 and "accuracy" not in models["ensemble"] and "accuracy" in models["student"], models
 END
+run 0 plan recipe.yaml --json
+check 'recipe: plan knows that nothing is stored of the rows to learn from' \
+  test "$status" = 0 -a "$(grep -c '"soft/conv.h5"' out)$(grep -c '"soft/test/conv.h5"' out)$(grep -c ensemble.h5 out)" = 010
 refused 'recipe: top-k' 2 'teach.top_k' -- run recipe.yaml --set teach.top_k=3 --set output="$work/none"
 refused 'recipe: a rule of stored labels' 2 "method 'learned' needs stored labels" -- run recipe.yaml --set aggregate.method=learned --set output="$work/none"
 sed 's/teach: live/teach: alive/' recipe.yaml >typo.yaml

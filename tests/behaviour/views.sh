@@ -140,6 +140,13 @@ with h5py.File("run/soft/teacher.h5") as a, h5py.File("run/soft/test/teacher.h5"
     assert a["logits"].shape[0] == 2 * 1437 and b["logits"].shape[0] == 360
     assert a.attrs["augment_seed"].decode() == "4" and "augment" not in b.attrs
 END
+run 0 plan recipe.yaml --json
+python_check 'recipe: plan knows how long the file of views is' <<'END'
+import json, os
+said = {f["file"]: f["bytes"] for f in json.load(open("out"))["files"]}
+for name in ("soft/teacher.h5", "soft/test/teacher.h5"):
+    assert abs(said[name] / os.path.getsize("run/" + name) - 1) < 0.2, (said, os.path.getsize("run/" + name))
+END
 sed '/views:/d' recipe.yaml >plain.yaml
 output=--quiet refused 'recipe: teachers that would see other rows' 'the teachers must see what the student sees' 'teach.views' -- run plain.yaml --set output=refused
 finish

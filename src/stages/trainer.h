@@ -11,7 +11,7 @@
 #include "stages/views.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 2 - 1 }; /* two sums each and two in all */
+enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 2 - 2 }; /* two sums each, two in all, and the gap */
 
 typedef struct trainer trainer;
 

@@ -101,7 +101,8 @@ static bool suits_kernel(const step *s, const gemm *g) {
   const bool bias =
       !c || (g->beta == 1 && tensor_count(c) == g->n && c->shape.dims[c->shape.rank - 1] == g->n);
   return !s->training && !s->reference && s->in[0]->type == DTYPE_FLOAT && blas_fits(g->m, g->n, g->k) &&
-         bias && !g->ta && g->alpha == 1 && !thin_suits(false, g->tb, g->m, g->n, g->k);
+         bias && !g->ta && g->alpha == 1 && g->k <= PRODUCT_K_MAX &&
+         !thin_suits(false, g->tb, g->m, g->n, g->k);
 }
 
 static status make_kernel(step *s, gemm *g) {

@@ -120,7 +120,7 @@ static status matmul_prepare(step *s) {
   TRY(mem_new(&m->at_b, (size_t)m->batch, sizeof *m->at_b));
   places(&batch_a, &batch, m->batch, m->at_a);
   places(&batch_b, &batch, m->batch, m->at_b);
-  if (!m->plain && !s->training && m->batch) TRY(make_kernel(s, m));
+  if (!m->plain && !s->training && m->batch && m->k <= PRODUCT_K_MAX) TRY(make_kernel(s, m));
 done:
   if (st) matmul_release(s);
   return st;
@@ -228,6 +228,7 @@ static status matmul_backward(step *s) {
 static bool matmul_absorb(const step *s, const step *next, int input) {
   const shape *b = &s->in[1]->shape;
   return s->in[0]->type == DTYPE_FLOAT && b->rank == 2 && s->in[0]->shape.rank > 1 &&
+         b->dims[0] <= PRODUCT_K_MAX &&
          blas_fits(tensor_count(s->in[0]) / (b->dims[0] ? b->dims[0] : 1), b->dims[1], b->dims[0]) &&
          (follow_is_bias(s, next, input) || follow_is_activation(s, next));
 }

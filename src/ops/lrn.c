@@ -66,7 +66,7 @@ static status lrn_forward(step *s) {
   const int64_t block = l->channels * l->inner;
   const float *x = s->in[0]->data;
   float *y = s->out[0]->data, *t = s->saved, *square = s->scratch;
-  for (int64_t r = 0; r < l->rows; r++, x += block, y += block, t += block) {
+  for (int64_t r = 0; block && r < l->rows; r++, x += block, y += block, t += block) {
     for (int64_t i = 0; i < block; i++) square[i] = x[i] * x[i];
     window_sums(l, square, l->before, l->behind, l->bias, l->scale, t);
     for (int64_t i = 0; i < block; i++) y[i] = x[i] * powf(t[i], -l->beta);
@@ -82,7 +82,7 @@ static status lrn_backward(step *s) {
   const float *x = s->in[0]->data, *g = s->dout[0]->data;
   float *dx = s->din[0]->data, *t = s->saved, *product = s->scratch;
   const bool add = s->accumulate[0];
-  for (int64_t r = 0; r < l->rows; r++, x += block, g += block, dx += block, t += block) {
+  for (int64_t r = 0; block && r < l->rows; r++, x += block, g += block, dx += block, t += block) {
     for (int64_t i = 0; i < block; i++) {
       const float power = powf(t[i], -l->beta), part = g[i] * power;
       product[i] = part * x[i] / t[i];

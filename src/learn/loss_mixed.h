@@ -13,7 +13,7 @@ typedef struct loss_mix {
 } loss_mix;
 
 /* Local. As k->evaluate: row by row s loss(its label) + (1 - s) loss(its partner's), label or soft label or
- * both. k must not relate rows where m->soft is given. */
+ * both. k is of classes, and must not relate rows where m->soft is given. */
 double loss_mixed(const loss_kind *k, const mpistill_loss *options, const loss_batch *b, const loss_mix *m,
                   float *gradient);
 

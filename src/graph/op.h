@@ -37,6 +37,7 @@ typedef struct step {
   tensor **dout;        /* [n_out] gradient of out[i], NULL where nothing depends on it */
   bool *accumulate;     /* [n_in] din[i] holds a part already: add to it; false: overwrite all of it */
   bool *constant;       /* [n_in] in[i] is fixed data (not a parameter): prepare may use its values */
+  bool empty;           /* all its outputs are without elements: forward is not called */
   bool reference;       /* use the plain reference kernel, not a library */
   bool training;        /* the plan was made for training: backward may follow */
   bool frozen;          /* its running statistics stay as they are, and are used, in training as well */

@@ -22,6 +22,7 @@ static status prepare_steps(plan *p) {
   for (int i = 0; i < p->n_steps; i++) {
     step *s = &p->steps[i];
     p->n_prepared = i + 1;
+    s->empty = step_is_empty(s);
     if (s->op->prepare) TRY(s->op->prepare(s));
     if (s->op->load && i >= p->n_settled) p->loading[p->n_loading++] = s;
   }

@@ -115,4 +115,15 @@ void arena_leave(arena *a, plan *p);
 
 void bindings_set(const bindings *b, void *base);
 
+/* Whether all outputs are there and without elements: kernels need not know such tensors. */
+static inline bool step_is_empty(const step *s) {
+  int n = 0;
+  for (int i = 0; i < s->n_out; i++) {
+    if (!s->out[i]) continue;
+    if (shape_count(&s->out[i]->shape)) return false;
+    n++;
+  }
+  return n > 0;
+}
+
 #endif

@@ -4,7 +4,7 @@
 
 static status run_step(step *s, const run_context *run) {
   s->run = run;
-  return s->op->forward(s);
+  return s->empty ? STATUS_OK : s->op->forward(s);
 }
 
 /* Before the first forward after parameters have changed: what depends on them alone, and weights to repack.

@@ -152,7 +152,7 @@ static status fold(plan *p, step *s) {
   TRY(mem_new(&s->scratch, s->scratch_bytes, 1));
   TRY(mem_new(&s->saved, s->saved_bytes, 1));
   if (s->op->load) s->op->load(s);
-  TRY(s->op->forward(s));
+  if (!step_is_empty(s)) TRY(s->op->forward(s));
 done:
   if (prepared && s->op->release) s->op->release(s);
   mem_free(s->scratch);

@@ -14,7 +14,11 @@ cd "$work"
 : >"$work.rows"
 
 # alone ARGUMENTS...: mpistill on one process; all: on RANKS ranks. Quiet but for errors.
-alone() { "$mpistill" "$@" >>log 2>&1 || { tail -n 3 log && return 1; }; }
+# A model that is there already (the last argument of create) is left as it is.
+alone() {
+  [ "$1" != create ] || [ ! -s "${*: -1}" ] || return 0
+  "$mpistill" "$@" >>log 2>&1 || { tail -n 3 log && return 1; }
+}
 all() { "${mpirun[@]}" -n "$RANKS" "$mpistill" "$@" --quiet >>log 2>&1 || { tail -n 3 log && return 1; }; }
 
 # errors MODEL DATASET [SPLIT]: how many of the split (test) a model has wrong.

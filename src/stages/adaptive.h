@@ -23,7 +23,7 @@ typedef struct adaptive {
   double kd, temperature; /* what follows from it */
 } adaptive;
 
-/* Collective. Off without o->adaptive_split. t: its only task; adaptive_close in any case. STATUS_BAD_INPUT
+/* Collective. Off without o->adaptive_split. work: of one task; adaptive_close in any case. STATUS_BAD_INPUT
  * when what is adapted is not there to be: losses of one's own, several tasks, a rule without weights, files
  * made for one temperature. */
 status adaptive_open(adaptive *a, comm *c, const mpistill_train_options *o, dataset *d, const classifier *k,

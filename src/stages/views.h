@@ -45,7 +45,7 @@ typedef struct mixing {
 /* Local. For shards of up to `rows`; n_teachers 0: no loss reads soft labels. */
 status mixing_new(mixing *m, const views *v, int64_t rows, int64_t classes, int n_teachers);
 void mixing_clear(mixing *m);
-/* Local. Partners of rows ids[n]; their labels are for the caller, -1 for now. */
+/* Local. Partners of rows ids[n]; their labels are the caller's to read: here they become -1. */
 void mixing_draw(mixing *m, const views *v, int64_t epoch, const int64_t *ids, int64_t n);
 /* Local. Whether row id, or what it is mixed with, has a label: known[rows] is how many labels a row has. */
 bool mixing_labelled(const views *v, int64_t epoch, int64_t id, const int64_t *known);

@@ -82,6 +82,15 @@ shrink() {
   [ "$ranks" -le 1 ] || ranks=$((ranks - 1))
 }
 
+# libpmix can leave mpirun hanging for good when a rank dies while it starts: one with no living rank for half a minute is ended.
+end_idle() {
+  local idle=0 limit=${MPIRUN_IDLE:-30}
+  while sleep 2 && kill -0 "$1"; do
+    if ps -o state= --ppid "$1" | grep -q '[^Z ]'; then idle=0; else idle=$((idle + 2)); fi
+    [ $idle -lt "$limit" ] || kill -KILL "$1"
+  done
+} >/dev/null 2>&1
+
 asked='' job=''
 stop() {
   asked=yes
@@ -93,6 +102,7 @@ while :; do
   mpirun -n "$ranks" "${on_hosts[@]}" --map-by "$map" --bind-to core:overload-allowed --report-bindings -x OMP_NUM_THREADS \
     "${mpistill[@]}" "$@" &
   job=$!
+  [ -n "$hostfile" ] || end_idle "$job" & # without ranks on this host mpirun has no children
   while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
   wait "$job"
   status=$?

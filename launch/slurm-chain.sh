@@ -30,6 +30,15 @@ submit() { # NAME STAGE OPTIONS OF SBATCH...
   sbatch --parsable --job-name="$1" "${all_jobs[@]}" "${@:3}" "$0" "$2"
 }
 
+# libpmix can leave mpirun hanging for good when a rank dies while it starts: one with no living rank for half a minute is ended.
+end_idle() {
+  local idle=0 limit=${MPIRUN_IDLE:-30}
+  while sleep 2 && kill -0 "$1"; do
+    if ps -o state= --ppid "$1" | grep -q '[^Z ]'; then idle=0; else idle=$((idle + 2)); fi
+    [ $idle -lt "$limit" ] || kill -KILL "$1"
+  done
+} >/dev/null 2>&1
+
 go() { # mpistill's arguments: on all ranks of this job
   local cores each status lost
   cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
@@ -48,6 +57,7 @@ go() { # mpistill's arguments: on all ranks of this job
     mpirun -n $((each * SLURM_JOB_NUM_NODES)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed \
       --report-bindings -x OMP_NUM_THREADS "${mpistill[@]}" "$@" &
     job=$!
+    end_idle "$job" &
     while kill -0 "$job" 2>/dev/null; do wait "$job" || true; done # a signal cuts a wait short
     status=0
     wait "$job" || status=$?

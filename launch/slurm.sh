@@ -37,6 +37,15 @@ export OMP_NUM_THREADS=$((cores / each))
 # A host that is lost is noticed within half a minute.
 export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
 
+# libpmix can leave mpirun hanging for good when a rank dies while it starts: one with no living rank for half a minute is ended.
+end_idle() {
+  local idle=0 limit=${MPIRUN_IDLE:-30}
+  while sleep 2 && kill -0 "$1"; do
+    if ps -o state= --ppid "$1" | grep -q '[^Z ]'; then idle=0; else idle=$((idle + 2)); fi
+    [ $idle -lt "$limit" ] || kill -KILL "$1"
+  done
+} >/dev/null 2>&1
+
 asked='' job='' state=''
 # shellcheck disable=SC2317 # called by the traps
 ask() {
@@ -50,6 +59,7 @@ for ((lost = 0; lost <= lost_limit; lost++)); do
   mpirun -n $((each * SLURM_JOB_NUM_NODES)) --map-by "ppr:$each:node:PE=$OMP_NUM_THREADS" --bind-to core:overload-allowed \
     --report-bindings -x OMP_NUM_THREADS "${mpistill[@]}" run "$@" &
   job=$!
+  end_idle "$job" &
   while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
   wait "$job"
   status=$?

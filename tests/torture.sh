@@ -93,7 +93,7 @@ strike() {
     1) kill -KILL "${all[@]}" 2>/dev/null && victim=all ;;
     2) kill -KILL "$job" 2>/dev/null && victim=mpirun ;;
   esac
-  wait "$job" 2>/dev/null
+  wait_job
   status=$?
   [ "$status" != 0 ] || victim=''
   # Half of the time the next one starts while ranks of this one are still there.

@@ -74,6 +74,26 @@ timeout 300 "$top/launch/mpirun.sh" -n 3 run stopped.yaml --quiet >out 2>err </d
 check 'the same command goes on' test $? = 0
 same 'the student is that of an undisturbed training' stopped/student.onnx straight/student.onnx
 
+# ---- mpirun that has lost all its ranks and hangs, as it does at times when one dies while the job starts ----
+mkdir hanging
+cat >hanging/mpirun <<END
+#!/bin/bash
+[ ! -e "$PWD/hung" ] || exec $(command -v mpirun) "\$@"
+touch "$PWD/hung"
+exec $python -c 'import os, time; os.fork() or os._exit(0); time.sleep(600)'
+END
+chmod +x hanging/mpirun
+hostname >nodes
+hanging() { # NAME COMMAND...: goes on from there and makes the student
+  recipe "$1" 2
+  rm -f hung
+  PATH=$PWD/hanging:$PATH MPIRUN_IDLE=4 timeout 120 "${@:2}" >out 2>err </dev/null
+  check "$1: an mpirun that hangs without ranks is ended, the job goes on" test "$? $(told "$1" state) $(test -e hung && echo hung)" = '0 done hung'
+}
+hanging hung-mpirun "$top/launch/mpirun.sh" -n 2 run hung-mpirun.yaml --quiet
+hanging hung-slurm env SLURM_JOB_NUM_NODES=1 bash "$top/launch/slurm.sh" hung-slurm.yaml --quiet
+hanging hung-lsf env LSB_DJOB_HOSTFILE=nodes recipe=hung-lsf.yaml bash "$top/launch/lsf.sh"
+
 # ---- stand-ins: a job gets TIME seconds, its signal 3 seconds before; a training alone takes as long, here all have to share ----
 export TIME=6 margin=3
 cat >fake/directives <<'END'
@@ -179,6 +199,7 @@ FAKE=$PWD/state/pbs qsub -v recipe=pbs.yaml pbs.sh
 FAKE=$PWD/state/flux flux batch flux.sh flux.yaml
 FAKE=$PWD/state/lsf recipe=lsf.yaml timeout 300 bsub <lsf.sh
 must 0 run unlimited.yaml --quiet
+hanging hung-pbs env TIME=60 FAKE="$PWD/state/pbs" PBS_O_WORKDIR="$PWD" PBS_JOBID=1.fake PBS_NODEFILE=nodes recipe=hung-pbs.yaml bash pbs.sh
 for system in pbs lsf flux; do
   state=state/$system
   until_true 300 done_says_so $system

@@ -49,6 +49,20 @@ kill_job() {
   done
 }
 
+# wait_job: for mpirun of the last start, of which a rank was killed; returns its status. libpmix can leave mpirun hanging for good when a rank
+# dies while it starts: one with no living rank for five seconds is ended.
+wait_job() {
+  local idle=0 rank
+  while kill -0 "$job" 2>/dev/null && [ "$((idle += 1))" -lt 100 ]; do
+    for rank in $(cat /proc/"$job"/task/*/children 2>/dev/null); do
+      if grep -q -s '^State:.[^Z]' "/proc/$rank/status"; then idle=0; fi
+    done
+    sleep 0.05
+  done
+  kill -KILL "$job" 2>/dev/null
+  wait "$job" 2>/dev/null
+}
+
 pass() { echo "ok $1"; }
 fail() {
   echo "not ok $1"

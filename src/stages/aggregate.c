@@ -7,6 +7,7 @@
 #include "stages/common.h"
 #include "stages/evaluate.h"
 #include "stages/fit.h"
+#include "stages/members.h"
 #include "stages/options_rows.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
@@ -31,9 +32,7 @@ typedef struct job {
   run_log *log;
   lock *lock;
   int64_t n_blocks;
-  metric_sums *sums;  /* [blocks, K + 1]: each teacher, then the ensemble */
-  int64_t *areas;     /* [K + 1] of [3, C], NULL: one position a row */
-  int64_t *agreement; /* [K + 1, K + 1] rows with the same first class */
+  members members;
   /* One block: */
   float *
       *logits;   /* [K + 1] of [block_rows, C]; the last: the combination at temperature 1, for the metrics */
@@ -42,7 +41,6 @@ typedef struct job {
   int32_t *y;
   float *targets; /* of numbers, in place of y */
   int64_t *ids;   /* of each position the row */
-  int64_t *best;  /* [K + 1, block_rows * positions], -1: no answer */
 } job;
 
 /* About 1 MiB of floats a block, and blocks enough to share. */
@@ -169,10 +167,7 @@ static status make_buffers(job *j) {
   const form *f = &j->in.f;
   size_t rows = (size_t)(j->header.block_rows * f->positions), n = rows * (size_t)f->classes,
          members = (size_t)j->in.n + 1;
-  if (f->positions > 1 && !f->values)
-    TRY(mem_new(&j->areas, members, 3 * (size_t)f->classes * sizeof *j->areas));
-  TRY(mem_new(&j->sums, (size_t)j->n_blocks * members, sizeof *j->sums));
-  TRY(mem_new(&j->agreement, members * members, sizeof *j->agreement));
+  TRY(members_new(&j->members, &j->in, j->n_blocks, j->header.block_rows));
   TRY(mem_new(&j->logits, members, sizeof *j->logits));
   for (size_t i = 0; i < members; i++) TRY(mem_new(&j->logits[i], n, sizeof(float)));
   TRY(mem_new(&j->raw, n, sizeof *j->raw));
@@ -180,38 +175,8 @@ static status make_buffers(job *j) {
   TRY(mem_new(&j->y, rows, sizeof *j->y));
   if (f->values) TRY(mem_new(&j->targets, rows, sizeof *j->targets));
   TRY(mem_new(&j->ids, rows, sizeof *j->ids));
-  TRY(mem_new(&j->best, members * rows, sizeof *j->best));
 done:
   return st;
-}
-
-/* Rows (positions) without an answer are no one's rows. */
-static void measure_member(job *j, int member, metric_sums *sums, int64_t n) {
-  const int64_t classes = j->in.f.classes;
-  for (int64_t r = 0; r < n; r++) {
-    const float *z = j->logits[member] + r * classes;
-    const bool answered = !isnan(z[0]);
-    const unsigned char *known = j->in.known && member < j->in.n ? j->in.known[member] : NULL;
-    const bool asked = !known || j->y[r] < 0 || known[j->y[r]]; /* of a class that it can name */
-    if (answered && asked) metric_add(sums, z, &j->y[r], 1, classes);
-    if (answered && j->areas) metric_add_areas(j->areas + 3 * member * classes, z, &j->y[r], 1, classes);
-    j->best[member * n + r] = answered ? metric_argmax(z, classes) : -1;
-  }
-}
-
-/* n: positions. */
-static void measure_block(job *j, int64_t b, int64_t n) {
-  int members = j->in.n + 1;
-  for (int i = 0; j->in.f.values && i < members; i++)
-    metric_add_values(&j->sums[b * members + i], j->logits[i], j->targets, n);
-  if (j->in.f.values) return;
-  for (int i = 0; i < members; i++) measure_member(j, i, &j->sums[b * members + i], n);
-  for (int i = 0; i < members; i++)
-    for (int k = 0; k < members; k++)
-      for (int64_t r = 0; r < n; r++) {
-        int64_t first = j->best[i * n + r];
-        j->agreement[i * members + k] += first >= 0 && first == j->best[k * n + r];
-      }
 }
 
 static combine_batch batch_of(const job *j, int64_t rows, double temperature) {
@@ -253,7 +218,7 @@ static status do_block(job *j, int64_t block) {
   status st = STATUS_OK;
   int64_t n;
   TRY(combine_block(j, block, &n));
-  measure_block(j, block, n * j->in.f.positions);
+  members_add(&j->members, block, j->logits, j->y, j->targets, n * j->in.f.positions);
   if (!j->out) goto done;
   combine_batch b = batch_of(j, n, j->o->temperature);
   if (j->in.rule->linear || b.temperature == 1)
@@ -308,23 +273,6 @@ done:
   return st;
 }
 
-static status combine_sums(job *j) {
-  status st = STATUS_OK;
-  size_t members = (size_t)j->in.n + 1;
-  TRY(comm_combine(j->c, (double *)j->sums,
-                   (size_t)j->n_blocks * members * (sizeof *j->sums / sizeof(double))));
-  TRY(comm_combine_counts(j->c, j->agreement, members * members));
-  if (j->areas) TRY(comm_combine_counts(j->c, j->areas, members * 3 * (size_t)j->in.f.classes));
-  for (int64_t b = 1; b < j->n_blocks; b++)
-    for (size_t i = 0; i < members; i++) metric_merge(&j->sums[i], &j->sums[(size_t)b * members + i]);
-done:
-  return st;
-}
-
-static double agreement(const job *j, int i, int k) {
-  return (double)j->agreement[i * (j->in.n + 1) + k] / (double)(j->in.rows * j->in.f.positions);
-}
-
 static json_t *class_weights_json(const job *j, int i) {
   json_t *list = json_array();
   for (int64_t c = 0; c < j->in.f.classes; c++)
@@ -332,20 +280,15 @@ static json_t *class_weights_json(const job *j, int i) {
   return list;
 }
 
-static score score_of(const job *j, int i) {
-  score x = {.values = j->in.f.values, .dense = j->areas != NULL, .sums = j->sums[i]};
-  if (j->areas) x.mean_iou = metric_mean_iou(j->areas + 3 * i * j->in.f.classes, j->in.f.classes);
-  return x;
-}
-
 static json_t *report_json(const job *j) {
   json_t *teachers = json_array(), *matrix = json_array();
   for (int i = 0; i <= j->in.n; i++) {
     json_t *row = json_array();
-    for (int k = 0; k <= j->in.n; k++) json_array_append_new(row, json_number(agreement(j, i, k)));
+    for (int k = 0; k <= j->in.n; k++)
+      json_array_append_new(row, json_number(members_agreement(&j->members, i, k)));
     json_array_append_new(matrix, row);
     if (i == j->in.n) break;
-    const score its = score_of(j, i);
+    const score its = members_score(&j->members, i);
     json_t *t = score_json(&its);
     json_object_set_new(t, "name", json_string(j->header.teachers[i]));
     json_object_set_new(t, "weight", json_real(j->in.weights[i]));
@@ -353,7 +296,7 @@ static json_t *report_json(const job *j) {
     if (j->in.class_weights) json_object_set_new(t, "class_weights", class_weights_json(j, i));
     json_array_append_new(teachers, t);
   }
-  const score all_of_them = score_of(j, j->in.n);
+  const score all_of_them = members_score(&j->members, j->in.n);
   json_t *all = json_pack("{s:s?, s:s, s:f, s:I, s:I, s:o, s:o, s:o}", "output", j->o->output, "method",
                           j->in.rule->name, "temperature", j->header.temperature, "rows",
                           (json_int_t)j->in.rows, "classes", (json_int_t)j->in.f.classes, "teachers",
@@ -370,6 +313,7 @@ static json_t *report_json(const job *j) {
 
 static void print_member(const job *j, int i) {
   const char *name = i < j->in.n ? j->header.teachers[i] : "ensemble";
+  const metric_sums *its = &j->members.sums[i];
   printf("%-20.20s", name);
   if (i < j->in.n)
     printf("  %6.4f", j->in.weights[i]);
@@ -378,22 +322,12 @@ static void print_member(const job *j, int i) {
   if (j->in.calibration && i < j->in.n) printf("  %11.4f", j->in.calibration[i]);
   if (j->in.calibration && i == j->in.n) printf("  %11s", "");
   if (j->has_labels && j->in.f.values)
-    printf("  %8.4g  %8.4f", metric_mse(&j->sums[i]), metric_r2(&j->sums[i]));
+    printf("  %8.4g  %8.4f", metric_mse(its), metric_r2(its));
   else if (j->has_labels)
-    printf("  %8.4f  %8.4f", metric_accuracy(&j->sums[i]), metric_nll(&j->sums[i]));
-  for (int k = 0; !j->in.f.values && k <= j->in.n; k++) printf("  %6.4f", agreement(j, i, k));
+    printf("  %8.4f  %8.4f  %8.4f", metric_accuracy(its), metric_nll(its), metric_ece(its));
+  for (int k = 0; !j->in.f.values && k <= j->in.n; k++)
+    printf("  %6.4f", members_agreement(&j->members, i, k));
   putchar('\n');
-}
-
-static void warn_bad_teachers(const job *j) {
-  double prior = log((double)j->in.f.classes);
-  for (int i = 0; j->has_labels && !j->in.f.values && i < j->in.n; i++)
-    if (metric_nll(&j->sums[i]) > 1.001 * prior)
-      say_warning(true,
-                  "teacher '%s' is worse than guessing on the labelled rows (NLL %.3f, an even guess has "
-                  "%.3f); leave it out or "
-                  "give it a small weight",
-                  j->header.teachers[i], metric_nll(&j->sums[i]), prior);
 }
 
 static void print_found(const job *j) {
@@ -413,7 +347,7 @@ static void print_found(const job *j) {
 
 static void report(const job *j) {
   if (comm_rank(j->c) != 0) return;
-  warn_bad_teachers(j);
+  members_warn(&j->members, j->header.teachers, j->d ? dataset_classes(j->d) : NULL);
   if (j->o->out.no_result) return;
   if (j->o->out.json) {
     stage_print_json(j->c, report_json(j));
@@ -423,7 +357,7 @@ static void report(const job *j) {
   printf("%-20s  weight%s%s", "teacher", j->in.calibration ? "  calibration" : "",
          !j->has_labels ? ""
          : values       ? "       mse        r2"
-                        : "  accuracy       nll");
+                        : "  accuracy       nll       ece");
   if (!values) printf("  agreement with");
   for (int i = 0; !values && i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
   puts(values ? "" : " ensemble");
@@ -445,7 +379,7 @@ static status write_and_measure(job *j) {
   st = j->out ? softlabels_complete(j->out, mine) : mine;
   if (st) softlabels_discard(&j->out); /* the next call begins anew */
   TRY(st);
-  TRY(combine_sums(j));
+  TRY(members_combine(&j->members, j->c));
 done:
   return st;
 }
@@ -454,19 +388,16 @@ static void free_all(job *j) {
   softlabels_close(&j->out);
   truth_close(&j->labels);
   for (int i = 0; j->logits && i <= j->in.n; i++) mem_free(j->logits[i]);
+  members_free(&j->members);
   sources_close(&j->in);
   dataset_close(&j->d);
   softlabels_header_clear(&j->header);
-  mem_free(j->sums);
-  mem_free(j->agreement);
   mem_free(j->logits);
   mem_free(j->raw);
   mem_free(j->stored);
   mem_free(j->y);
   mem_free(j->targets);
-  mem_free(j->areas);
   mem_free(j->ids);
-  mem_free(j->best);
   json_decref(j->inputs);
   log_close(&j->log);
   lock_release(&j->lock);
@@ -528,7 +459,7 @@ status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const cha
   TRY(open_all(&j));
   if (ensemble && repeatable) TRY(take_found(&j, ensemble));
   TRY(write_and_measure(&j));
-  for (int i = 0; i <= j.in.n; i++) members[i] = score_of(&j, i);
+  for (int i = 0; i <= j.in.n; i++) members[i] = members_score(&j.members, i);
   if (!repeatable) members[j.in.n].sums = (metric_sums){0};
 done:
   free_all(&j);

@@ -269,3 +269,38 @@ END
 run 1 run recipe.yaml --set aggregate.fit_split=test
 expect_error 'weights found on the test split' 2 'fit_split: is distill.test_split'
 finish
+
+# ---- teachers that fit the task badly ----
+# Rows of 4 classes, 5 % of them 'rare'. good knows it all but 'rare'; flat says the frequencies; prior says all is even; turned has the classes
+# in another order; noise knows nothing.
+"$python" - <<'END' || exit 1
+import checks, numpy as np
+r = np.random.default_rng(8)
+y = r.choice(4, 1200, p=[0.6, 0.2, 0.15, 0.05]).astype(np.int32)
+checks.write_dataset("skewed.h5", {"train": {"x": r.normal(size=(1200, 2)).astype(np.float32), "label": y}}, classes=["most", "some", "few", "rare"])
+share = np.bincount(y, minlength=4) / len(y)
+good = np.eye(4)[np.where(y == 3, 0, y)] * 4
+teachers = {"good": good, "flat": np.log(share) + 1e-3 * r.normal(size=(1200, 4)), "even": 1e-3 * r.normal(size=(1200, 4)), "turned": good[:, [1, 2, 3, 0]],
+            "noise": 2 * r.normal(size=(1200, 4)), "other": 2 * r.normal(size=(1200, 4))}
+for name, z in teachers.items():
+    checks.write_soft_labels(name + ".h5", z, "skewed.h5", "train", dtype=np.float32)
+END
+warned() { # RANKS FILES...: the warnings of an aggregate
+  must "$1" aggregate "${@:2}" --dataset skewed.h5 --quiet --output of-"$1".h5 --force
+  grep '^mpistill: warning: ' err | sort >warnings
+}
+warned 2 good.h5
+check "a class that no teacher has right is named, once" test "$(grep -c "no teacher has a single labelled row right of class 'rare'" warnings) $(wc -l <warnings)" = '1 1'
+warned 2 good.h5 flat.h5
+check 'who says the frequencies is not worse than they are' test "$(grep -c worse warnings)" = 0
+warned 1 good.h5 even.h5 noise.h5 other.h5
+cp warnings one
+warned 4 good.h5 even.h5 noise.h5 other.h5
+same 'the same warnings on 4 ranks' one warnings
+check 'an even guess is worse than the frequencies' grep -q "teacher 'even.h5' is worse than guessing by the frequencies" warnings
+check 'so is noise' grep -q "teacher 'noise.h5' is worse than guessing" warnings
+check 'two of noise agree by chance' grep -q "teachers 'noise.h5' and 'other.h5' agree in" warnings
+check 'a good one is not warned of' test "$(grep -c "teacher 'good.h5'" warnings)" = 0
+warned 2 good.h5 turned.h5
+check 'classes in another order agree less than by chance' grep -q "teachers 'good.h5' and 'turned.h5' agree in" warnings
+check 'the table has the calibration error' grep -q 'nll  *ece  *agreement' out

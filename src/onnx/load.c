@@ -95,7 +95,9 @@ static status add_initializer(loader *l, size_t i) {
   TRY(check_name(l, name));
   TRY(mem_format(&what, "%s: initializer '%s'", l->name, name));
   TRY(mem_format(&full, "%s%s", l->prefix, name));
-  TRY(tensor_from_proto(&t, from, what));
+  bool hollow = l->block && onnx_type_dtype(from->data_type) == DTYPE_FLOAT && !tensor_proto_has_data(from);
+  TRY(hollow && count_of(from) ? tensor_hollow_from_proto(&t, from, what)
+                               : tensor_from_proto(&t, from, what));
   bool large = from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && count_of(from) >= LARGE;
   if (large && !l->up) tensor_proto_drop_data(from);
   TRY(loader_name_file(l, graph_add_constant(l->g, full, !l->up, t, &l->initializers[i])));
@@ -410,10 +412,26 @@ static status add_output(loader *l, const Onnx__ValueInfoProto *output) {
   return loader_name_file(l, graph_add_output(l->g, value));
 }
 
-status load_graph(graph **out, int **initializers, const char *name, Onnx__ModelProto *proto) {
+static status take_block(const loader *l) {
+  for (int i = 0; i < l->g->n_values; i++) {
+    value *v = &l->g->values[i];
+    bool inside = v->kind == VALUE_PARAMETER || v->kind == VALUE_STATISTIC;
+    if (inside) v->constant->data = l->block + v->offset;
+    if (v->constant && !v->constant->data)
+      return status_set(STATUS_FAILED, "%s: initializer '%s' has no data", l->name, v->name);
+  }
+  return STATUS_OK;
+}
+
+status load_graph(graph **out, int **initializers, const char *name, Onnx__ModelProto *proto, float *block) {
   status st = STATUS_OK;
   int n_branches = 0;
-  loader l = {.name = name, .proto = proto, .from = proto->graph, .prefix = "", .n_branches = &n_branches};
+  loader l = {.name = name,
+              .proto = proto,
+              .from = proto->graph,
+              .prefix = "",
+              .n_branches = &n_branches,
+              .block = block};
   TRY(check_file(&l));
   TRY(graph_new(&l.g));
   TRY(add_values(&l));
@@ -424,6 +442,7 @@ status load_graph(graph **out, int **initializers, const char *name, Onnx__Model
   for (size_t i = 0; i < l.from->n_output; i++)
     if (!is_text(l.from->output[i])) TRY(add_output(&l, l.from->output[i]));
   TRY(loader_name_file(&l, graph_finish(l.g)));
+  if (block) TRY(take_block(&l));
 done:
   mem_free(l.wanted);
   if (st) {

@@ -17,6 +17,7 @@ typedef struct loader {
   const struct loader *up; /* what is around a branch, NULL for the model */
   const char *prefix;      /* "" for the model */
   int *n_branches;         /* of the model so far */
+  float *block;            /* NULL, or what stands in for data of initializers that have none */
 } loader;
 
 /* Local. The value of that name, here or around; -1 if there is none. */

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "onnx/load.h"
+#include "onnx/loader.h"
 #include "onnx/proto.h"
 #include "onnx/side.h"
 #include "onnx/tensor_proto.h"
@@ -56,12 +57,12 @@ static status restore_data(model *m, size_t i) {
   return st;
 }
 
-static status build(model *m, hash_stream **h) {
+static status build(model *m, hash_stream **h, float *block) {
   status st = STATUS_OK;
   TRY(side_load(m->proto->graph, m->path, *h, &m->bytes));
   m->hash = hash_end(h);
   TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &m->n_ended, &m->ended));
-  TRY(load_graph(&m->graph, &m->initializers, m->path, m->proto));
+  TRY(load_graph(&m->graph, &m->initializers, m->path, m->proto, block));
   for (size_t i = 0; i < m->proto->graph->n_initializer; i++) {
     if (in_block(m, i))
       tensor_proto_drop_data(m->proto->graph->initializer[i]);
@@ -73,7 +74,8 @@ done:
 }
 
 /* Takes `view` where it is not NULL: it goes before the graph is built. */
-static status parse(model **out, const char *name, const void *bytes, size_t n, file_view *view) {
+static status parse(model **out, const char *name, const void *bytes, size_t n, file_view *view,
+                    float *block) {
   status st = STATUS_OK;
   model *m = NULL;
   hash_stream *h = NULL;
@@ -83,7 +85,7 @@ static status parse(model **out, const char *name, const void *bytes, size_t n, 
   TRY(hash_start(&h));
   TRY(unpack(m, bytes, n, h));
   if (view) file_unmap(view);
-  TRY(build(m, &h));
+  TRY(build(m, &h, block));
 done:
   hash_end(&h);
   if (st) model_free(&m);
@@ -92,14 +94,26 @@ done:
 }
 
 status model_parse(model **out, const char *name, const void *bytes, size_t n) {
-  return parse(out, name, bytes, n, NULL);
+  return parse(out, name, bytes, n, NULL, NULL);
+}
+
+status model_parse_shell(model **out, const char *name, const void *bytes, size_t n, float *block) {
+  return parse(out, name, bytes, n, NULL, block);
+}
+
+status model_pack_shell(const model *m, unsigned char **bytes, size_t *n) {
+  *bytes = NULL;
+  *n = 0;
+  for (size_t i = 0; i < m->proto->graph->n_node; i++)
+    if (branch_is(m->proto->graph->node[i])) return STATUS_OK;
+  return proto_pack(m->proto, bytes, n);
 }
 
 status model_read(model **out, const char *path) {
   file_view view;
   *out = NULL;
   status st = file_map(&view, path);
-  if (!st) st = parse(out, path, view.bytes, view.n, &view);
+  if (!st) st = parse(out, path, view.bytes, view.n, &view, NULL);
   file_unmap(&view);
   return st;
 }

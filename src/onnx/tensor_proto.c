@@ -184,6 +184,24 @@ done:
   return st;
 }
 
+status tensor_hollow_from_proto(tensor **out, const Onnx__TensorProto *t, const char *what) {
+  status st = STATUS_OK;
+  const element *e = onnx_type_find(t->data_type);
+  shape s = {0};
+  int64_t count;
+  TRY(check_type(t, e, what));
+  TRY(read_shape(t, what, &s, &count));
+  TRY(mem_new(out, 1, sizeof **out));
+  **out = (tensor){.type = e->type, .shape = s};
+done:
+  return st;
+}
+
+bool tensor_proto_has_data(const Onnx__TensorProto *t) {
+  return t->has_raw_data || t->n_float_data || t->n_double_data || t->n_int32_data || t->n_int64_data ||
+         t->n_uint64_data;
+}
+
 /* Rounds to nearest even; a NaN stays one. */
 static uint16_t bfloat16_from_float(float x) {
   uint32_t bits;

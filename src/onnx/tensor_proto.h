@@ -26,6 +26,11 @@ status tensor_from_proto(tensor **out, const Onnx__TensorProto *t, const char *w
 status tensor_to_raw(const Onnx__TensorProto *t, const float *values, int64_t n, const char *what,
                      unsigned char **bytes, size_t *n_bytes);
 
+/* Local. The same without data, whatever t holds of it. */
+status tensor_hollow_from_proto(tensor **out, const Onnx__TensorProto *t, const char *what);
+/* Local. Whether t holds numbers, in any of the fields that may. */
+bool tensor_proto_has_data(const Onnx__TensorProto *t);
+
 /* Frees the numbers of a TensorProto that proto_unpack made, and leaves name, type and dimensions. */
 void tensor_proto_drop_data(Onnx__TensorProto *t);
 

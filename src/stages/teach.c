@@ -201,9 +201,12 @@ static status hold_teacher(teach_job *j, int i) {
   const lesson *t = &j->teachers[i];
   if (j->held == i) return st;
   release_teacher(j);
-  TRY(model_read(&j->m, t->options->model));
-  if ((int64_t)model_hash(j->m) != t->f.hash)
-    THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
+  TRY(weights_model(j->weights, i, t->options->model, &j->m));
+  if (!j->m) {
+    TRY(model_read(&j->m, t->options->model));
+    if ((int64_t)model_hash(j->m) != t->f.hash)
+      THROW(STATUS_BAD_INPUT, "%s: was replaced during the run; start again", t->options->model);
+  }
   const head_options head = teacher_head(t->options);
   TRY(classifier_bind(&j->k, j->m, t->inputs, teach_preprocess(j->o, t->options), dataset_path(j->d), &head,
                       1));

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Memory of teach with a teacher of 100 MB of weights: ranks of a node hold them once, whatever their number, and reading the file takes a
-# rank no more than twice its size.
+# Memory of teach with a teacher of 100 MB of weights: ranks of a node hold them once, whatever their number, and reading the file takes
+# one of them no more than twice its size, and the others nothing.
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 
@@ -41,15 +41,18 @@ done
 python_check 'memory of 1, 2 and 4 ranks' <<'END'
 import os, statistics
 size = os.path.getsize("teacher.onnx") / 2**20
-at_work, alone = {}, {}
+at_work, peak, alone = {}, {}, {}
 for n in 1, 2, 4:
     rows = [[int(v) / 1024 for v in line.split()] for line in open(f"held.{n}")]
     loaded = [node for node, _ in rows if node > size]
     at_work[n] = statistics.median(loaded[len(loaded) // 2:])
+    peak[n] = max(node for node, _ in rows)
     alone[n] = max(rank for _, rank in rows)
-print(f"weights {size:.0f} MiB; at work {at_work}, most of a rank alone {alone}")
+for what, figures in ("at work", at_work), ("at most", peak), ("a rank alone, at most", alone):
+    print(f"{what}:", ", ".join(f"{n} ranks {mib:.0f} MiB" for n, mib in figures.items()), f"(weights {size:.0f})")
 for n in 1, 2, 4:
     assert at_work[n] <= size + 30 + 25 * n, f"{n} ranks hold {at_work[n]:.0f} MiB"
+    assert peak[n] <= 4 * size + 30 + 25 * n, f"{n} ranks hold {peak[n]:.0f} MiB while they load"
     assert alone[n] <= 2 * size + 80, f"a rank of {n} holds {alone[n]:.0f} MiB of its own"
 END
 finish

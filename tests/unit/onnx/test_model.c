@@ -224,6 +224,34 @@ static void test_written_read_and_written_again(void **state) {
   model_free(&again);
 }
 
+/* A model without its numbers is the same with them in a block. */
+static void test_shell(void **state) {
+  (void)state;
+  model *m = read_types(), *shell;
+  float *block = new_block(m), *block2;
+  unsigned char *bytes, *packed, *packed2;
+  size_t n, n2, n3;
+  put(m, block, (float[]){0.25f, -3, 0, 8});
+  model_drop_data(m);
+  assert_int_equal(model_pack_shell(m, &bytes, &n), STATUS_OK);
+  assert_int_equal(model_parse_shell(&shell, path, bytes, n, block), STATUS_OK);
+  mem_free(bytes);
+  assert_int_equal(model_graph(shell)->n_block, model_graph(m)->n_block);
+  block2 = new_block(shell);
+  assert_memory_equal(block, block2, (size_t)model_graph(m)->n_block * sizeof *block);
+  assert_int_equal(model_pack(m, block, &packed, &n2), STATUS_OK);
+  assert_int_equal(model_pack(shell, block2, &packed2, &n3), STATUS_OK);
+  assert_true(n < n2);
+  assert_int_equal(n2, n3);
+  assert_memory_equal(packed, packed2, n2);
+  mem_free(packed);
+  mem_free(packed2);
+  mem_free(block);
+  mem_free(block2);
+  model_free(&m);
+  model_free(&shell);
+}
+
 static void test_missing_file(void **state) {
   (void)state;
   model *m;
@@ -264,6 +292,7 @@ int main(void) {
       cmocka_unit_test(test_too_large_for_the_files_type),
       cmocka_unit_test(test_all_else_is_kept),
       cmocka_unit_test(test_written_read_and_written_again),
+      cmocka_unit_test(test_shell),
       cmocka_unit_test(test_missing_file),
       cmocka_unit_test(test_every_allocation_may_fail),
   };

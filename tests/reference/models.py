@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Outputs of exported models (zoo.py) beside PyTorch's: models.py [--all] [--torchvision] [WORD ...]
+"""Outputs of exported models (zoo.py) beside PyTorch's: models.py [--all] [--torchvision] [--results FILE] [WORD ...]
 
 Every model gets random weights (its batch norms have seen data), is exported by torch.onnx, and run by tests/tools/run_model on random
 inputs. Printed is a table; the deviation is the largest |got - expected| / (1e-5 + 1e-4 |expected|) over all numbers of all outputs, and
-must not exceed 1. With --all each model is exported at every opset of 9, 11, 13, 17 that torch.onnx can write it in, with and without
-constant folding, with a fixed and a dynamic number of rows; otherwise once, the options taken in turn. --torchvision: not these
-models but every one of torchvision that classifies or segments, with 2 rows. A WORD picks the models whose
-name holds it."""
+must not exceed 1. Where it does, all is compared with PyTorch in double precision, from which it must not deviate by more than 1 then.
+With --all each model is exported at every opset of 9, 11, 13, 17 that torch.onnx can write it in, with and without constant folding,
+with a fixed and a dynamic number of rows; otherwise once, the options taken in turn. --torchvision: not these models but every one of
+torchvision that classifies or segments, with 2 rows. A WORD picks the models whose name holds it. --results keeps what came out, and
+what FILE has already is not run again; --document writes MODELS.md from such files."""
 import sys
 
 sys.dont_write_bytecode = True
 
 import argparse
-import io
+import copy
+import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -32,7 +35,7 @@ from zoo import all_of_torchvision, models
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.abspath(os.path.join(TOP, os.environ.get("BUILD", "build"), "tests", "tools", "run_model"))
 OPSETS = (9, 11, 13, 17)
-SECONDS = 120
+SECONDS = 900
 
 
 class Refused(Exception):
@@ -74,18 +77,17 @@ def flat(outputs):
     return [outputs] if torch.is_tensor(outputs) else [t for part in outputs for t in flat(part)]
 
 
-def export(net, inputs, n_outputs, opset, folding, dynamic):
+def export(net, inputs, n_outputs, opset, folding, dynamic, path):
+    """Into a file, beside which torch.onnx puts the weights of what has more than 2 GiB."""
     names, ends = [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(n_outputs)]
     axes = {name: {0: "rows"} for name in names + ends} if dynamic else None
-    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(net, tuple(inputs), file, opset_version=opset, do_constant_folding=folding, input_names=names,
+            torch.onnx.export(net, tuple(inputs), path, opset_version=opset, do_constant_folding=folding, input_names=names,
                               output_names=ends, dynamic_axes=axes)
         except Exception as error:
             raise Refused(str(error).splitlines()[0]) from error
-    return file.getvalue()
 
 
 def run(path, inputs):
@@ -102,17 +104,37 @@ def run(path, inputs):
     return np.fromfile("output.bin", np.uint8), shapes
 
 
-def deviation(bytes_, shapes, expected):
+def parts(bytes_, shapes, expected):
+    """The output's bytes as arrays of the expected shapes and types."""
     if shapes != [tuple(t.shape) for t in expected]:
         raise RuntimeError(f"shapes {shapes}, expected {[tuple(t.shape) for t in expected]}")
-    worst, at = 0.0, 0
+    got, at = [], 0
     for t in expected:
         wanted = t.numpy()
-        got = bytes_[at:at + wanted.nbytes].view(wanted.dtype).reshape(wanted.shape)
+        got.append(bytes_[at:at + wanted.nbytes].view(wanted.dtype).reshape(wanted.shape))
         at += wanted.nbytes
-        error = np.abs(got.astype(np.float64) - wanted) / (1e-5 + 1e-4 * np.abs(wanted))
-        worst = max(worst, float(error.max()) if np.isfinite(got).all() else np.inf)
+    return got
+
+
+def deviation(got, expected):
+    worst = 0.0
+    for a, b in zip(got, expected):
+        error = np.abs(np.asarray(a, np.float64) - b) / (1e-5 + 1e-4 * np.abs(b))
+        worst = max(worst, float(error.max()) if np.isfinite(a).all() else np.inf)
     return worst
+
+
+class Result:
+    """How far from PyTorch; where that is over 1, also how far from PyTorch in double precision, and how far PyTorch is from it."""
+
+    def __init__(self, deviation, exact=None, peer=None):
+        self.deviation, self.exact, self.peer = deviation, exact, peer
+
+    def passes(self):
+        return (self.deviation if self.exact is None else self.exact) <= 1
+
+    def __str__(self):
+        return f"{self.deviation:.2g}" + (f" (from double {self.exact:.2g}, PyTorch {self.peer:.2g})" if self.exact is not None else "")
 
 
 class Net:
@@ -123,69 +145,112 @@ class Net:
         self.net, self.inputs = settled(model)
         with torch.no_grad():
             self.expected = flat(self.net(*self.inputs))
+        self.exact = None
         spread = [float(t.float().std()) for t in self.expected]
         if not 0.02 < min(spread) <= max(spread) < 100:
             raise RuntimeError(f"the outputs of {model.name} say nothing: their standard deviations are {spread}")
 
+    def in_double(self):
+        if self.exact is None:
+            net, inputs = copy.deepcopy(self.net).double(), [x.double() if x.is_floating_point() else x for x in self.inputs]
+            with torch.no_grad():
+                self.exact = [t.numpy() for t in flat(net(*inputs))]
+        return self.exact
+
     def compare(self, opset, folding, dynamic):
-        proto = export(self.net, self.inputs, len(self.expected), opset, folding, dynamic)
-        with open("model.onnx", "wb") as file:
-            file.write(proto)
-        return deviation(*run("model.onnx", self.inputs), self.expected)
+        folder = tempfile.mkdtemp(dir=".")
+        path = os.path.join(folder, "model.onnx")
+        try:
+            export(self.net, self.inputs, len(self.expected), opset, folding, dynamic, path)
+            got = parts(*run(path, self.inputs), self.expected)
+        finally:
+            shutil.rmtree(folder)
+        expected = [t.numpy() for t in self.expected]
+        result = Result(deviation(got, expected))
+        if not result.passes():
+            result = Result(result.deviation, deviation(got, self.in_double()), deviation(expected, self.in_double()))
+        return result
 
 
 def variants(model, everything, turn):
-    """(opset, folding, dynamic) of the exports to try."""
+    """(opset, folding, dynamic) of the exports to try; not everything: until torch.onnx can write one."""
     opsets = [o for o in OPSETS if o >= model.first]
     if everything:
         return [(o, f, f == (i % 2 == 0) and model.dynamic) for i, o in enumerate(opsets) for f in (True, False)]
-    return [(opsets[turn % len(opsets)], turn // 2 % 2 == 0, turn % 2 == 0 and model.dynamic)]
+    return [(opsets[t % len(opsets)], t // 2 % 2 == 0, t % 2 == 0 and model.dynamic) for t in range(turn, turn + 4)]
 
 
-def rows(chosen, everything=False):
-    """(name, opset, folding, dynamic, deviation or an exception, seconds) of every export that was tried."""
+def rows(chosen, everything=False, known=()):
+    """(name, opset, folding, dynamic, a Result or an exception, seconds) of every export that was tried: not of those in `known`. `chosen`
+    are (turn, model)."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="mpistill-models.") as folder:
         os.chdir(folder)
-        for turn, model in enumerate(chosen):
-            try:
-                net = Net(model)
-            except Exception as error:
-                yield (model.name, 0, False, False, error, 0)
+        for turn, model in chosen:
+            wanted, net = variants(model, everything, turn), None
+            if everything:
+                wanted = [v for v in wanted if (model.name, *v) not in known]
+            elif any((model.name, *v) in known for v in wanted):
                 continue
-            for variant in variants(model, everything, turn):
+            for variant in wanted:
                 started = time.monotonic()
                 try:
+                    net = net or Net(model)
                     result = net.compare(*variant)
                 except Exception as error:  # one model's failure must not hide the others' results
                     result = error
                 yield (model.name, *variant, result, time.monotonic() - started)
+                if not everything and not isinstance(result, Refused):
+                    break
         os.chdir(TOP)
 
 
 def passes(result):
-    return not isinstance(result, Exception) and result <= 1
+    return not isinstance(result, Exception) and result.passes()
+
+
+# ---- results that are kept: a line of JSON an export ----
+
+
+def kept(path):
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def keep(path, torchvision, name, opset, folding, dynamic, result):
+    row = {"torchvision": torchvision, "torch": torch.__version__, "name": name, "opset": opset, "folding": folding, "dynamic": dynamic}
+    row.update({"refused": str(result).splitlines()[0][:160]} if isinstance(result, Refused) else vars(result))
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every opset, with and without folding")
     parser.add_argument("--torchvision", action="store_true", help="all models of torchvision instead of the usual ones of each kind")
+    parser.add_argument("--results", metavar="FILE", help="keep results there, go on where they end")
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
+    results = os.path.abspath(options.results) if options.results else None
+    known = {(r["name"], r["opset"], r["folding"], r["dynamic"]) for r in (kept(results) if results else [])
+             if r["torchvision"] == options.torchvision and (options.all or "refused" not in r)}
     failed = refused = count = 0
-    print(f"{'model':28} {'opset':>5} {'folding':>7} {'rows':>8} {'deviation':>10} {'s':>6}")
+    print(f"{'model':28} {'opset':>5} {'folding':>7} {'rows':>8} {'s':>6} deviation")
     names = all_of_torchvision() if options.torchvision else list(models)
-    chosen = [m for m in (models[name] for name in names) if not options.words or any(word in m.name for word in options.words)]
-    for name, opset, folding, dynamic, result, seconds in rows(chosen, options.all):
+    chosen = [(turn, models[name]) for turn, name in enumerate(names) if not options.words or any(word in name for word in options.words)]
+    for name, opset, folding, dynamic, result, seconds in rows(chosen, options.all, known):
         count += 1
         refused += isinstance(result, Refused)
         failed += not passes(result) and not isinstance(result, Refused)
-        text = f"{result:10.1e}" if not isinstance(result, Exception) else f"{'refused' if isinstance(result, Refused) else 'FAILED':>10}"
-        print(f"{name:28} {opset:5} {'yes' if folding else 'no':>7} {'any' if dynamic else 'fixed':>8} {text} {seconds:6.1f}", flush=True)
+        text = "refused" if isinstance(result, Refused) else "FAILED" if isinstance(result, Exception) else str(result)
+        print(f"{name:28} {opset:5} {'yes' if folding else 'no':>7} {'any' if dynamic else 'fixed':>8} {seconds:6.1f} {text}", flush=True)
         if isinstance(result, Exception):
             print("    " + "\n    ".join(str(result).splitlines()[:6]))
+        if results and (passes(result) or isinstance(result, Refused)):
+            keep(results, options.torchvision, name, opset, folding, dynamic, result)
     print(f"{count} exports, {failed} failed, {refused} refused by torch.onnx")
     return 1 if failed else 0
 

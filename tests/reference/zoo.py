@@ -30,7 +30,7 @@ def pictures(side, rows=ROWS):
 
 # ---- torchvision ----
 
-SIDES = {"alexnet": 224, "vgg": 224, "vit": 224, "maxvit": 224, "inception": 139, "swin": 64, "convnext": 64, "regnet": 64}
+SIDES = {"alexnet": 224, "vgg": 224, "vit_h_14": 70, "vit": 96, "maxvit": 224, "inception": 139, "swin": 64, "convnext": 64, "regnet": 64}
 DENSE = "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large".split()
 
 
@@ -39,6 +39,8 @@ def all_of_torchvision():
     for name in V.list_models(V):
         side = next((s for start, s in SIDES.items() if name.startswith(start)), 96)
         options = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+        if name.startswith("vit"):  # which may be built for other images than 224
+            options = {"image_size": side}
         first = 12 if name.startswith("maxvit") else 11 if name.startswith("swin") else 9
         add(name, lambda kind=name, options=options: getattr(V, kind)(weights=None, **options), pictures(side, 2), first=first)
     for name in DENSE:

@@ -306,6 +306,7 @@ typedef struct mpistill_create_options {
   int64_t patch;        /* vit: side of a patch; 0: 4 */
   int64_t users, items; /* two-tower: how many there are */
   int64_t classes;
+  mpistill_strings tasks; /* "digit:10": an output of that name and width for each, in place of classes */
   double dropout;
   bool batch_norm;  /* mlp, cnn */
   char *activation; /* mlp, cnn: "relu", "tanh", "sigmoid", "leaky-relu" */

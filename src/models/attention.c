@@ -7,7 +7,7 @@ enum { WIDTH = 64, HEADS = 4, DEPTH = 4, WIDTH_MAX = 1 << 14, DEPTH_MAX = 200, E
 
 status attention_check(const mpistill_create_options *o, attention *a) {
   status st = STATUS_OK;
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   TRY(check_dropout(o->dropout));
   a->width = o->width ? o->width : WIDTH;
   a->heads = o->heads ? o->heads : HEADS;

@@ -42,7 +42,7 @@ static status check_sides(const mpistill_create_options *o, plan_of_cnn *p) {
 static status check(const mpistill_create_options *o, plan_of_cnn *p) {
   status st = STATUS_OK;
   TRY(check_image(&o->input));
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   TRY(check_channels(o, p));
   TRY(check_sides(o, p));
   TRY(check_dropout(o->dropout));
@@ -87,8 +87,7 @@ static status build(builder *b, const mpistill_create_options *o) {
     units = o->hidden;
   }
   if (o->dropout > 0) part_dropout(b, at, "drop", o->dropout);
-  part_linear(b, at, "logits", units, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, units, o->classes, o));
 done:
   return st;
 }
@@ -96,6 +95,6 @@ done:
 const model_kind model_cnn = {
     .name = "cnn",
     .help = "convolutions with pooling, then linear layers: --input 1x28x28 --classes 10 --channels 32,64",
-    .options = "input classes channels kernel hidden activation batch-norm dropout",
+    .options = "input classes task channels kernel hidden activation batch-norm dropout",
     .build = build,
 };

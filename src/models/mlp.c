@@ -5,10 +5,12 @@ enum { WIDTH_MAX = 1 << 24, LAYERS_MAX = 1000 };
 
 static status check(const mpistill_create_options *o) {
   status st = STATUS_OK;
-  if (o->layers.n < 2 || o->layers.n > LAYERS_MAX)
-    THROW(STATUS_BAD_INPUT,
-          "--layers needs 2 to %d widths, from the input to the classes: 784,800,10; it has %zu", LAYERS_MAX,
+  const size_t least = o->tasks.n ? 1 : 2;
+  if (o->layers.n < least || o->layers.n > LAYERS_MAX)
+    THROW(STATUS_BAD_INPUT, "--layers needs %zu to %d widths, from the input to %s: 784,800%s; it has %zu",
+          least, LAYERS_MAX, o->tasks.n ? "what the tasks share" : "the classes", o->tasks.n ? "" : ",10",
           o->layers.n);
+  if (o->tasks.n) TRY(check_outputs(o));
   for (size_t i = 0; i < o->layers.n; i++) TRY(check_range("layers", o->layers.items[i], 1, WIDTH_MAX));
   TRY(check_dropout(o->dropout));
 done:
@@ -33,11 +35,10 @@ static status build(builder *b, const mpistill_create_options *o) {
   TRY(check(o));
   TRY(activation_find(o->activation, &a));
   const int64_t *width = o->layers.items;
-  int last = (int)o->layers.n - 1;
+  const int last = (int)o->layers.n - !o->tasks.n; /* of the hidden ones, and one more */
   builder_input(b, at, width, 1);
   for (int i = 1; i < last; i++) hidden(b, o, a, i, at);
-  part_linear(b, at, "logits", width[last - 1], width[last], BUILD_GLOROT);
-  builder_output(b, at, &width[last], 1);
+  TRY(part_outputs(b, at, width[last - 1], o->tasks.n ? 0 : width[last], o));
 done:
   return st;
 }
@@ -45,6 +46,6 @@ done:
 const model_kind model_mlp = {
     .name = "mlp",
     .help = "fully connected layers: --layers 784,800,800,10",
-    .options = "layers activation batch-norm dropout",
+    .options = "layers task activation batch-norm dropout",
     .build = build,
 };

@@ -52,7 +52,7 @@ static status build(builder *b, const mpistill_create_options *o) {
   status st = STATUS_OK;
   part_name at = "input", prefix;
   TRY(check_image(&o->input));
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   TRY(check_dropout(o->dropout));
   if (o->width) TRY(check_range("width", o->width, 2, WIDTH_MAX));
   int64_t width = o->width ? o->width : WIDTH, inputs = 2 * width;
@@ -78,8 +78,7 @@ static status build(builder *b, const mpistill_create_options *o) {
   part_plain(b, at, "pool", "GlobalAveragePool");
   part_plain(b, at, "flatten", "Flatten");
   if (o->dropout > 0) part_dropout(b, at, "drop", o->dropout);
-  part_linear(b, at, "logits", HEAD * width, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, HEAD * width, o->classes, o));
 done:
   return st;
 }
@@ -87,6 +86,6 @@ done:
 const model_kind model_mobilenet = {
     .name = "mobilenet",
     .help = "separable convolutions: --input 3x32x32 --classes 10 --width 16",
-    .options = "input classes width dropout",
+    .options = "input classes task width dropout",
     .build = build,
 };

@@ -53,11 +53,18 @@ void part_reshape(builder *b, part_name at, const char *name, const int64_t *dim
 /* A node without parameters. */
 void part_plain(builder *b, part_name at, const char *name, const char *op);
 
+/* Local. The model's end: linear layers from [N, inputs] at `at` to "logits" [N, classes], or to an output
+ * for each of the tasks. STATUS_BAD_INPUT for a task with the name of something else. */
+status part_outputs(builder *b, const part_name at, int64_t inputs, int64_t classes,
+                    const mpistill_create_options *o);
+
 /* Local. STATUS_BAD_INPUT naming the option and what is allowed. */
 status check_range(const char *option, int64_t value, int64_t min, int64_t max);
 status check_dropout(double ratio);
 status check_image(const mpistill_ints *input); /* --input CxHxW */
 status check_classes(int64_t classes);
+/* --classes, or --task in its place */
+status check_outputs(const mpistill_create_options *o);
 /* What must be given: STATUS_BAD_INPUT with the help's words when it is 0. */
 status check_given(const char *option, const char *what, int64_t value, int64_t min, int64_t max);
 

@@ -12,7 +12,7 @@ static status check(const mpistill_create_options *o) {
           "--depth is %" PRId64 "; it can be 6n + 2 up to %d: 8, 14, 20, 32, 44, 56, 110, ...", o->depth,
           DEPTH_MAX);
   TRY(check_image(&o->input));
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   if (o->width) TRY(check_range("width", o->width, 1, WIDTH_MAX));
 done:
   return st;
@@ -66,8 +66,7 @@ static status build(builder *b, const mpistill_create_options *o) {
     }
   part_plain(b, at, "pool", "GlobalAveragePool");
   part_plain(b, at, "flatten", "Flatten");
-  part_linear(b, at, "logits", width << (STAGES - 1), o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, width << (STAGES - 1), o->classes, o));
 done:
   return st;
 }
@@ -75,6 +74,6 @@ done:
 const model_kind model_resnet = {
     .name = "resnet",
     .help = "residual network for small images: --depth 20 --input 3x32x32 --classes 10",
-    .options = "depth width input classes",
+    .options = "depth width input classes task",
     .build = build,
 };

@@ -22,7 +22,7 @@ static status check(const mpistill_create_options *o) {
                     o->tokens, 2, TOKENS_MAX));
     TRY(check_given("length", "how many tokens a row has", o->length, 1, LENGTH_MAX));
   }
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   TRY(check_dropout(o->dropout));
   TRY(check_given("hidden", "the units of the state", o->hidden, 1, UNITS_MAX));
   if (o->depth) TRY(check_range("depth", o->depth, 1, LAYERS_MAX));
@@ -73,8 +73,7 @@ static status build(builder *b, const mpistill_create_options *o, const cell *c)
     inputs = o->hidden;
     if (o->dropout > 0) part_dropout(b, at, part_named(name, "drop%d", i), o->dropout);
   }
-  part_linear(b, at, "logits", o->hidden, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, o->hidden, o->classes, o));
 done:
   return st;
 }
@@ -91,13 +90,13 @@ const model_kind model_lstm = {
     .name = "lstm",
     .help =
         "recurrent over tokens or --input LxF: --tokens 5000 --length 64 --classes 2 --width 64 --hidden 128",
-    .options = "tokens length input classes width hidden depth dropout",
+    .options = "tokens length input classes task width hidden depth dropout",
     .build = build_lstm,
 };
 
 const model_kind model_gru = {
     .name = "gru",
     .help = "the same with gated recurrent units",
-    .options = "tokens length input classes width hidden depth dropout",
+    .options = "tokens length input classes task width hidden depth dropout",
     .build = build_gru,
 };

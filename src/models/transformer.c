@@ -54,8 +54,7 @@ static status build(builder *b, const mpistill_create_options *o) {
   part_binary(b, at, "position", "Add", "position.weight");
   attention_blocks(b, at, &a);
   pool(b, at, words);
-  part_linear(b, at, "logits", a.width, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, a.width, o->classes, o));
 done:
   return st;
 }
@@ -63,6 +62,6 @@ done:
 const model_kind model_transformer = {
     .name = "transformer",
     .help = "an encoder of tokens: --tokens 30000 --length 128 --classes 2 --width 64 --heads 4 --depth 4",
-    .options = "tokens length classes width heads depth dropout",
+    .options = "tokens length classes task width heads depth dropout",
     .build = build,
 };

@@ -7,7 +7,7 @@ static status check(const mpistill_create_options *o) {
   status st = STATUS_OK;
   TRY(check_given("users", "how many different users there are", o->users, 1, MANY));
   TRY(check_given("items", "how many different items there are", o->items, 1, MANY));
-  TRY(check_classes(o->classes));
+  TRY(check_outputs(o));
   TRY(check_dropout(o->dropout));
   if (o->width) TRY(check_range("width", o->width, 1, WIDTH_MAX));
   if (o->hidden) TRY(check_range("hidden", o->hidden, 1, UNITS_MAX));
@@ -35,8 +35,7 @@ static status build(builder *b, const mpistill_create_options *o) {
   tower(b, at, o, o->users, width);
   tower(b, item, o, o->items, width);
   part_binary(b, at, "product", "Mul", item);
-  part_linear(b, at, "logits", width, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, width, o->classes, o));
 done:
   return st;
 }
@@ -45,6 +44,6 @@ const model_kind model_two_tower = {
     .name = "two-tower",
     .help = "a recommender: --users 6040 --items 3706 --classes 5 --width 64 --hidden 128 (0: matrix "
             "factorisation)",
-    .options = "users items classes width hidden dropout",
+    .options = "users items classes task width hidden dropout",
     .build = build,
 };

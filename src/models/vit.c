@@ -45,8 +45,7 @@ static status build(builder *b, const mpistill_create_options *o) {
   part_plain(b, at, "pool", "ReduceMean");
   builder_ints(b, "axes", (int64_t[]){1}, 1);
   builder_int(b, "keepdims", 0);
-  part_linear(b, at, "logits", a.width, o->classes, BUILD_GLOROT);
-  builder_output(b, at, &o->classes, 1);
+  TRY(part_outputs(b, at, a.width, o->classes, o));
 done:
   return st;
 }
@@ -54,6 +53,6 @@ done:
 const model_kind model_vit = {
     .name = "vit",
     .help = "attention over patches: --input 3x32x32 --classes 10 --patch 4 --width 64 --heads 4 --depth 4",
-    .options = "input classes patch width heads depth dropout",
+    .options = "input classes task patch width heads depth dropout",
     .build = build,
 };

@@ -102,6 +102,16 @@ void builder_tokens(builder *b, const char *name, const int64_t *dims, int rank)
   if (!b->st) b->st = add_end(&g->input, &g->n_input, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, dims, rank);
 }
 
+bool builder_has(const builder *b, const char *name) {
+  const Onnx__GraphProto *g = b->proto->graph;
+  bool has = false;
+  for (size_t i = 0; i < g->n_input; i++) has = has || strcmp(g->input[i]->name, name) == 0;
+  for (size_t i = 0; i < g->n_initializer; i++) has = has || strcmp(g->initializer[i]->name, name) == 0;
+  for (size_t i = 0; i < g->n_node; i++)
+    for (size_t k = 0; k < g->node[i]->n_output; k++) has = has || strcmp(g->node[i]->output[k], name) == 0;
+  return has;
+}
+
 void builder_output(builder *b, const char *name, const int64_t *dims, int rank) {
   Onnx__GraphProto *g = b->proto->graph;
   if (!b->st) b->st = add_end(&g->output, &g->n_output, name, FLOAT, dims, rank);

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,8 @@ void builder_free(builder **b);
 void builder_input(builder *b, const char *name, const int64_t *dims,
                    int rank); /* float; "N" is put before dims */
 void builder_tokens(builder *b, const char *name, const int64_t *dims, int rank); /* an input of int64 */
+/* Whether there is a value of that name: an input, a parameter, what a node gives. */
+bool builder_has(const builder *b, const char *name);
 void builder_output(builder *b, const char *name, const int64_t *dims, int rank); /* float */
 void builder_parameter(builder *b, const char *name, const int64_t *dims, int rank, build_init init,
                        int64_t fan_in, int64_t fan_out); /* random stream: the parameter's position */

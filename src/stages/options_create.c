@@ -115,6 +115,14 @@ const option create_option_rows[] = {
      .min = 1,
      .max = 1e9,
      .help = "number of classes"},
+    {.flag = "task",
+     .key = "tasks",
+     .type = OPTION_STRINGS,
+     .at = AT(tasks),
+     .value = "NAME:N",
+     .help = "in place of --classes an output of that name with N numbers a row; repeat it for several tasks "
+             "(mlp: the "
+             "last of --layers is what they share)"},
     {.flag = "dropout",
      .key = "dropout",
      .type = OPTION_REAL,

@@ -151,6 +151,12 @@ assert digit["ensemble"] > 0.8 and digit["student"] > digit["baseline"], digit
 table = open("table1").read()
 assert [line.split()[0] for line in table.splitlines() if "parameters" in line] == ["digit", "parity", "ink"], table
 END
+recipe made | sed '/^baseline/d; s/^student: .*/student: {create: mlp, layers: [64, 12], tasks: ["digit:10", "parity:2", "ink:1"]}/' >made.yaml
+must 2 run made.yaml --quiet
+must 0 create mlp --layers 64,12 --task digit:10 --task parity:2 --task ink:1 --seed 0 --output made.onnx
+recipe given | sed '/^baseline/d; s/student: {model: student.onnx}/student: {model: made.onnx}/' >given.yaml
+must 1 run given.yaml --quiet
+same 'a student that the recipe makes, with an output for each task' made/student.onnx given/student.onnx
 run 1 run recipe.yaml --dry-run
 check 'a dry run names the ensembles' grep -q 'aggregate  2 soft-label files -> run4/ensemble.digit.h5' out
 run 0 plan recipe.yaml --ranks 2 --json

@@ -147,6 +147,82 @@ static void test_kinds(void **state) {
   assert_string_equal(status_message(), "--output is needed: the ONNX file to write");
 }
 
+#define TASKS(...)                                                                                           \
+  {                                                                                                          \
+    .n = sizeof((char *[]){__VA_ARGS__}) / sizeof(char *), .items = (char *[]) {                             \
+      __VA_ARGS__                                                                                            \
+    }                                                                                                        \
+  }
+
+/* Every kind ends in an output for each task; the model before them is the one of --classes. */
+static void test_tasks(void **state) {
+  (void)state;
+  static const char *const names[] = {"digit", "ink"};
+  static const int64_t widths[] = {10, 1};
+  for (const model_kind *const *k = model_kinds(); *k; k++) {
+    mpistill_create_options o = {.kind = (char *)(uintptr_t)(*k)->name,
+                                 .layers = INTS(12, 6),
+                                 .depth = strcmp((*k)->name, "resnet") ? 1 : 8,
+                                 .width = 4,
+                                 .hidden = 6,
+                                 .input = INTS(3, 8, 8),
+                                 .length = 4,
+                                 .users = 5,
+                                 .items = 7,
+                                 .tasks = TASKS("digit:10", "ink:1")};
+    if (strstr((*k)->options, "tokens")) {
+      o.tokens = 9;
+      o.input.n = 0;
+    }
+    model *m = create(&o);
+    const graph *g = model_graph(m);
+    assert_int_equal(g->n_outputs, 2);
+    for (int i = 0; i < 2; i++) {
+      assert_string_equal(g->values[g->outputs[i]].name, names[i]);
+      bool found = false;
+      for (int v = 0; v < g->n_values; v++)
+        if (!strcmp(g->values[v].name, i ? "ink.weight" : "digit.weight"))
+          found = g->values[v].shape.dims[0] == widths[i];
+      assert_true(found);
+    }
+    model_free(&m);
+  }
+  mpistill_create_options mlp = {.kind = "mlp", .layers = INTS(64, 6), .tasks = TASKS("a:2", "b.c-d_1:3")};
+  model *m = create(&mlp);
+  assert_int_equal(model_graph(m)->n_parameters, 64 * 6 + 6 + 2 * 6 + 2 + 3 * 6 + 3);
+  model_free(&m);
+}
+
+static void test_refused_tasks(void **state) {
+  (void)state;
+  static const struct {
+    char *tasks[2];
+    const char *message;
+  } wrong[] = {{{"digit", "a:1"}, "--task 'digit': is a name of letters"},
+               {{"a:1", "a b:2"}, "--task 'a b:2': is a name"},
+               {{":2", "a:1"}, "--task ':2': is a name"},
+               {{"a:2x", "b:1"}, "--task 'a:2x': is a name"},
+               {{"a:0", "b:1"}, "--task has the value 0"},
+               {{"a:99999999999999999999", "b:1"}, "is a name"},
+               {{"a:2", "a:3"}, "--task 'a:3': the model has another 'a'"},
+               {{"a:2", "fc1"}, "--task 'fc1': is a name"},
+               {{"a:2", "fc1:2"}, "--task 'fc1:2': the model has another 'fc1'"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    mpistill_create_options o = {
+        .kind = "mlp", .layers = INTS(3, 4), .tasks = {.n = 2, .items = (char **)(uintptr_t)wrong[i].tasks}};
+    unsigned char *bytes;
+    size_t n;
+    assert_int_equal(model_create_bytes(&o, &bytes, &n), STATUS_BAD_INPUT);
+    assert_non_null(strstr(status_message(), wrong[i].message));
+  }
+  expect_refused(
+      &(mpistill_create_options){.kind = "vit", .input = INTS(3, 8, 8), .classes = 2, .tasks = TASKS("a:2")},
+      "--classes and --task: a model has one output or one for each task");
+  expect_refused(
+      &(mpistill_create_options){.kind = "mlp", .tasks = TASKS("a:2")},
+      "--layers needs 1 to 1000 widths, from the input to what the tasks share: 784,800; it has 0");
+}
+
 static void test_refused_mlp(void **state) {
   (void)state;
   expect_refused(&(mpistill_create_options){.kind = "mlp"},
@@ -215,6 +291,8 @@ int main(void) {
       cmocka_unit_test(test_the_seed_decides),
       cmocka_unit_test(test_file_and_memory_agree),
       cmocka_unit_test(test_kinds),
+      cmocka_unit_test(test_tasks),
+      cmocka_unit_test(test_refused_tasks),
       cmocka_unit_test(test_refused_mlp),
       cmocka_unit_test(test_refused_cnn),
       cmocka_unit_test(test_refused_resnet),

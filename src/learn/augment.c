@@ -120,6 +120,20 @@ void augmenter_apply(const augmenter *a, int64_t view, int64_t row, float *x, fl
   }
 }
 
+bool augmenter_moves(const augmenter *a) {
+  bool moves = false;
+  for (int i = 0; i < a->n; i++) moves = moves || a->kinds[i]->moves;
+  return moves;
+}
+
+void augmenter_move(const augmenter *a, int64_t view, int64_t row, const augment_shape *planes, float *x,
+                    float *scratch) {
+  for (int i = 0; i < a->n; i++) {
+    const augment_draws d = draws_of(a, i, view, row);
+    if (a->kinds[i]->moves && is_made(a, i, &d)) a->kinds[i]->apply(&a->options[i], &d, planes, x, scratch);
+  }
+}
+
 bool augmenter_mixes(const augmenter *a) {
   return a->n && a->kinds[a->n - 1]->mix;
 }

@@ -46,6 +46,7 @@ typedef struct augment_kind {
       *options;       /* keys of mpistill_augment that it reads beside kind and probability, NULL-ended */
   double probability; /* where the options give none */
   bool images;        /* rows must be images */
+  bool moves; /* apply moves pixels about, 0 coming in, and changes none: labels of pixels move alike */
   /* Changes x[values] in place; scratch[values]. NULL for kinds that mix. */
   void (*apply)(const mpistill_augment *o, const augment_draws *d, const augment_shape *s, float *x,
                 float *scratch);
@@ -80,6 +81,11 @@ size_t augmenter_scratch(const augmenter *a);
 /* Local. All changes but the mixing; x[values] in place. */
 void augmenter_apply(const augmenter *a, int64_t view, int64_t row, float *x, float *scratch);
 bool augmenter_mixes(const augmenter *a);
+/* Whether labels of pixels are to be moved with the image. */
+bool augmenter_moves(const augmenter *a);
+/* Local. Only what moves, to planes[values] of the images' height and width; scratch: as many floats. */
+void augmenter_move(const augmenter *a, int64_t view, int64_t row, const augment_shape *planes, float *x,
+                    float *scratch);
 /* Local. The row's partner; false: it is not mixed in this view (partner: itself, share: 1). */
 bool augmenter_partner(const augmenter *a, int64_t view, int64_t row, augment_mix *mix);
 /* Local. partner[values]: the other row, changed by augmenter_apply. */

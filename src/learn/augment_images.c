@@ -74,6 +74,7 @@ const augment_kind augment_shift = {
     .options = shift_keys,
     .probability = 1,
     .images = true,
+    .moves = true,
     .apply = shift,
 };
 
@@ -83,6 +84,7 @@ const augment_kind augment_flip = {
     .options = flip_keys,
     .probability = 0.5,
     .images = true,
+    .moves = true,
     .apply = flip,
 };
 
@@ -95,5 +97,6 @@ const augment_kind augment_crop = {
     .options = crop_keys,
     .probability = 1,
     .images = true,
+    .moves = true,
     .apply = crop,
 };

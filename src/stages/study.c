@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 static status check_labels(const study *s) {
@@ -49,17 +50,48 @@ done:
   return st;
 }
 
-/* Changes of images would have to be made to labels of pixels, too; mixed targets are not made. */
 static status check_views(const study *s) {
   const augmenter *a = &s->seen->augment;
-  if (a->n && s->h->positions > 1 && !s->h->values)
-    return status_set(STATUS_BAD_INPUT, "augment: is for outputs of one position a row");
+  if (augmenter_mixes(a) && s->h->positions > 1)
+    return status_set(STATUS_BAD_INPUT, "augment '%s': is for outputs of one position a row",
+                      a->kinds[a->n - 1]->name);
+  if (augmenter_moves(a) && s->seen->fixed && s->h->positions > 1)
+    return status_set(
+        STATUS_BAD_INPUT,
+        "augment: soft labels of the images as they are would be those of other pixels; label the views "
+        "(teach --augment ... --views N)");
   if (augmenter_mixes(a) && s->seen->fixed && s->t->soft.n > 1 && s->t->soft.rule->n_parameters)
     return status_set(STATUS_BAD_INPUT, "augment '%s': method '%s' gives weights to rows, not to mixed ones",
                       a->kinds[a->n - 1]->name, s->t->soft.rule->name);
   if (augmenter_mixes(a) && s->h->values)
     return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers",
                       a->kinds[a->n - 1]->name);
+  return STATUS_OK;
+}
+
+/* Labels of pixels move with the image; numbers of a row that are none stay. */
+static status open_moving(study *s) {
+  const augmenter *a = &s->seen->augment;
+  const augment_shape *image = &a->shape;
+  const array *of = s->labels.a;
+  if (!augmenter_moves(a) || s->h->positions == 1) return STATUS_OK;
+  if (s->labels.mask || s->labels.counted)
+    return status_set(STATUS_BAD_INPUT, "augment: a mask or lengths do not move with the image");
+  if (!of) return STATUS_OK;
+  const bool pixels =
+      of->rank >= 3 && of->dims[of->rank - 2] == image->height && of->dims[of->rank - 1] == image->width;
+  if (!pixels && !s->h->values)
+    return status_set(
+        STATUS_BAD_INPUT,
+        "%s: /%s/%s is not of the pixels of the image, which is %lld x %lld: its labels cannot move with it; "
+        "leave shift, flip and crop out",
+        dataset_path(s->labels.d), s->labels.sp->name, of->name, (long long)image->height,
+        (long long)image->width);
+  if (pixels)
+    s->planes = (augment_shape){.values = of->row_values,
+                                .channels = of->row_values / (image->height * image->width),
+                                .height = image->height,
+                                .width = image->width};
   return STATUS_OK;
 }
 
@@ -71,6 +103,7 @@ status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, c
   TRY(objective_make(&s->goal, o, t));
   if (t->soft.n) TRY(check_teachers(s, k->path));
   TRY(open_labels(s, c, k, d, sp));
+  TRY(open_moving(s));
   for (int i = 0; i < sources_n_files(&t->soft); i++) TRY(softlabels_load(t->soft.files[i], 0));
 done:
   return st;
@@ -87,8 +120,39 @@ void study_count(const study *s, int64_t epoch, const int64_t *ids, int64_t n, i
   *labelled = 0;
   for (int64_t i = 0; t->counted && i < n; i++) *rows += t->counted[ids[i]];
   const bool mixes = augmenter_mixes(&s->seen->augment);
-  for (int64_t i = 0; t->known && i < n; i++)
+  for (int64_t i = 0; t->known && !s->planes.values && i < n; i++)
     *labelled += mixes ? mixing_labelled(s->seen, epoch, ids[i], t->known) : t->known[ids[i]];
+}
+
+static void move_labels(const study *s, int64_t epoch, const int64_t *ids, int64_t n, int32_t *labels,
+                        float *targets, float *room) {
+  const int64_t p = s->planes.values;
+  for (int64_t i = 0; p && i < n; i++)
+    views_move(s->seen, epoch, ids[i], &s->planes, labels ? labels + i * p : NULL,
+               targets ? targets + i * p : NULL, room);
+}
+
+status study_count_moved(const study *s, int64_t epoch, const int64_t *ids, int64_t n, int64_t *labelled) {
+  status st = STATUS_OK;
+  const int64_t p = s->planes.values;
+  int32_t *labels = NULL;
+  float *targets = NULL, *room = NULL;
+  if (!p || !n) return STATUS_OK;
+  TRY(mem_new(&room, 3 * (size_t)p, sizeof *room));
+  if (s->h->values)
+    TRY(mem_new(&targets, (size_t)p, sizeof *targets));
+  else
+    TRY(mem_new(&labels, (size_t)p, sizeof *labels));
+  for (int64_t i = 0; i < n; i++) {
+    TRY(truth_read(&s->labels, ids + i, 1, labels, targets));
+    move_labels(s, epoch, ids + i, 1, labels, targets, room);
+    for (int64_t j = 0; j < p; j++) *labelled += labels ? labels[j] >= 0 : !isnan(targets[j]);
+  }
+done:
+  mem_free(labels);
+  mem_free(targets);
+  mem_free(room);
+  return st;
 }
 
 /* ---- what a thread works with ---- */
@@ -104,6 +168,7 @@ status study_desk_new(study_desk *w, const study *s, int64_t samples) {
     TRY(mem_new(&w->logits, values, sizeof(float)));
     TRY(mem_new(&w->gradient, values, sizeof(float)));
   }
+  TRY(mem_new(&w->moving, 3 * (size_t)s->planes.values, sizeof *w->moving));
   TRY(mixing_new(&w->mixed, s->seen, samples, s->h->classes, s->goal.needs_soft ? s->t->soft.n : 0));
   if (!s->goal.needs_soft) goto done;
   TRY(mem_new(&w->teachers, (size_t)s->t->soft.n * values, sizeof(float)));
@@ -128,6 +193,7 @@ void study_desk_clear(study_desk *w) {
   mem_free(w->scratch);
   mem_free(w->row_ids);
   mem_free(w->mask_room);
+  mem_free(w->moving);
   mixing_clear(&w->mixed);
 }
 
@@ -145,6 +211,7 @@ status study_read(const study *s, study_desk *w, int64_t epoch, const int64_t *i
   mixing *m = &w->mixed;
   mixing_draw(m, s->seen, epoch, ids, n);
   if (s->goal.needs_labels) TRY(truth_read(&s->labels, ids, n, w->labels, w->targets));
+  if (s->goal.needs_labels) move_labels(s, epoch, ids, n, w->labels, w->targets, w->moving);
   if (s->goal.needs_labels && m->partners) TRY(truth_read(&s->labels, m->partners, n, m->labels, NULL));
   TRY(read_teachers(s, w, stored, n, w->teachers));
   TRY(read_teachers(s, w, m->partners, n, m->teachers));

@@ -12,6 +12,7 @@ typedef struct study {
   objective goal;
   truth labels;
   const views *seen;
+  augment_shape planes;  /* of a row's labels, where they move with the image; values 0: they do not */
   int tensor;            /* of the plans, for a rule that learns */
   int64_t first_learned; /* what it learns beside the student, among that of all tasks */
 } study;
@@ -22,9 +23,13 @@ status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, c
 void study_close(study *s); /* collective */
 
 /* Local. The rows (positions) of a global batch that means are over: all, and those with a label, or mixed
- * with such. */
+ * with such; labelled 0 where labels move (study_count_moved). */
 void study_count(const study *s, int64_t epoch, const int64_t *ids, int64_t n, int64_t *rows,
                  int64_t *labelled);
+
+/* Local, any thread. Labels that move are counted as they lie in the view, which takes reading them: adds
+ * those of rows ids[0..n), nothing where none move. */
+status study_count_moved(const study *s, int64_t epoch, const int64_t *ids, int64_t n, int64_t *labelled);
 
 /* What one thread works with, for shards of up to a number of samples. */
 typedef struct study_desk {
@@ -38,6 +43,7 @@ typedef struct study_desk {
   float *features;          /* [samples, width], for a rule that learns */
   int64_t *row_ids;
   int32_t *mask_room; /* [positions] */
+  float *moving;      /* [3, positions] */
   mixing mixed;
 } study_desk;
 

@@ -206,6 +206,22 @@ static void finish_epoch(trainer *t) {
   t->batch = 0;
 }
 
+/* Labels that move with the image are counted as they lie in this view: each rank counts a part of the batch.
+ */
+static status count_moved(trainer *t, batch *b) {
+  status st = STATUS_OK;
+  const int64_t rank = comm_rank(t->c), size = comm_size(t->c), from = b->rows * rank / size,
+                n = b->rows * (rank + 1) / size - from;
+  for (int i = 0; i < t->n_studies; i++) {
+    const study *s = &t->studies[i];
+    if (!s->planes.values) continue;
+    TRY(comm_agree(t->c, study_count_moved(s, t->epoch, b->ids + from, n, &b->labelled[i])));
+    TRY(comm_combine_counts(t->c, &b->labelled[i], 1));
+  }
+done:
+  return st;
+}
+
 static status next_step(trainer *t, unsigned *events) {
   status st = STATUS_OK;
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
@@ -216,6 +232,7 @@ static status next_step(trainer *t, unsigned *events) {
              .step = t->epoch * steps + t->batch};
   for (int i = 0; i < t->n_studies; i++)
     study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
+  TRY(count_moved(t, &b));
   TRY(train_step(t, &b, totals, &loss));
   *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;

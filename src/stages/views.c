@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "stages/options_rows.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +176,25 @@ const int64_t *views_rows(const views *v, int64_t epoch, const int64_t *ids, int
 
 const int64_t *views_labels(const views *v, const int64_t *ids, const int64_t *seen) {
   return v->stored ? seen : ids;
+}
+
+/* ---- labels of pixels ---- */
+
+/* Labels move as label + 1, so that the 0 that comes in is no label; beside targets moves where there are
+ * any. */
+void views_move(const views *v, int64_t epoch, int64_t id, const augment_shape *planes, int32_t *labels,
+                float *targets, float *room) {
+  const int64_t n = planes->values;
+  float *x = room, *moved = room + n, *scratch = room + 2 * n;
+  for (int64_t i = 0; i < n; i++) x[i] = labels ? (float)(labels[i] + 1) : 1;
+  augmenter_move(&v->augment, view_of(v, epoch), id, planes, x, scratch);
+  if (labels) {
+    for (int64_t i = 0; i < n; i++) labels[i] = (int32_t)x[i] - 1;
+    return;
+  }
+  memcpy(moved, targets, (size_t)n * sizeof *moved);
+  augmenter_move(&v->augment, view_of(v, epoch), id, planes, moved, scratch);
+  for (int64_t i = 0; i < n; i++) targets[i] = x[i] > 0 ? moved[i] : NAN;
 }
 
 /* ---- labels of mixed rows ---- */

@@ -33,6 +33,12 @@ const int64_t *views_rows(const views *v, int64_t epoch, const int64_t *ids, int
 /* The same for soft labels and inner tensors. */
 const int64_t *views_labels(const views *v, const int64_t *ids, const int64_t *seen);
 
+/* Local, any thread. Labels (positions of one image, -1 coming in) or targets (NaN coming in) of row id as
+ * they lie in the view of an epoch; the other is NULL. planes: their shape, values of them; room[3 values].
+ */
+void views_move(const views *v, int64_t epoch, int64_t id, const augment_shape *planes, int32_t *labels,
+                float *targets, float *room);
+
 /* What a thread needs to mix labels as rows are mixed. */
 typedef struct mixing {
   loss_mix mix;

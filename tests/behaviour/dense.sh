@@ -188,6 +188,48 @@ sed 's/box, mask: label.class/box, mask: label.clas/' recipe.yaml >bad.yaml
 run 1 run bad.yaml --set output=refused-scene --quiet
 expect_error 'a mask that is not there' 2 "no array 'label.clas' of labels for a mask"
 
+# ---- images that are changed: their labels move with them ----
+# The label of a pixel is what its value says, and a pixel that comes in has none: value 0 means no label. `reads` says the label of a value for
+# sure, `even` says nothing, so its loss is log 4 where means are over the labels there are.
+"$python" - <<'END' || exit 1
+import numpy as np, checks, heads
+random = np.random.default_rng(6)
+x = random.integers(0, 5, (150, 1, 6, 9)).astype("f4")
+y = x[:, 0].astype("i4") - 1
+checks.write_dataset("map.h5", {"train": {"image": x, "label": y, "target": np.where(x > 0, x, np.nan).astype("f4")}})
+checks.write_dataset("coarse.h5", {"train": {"image": x[:, :, :, :8].repeat(2, 2)[:, :, :8], "label": y[:, :4, :4]}})
+c = np.arange(1, 5.0)
+def conv(name, w, b, stride=1):
+    node = heads.helper.make_node("Conv", ["image", "w", "b"], ["out"], strides=[stride] * 2, kernel_shape=[1, 1])
+    heads.save(name, [node], {"image": [1, 6, 9] if stride == 1 else [1, 8, 8]}, {"out": [len(b), 6, 9] if stride == 1 else [len(b), 4, 4]},
+               {"w": np.reshape(w, (-1, 1, 1, 1)), "b": np.asarray(b)})
+conv("reads.onnx", 40 * c, -20 * c**2)
+conv("even.onnx", 0 * c, 0 * c)
+conv("same.onnx", [1.0], [0.0])
+conv("coarse.onnx", 40 * c, -20 * c**2, 2)
+END
+moves=(--augment shift:pixels=2 --augment flip --augment crop:padding=2:reflect=true --augment crop:padding=1)
+still=(--dataset map.h5 "${moves[@]}" --learning-rate 0 --epochs 3 --batch 40 --quiet)
+must 2 train --model reads.onnx "${still[@]}" --loss cross-entropy:1 --log reads.jsonl --output reads-on.onnx
+must 3 train --model even.onnx "${still[@]}" --loss cross-entropy:1 --log even.jsonl --output even-on.onnx
+must 2 train --model same.onnx "${still[@]}" --task out:labels=target --loss out/mse:1 --log same.jsonl --output same-on.onnx
+must 1 train --model reads.onnx --dataset map.h5 --augment noise:deviation=1e-6 --learning-rate 0 --epochs 1 --loss cross-entropy:1 --quiet --log noise.jsonl \
+  --output noise-on.onnx
+python_check 'labels of pixels lie where the pixels are' <<'END'
+import checks, numpy as np
+losses = lambda name: [line["loss"]["total"] for line in checks.events(name + ".jsonl") if line["event"] == "epoch"]
+assert len(losses("reads")) == 3 and max(losses("reads") + losses("noise")) < 1e-6, losses("reads")
+assert len(losses("same")) == 3 and max(losses("same")) < 1e-9, losses("same")
+checks.close(losses("even"), [np.log(4)] * 3, 1e-6, "the mean over the labels there are")
+END
+for ranks in 1 2 4; do
+  must "$ranks" teach --dataset pixels.h5 --teacher a.onnx "${moves[@]}" --views 2 --quiet --output "moved$ranks"
+  must "$ranks" distill --student student.onnx --dataset pixels.h5 "${moves[@]}" --soft-labels "moved$ranks/a.h5" --loss kd:0.8:temperature=2 \
+    --loss cross-entropy:0.2 --epochs 3 --batch 50 --shards 5 --quiet --output "moved$ranks.onnx"
+  [ "$ranks" = 1 ] || same "labels of moved pixels on $ranks ranks" moved1/a.h5 "moved$ranks/a.h5"
+  [ "$ranks" = 1 ] || same "a student of moved pixels on $ranks ranks" moved1.onnx "moved$ranks.onnx"
+done
+
 # ---- what is refused ----
 refused() { # NAME TEXT ARGUMENT...
   run 1 "${@:3}" --quiet --output refused
@@ -200,7 +242,10 @@ for method in learned union pate-lnmax; do
     aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method "${extra[@]}"
 done
 refused 'calibration of pixels' 'calibrate: is for logits of one position a row' aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --calibrate
-refused 'changes of pixels' 'augment: is for outputs of one position a row' train --model student.onnx --dataset pixels.h5 --augment flip
+refused 'pixels of two images' "augment 'cutmix': is for outputs of one position a row" train --model student.onnx --dataset pixels.h5 --augment cutmix
+refused 'soft labels of other pixels' 'would be those of other pixels' distill --student student.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 \
+  --augment flip --fixed-labels
+refused 'labels of no pixels' '/train/label is not of the pixels of the image, which is 8 x 8' train --model coarse.onnx --dataset coarse.h5 --augment flip
 refused 'labels of one position' 'has 9 numbers a row, but the output has 3 positions' train --model fresh-last.onnx --dataset sound.h5
 refused 'lengths past the end' 'there are 9 positions' train --model fresh-first.onnx --dataset long.h5
 refused 'teachers of other positions' 'gives 1 positions a row, but the soft labels of soft1/a.h5 have 64' \

@@ -413,9 +413,8 @@ static status open_all(job *j) {
                                 .trust_rows = o->trust_rows,
                                 .labels = o->labels};
   TRY(sources_open(&j->in, j->c, &from, j->d, NULL));
-  if (fit_needed(o, j->in.rule) && (j->in.f.values || j->in.f.positions > 1))
-    THROW(STATUS_BAD_INPUT, "calibrate: is for logits of one position a row; those of %s %s",
-          softlabels_path(j->in.files[0]), j->in.f.values ? "are numbers" : "have several");
+  if (fit_needed(o, j->in.rule) && j->in.f.values)
+    THROW(STATUS_BAD_INPUT, "calibrate: is for logits; %s holds numbers", softlabels_path(j->in.files[0]));
   if (!j->in.rule->linear) TRY(sources_check_temperature(&j->in, o->temperature));
   TRY(comm_agree(j->c, make_header(j)));
   j->n_blocks = (j->in.rows + j->header.block_rows - 1) / j->header.block_rows;

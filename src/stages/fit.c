@@ -20,15 +20,15 @@ typedef struct job {
   sources *from;   /* whose rows it is found from: those to combine, or those of o->fit */
   bool all;        /* every labelled row of them */
   int64_t n;       /* chosen rows */
-  int64_t *ids;    /* [n] */
+  int64_t *ids;    /* [n], sample * positions + position */
   int32_t *labels; /* [n] */
   int first, end;  /* this rank's pieces */
   int64_t begin;   /* its first chosen row */
   stack_rows mine; /* its chosen rows */
   float **values;
-  float *raw;
-  double *sums;      /* [STACK_PIECES, n_sums] */
-  double *inverse_t; /* [K] */
+  float *raw, *sample; /* [positions, C] */
+  double *sums;        /* [STACK_PIECES, n_sums] */
+  double *inverse_t;   /* [K] */
 } job;
 
 bool fit_needed(const mpistill_aggregate_options *o, const combine_kind *rule) {
@@ -43,19 +43,21 @@ static bool is_drawn(const job *j, int64_t row, double share) {
   return words[0] * 0x1p-32 < share;
 }
 
-/* Counts the labelled rows or, with j->ids, takes down those that are drawn. */
+/* Counts the labelled rows or, with j->ids, takes down those that are drawn. A row is a position of a sample
+ * here. */
 static status scan_labels(job *j, const truth *labels, double share, int64_t *count) {
   status st = STATUS_OK;
   int32_t *y = NULL;
+  const int64_t p = j->from->f.positions, at_once = LABELS_AT_ONCE / p + 1;
   *count = 0;
-  TRY(mem_new(&y, LABELS_AT_ONCE, sizeof *y));
-  for (int64_t from = 0; from < j->from->rows; from += LABELS_AT_ONCE) {
-    int64_t n = j->from->rows - from < LABELS_AT_ONCE ? j->from->rows - from : LABELS_AT_ONCE;
+  TRY(mem_new(&y, (size_t)(at_once * p), sizeof *y));
+  for (int64_t from = 0; from < j->from->rows; from += at_once) {
+    int64_t n = j->from->rows - from < at_once ? j->from->rows - from : at_once;
     TRY(truth_range(labels, from, n, y, NULL));
-    for (int64_t i = 0; i < n; i++) {
-      if (y[i] < 0 || (share < 1 && !is_drawn(j, from + i, share))) continue;
+    for (int64_t i = 0; i < n * p; i++) {
+      if (y[i] < 0 || (share < 1 && !is_drawn(j, from * p + i, share))) continue;
       if (j->ids) {
-        j->ids[*count] = from + i;
+        j->ids[*count] = from * p + i;
         j->labels[*count] = y[i];
       }
       ++*count;
@@ -90,6 +92,25 @@ static int64_t piece_begin(const job *j, int piece) {
   return j->n * piece / STACK_PIECES;
 }
 
+/* Teacher k's logits of this rank's chosen rows, which are in the order of their samples. */
+static status read_teacher(job *j, int k, int64_t n) {
+  status st = STATUS_OK;
+  const int64_t classes = j->from->f.classes, p = j->from->f.positions;
+  int64_t held = -1;
+  for (int64_t i = 0; i < n; i++) {
+    const int64_t id = j->ids[j->begin + i], sample = id / p;
+    if (sample != held) TRY(sources_read(j->from, k, sample, 1, j->raw, j->sample));
+    held = sample;
+    const float *row = j->sample + id % p * classes;
+    if (isnan(row[0]))
+      THROW(STATUS_BAD_INPUT, "%s: gives row %lld no answer, so there is nothing to find weights from",
+            softlabels_path(j->from->files[k]), (long long)sample);
+    memcpy(j->values[k] + i * classes, row, (size_t)classes * sizeof *row);
+  }
+done:
+  return st;
+}
+
 static status read_mine(job *j) {
   status st = STATUS_OK;
   const int64_t classes = j->from->f.classes;
@@ -99,16 +120,11 @@ static status read_mine(job *j) {
   j->begin = piece_begin(j, j->first);
   const int64_t n = piece_begin(j, j->end) - j->begin;
   TRY(mem_new(&j->values, (size_t)j->from->n, sizeof *j->values));
-  TRY(mem_new(&j->raw, (size_t)classes, sizeof *j->raw));
+  TRY(mem_new(&j->raw, (size_t)(classes * j->from->f.positions), sizeof *j->raw));
+  TRY(mem_new(&j->sample, (size_t)(classes * j->from->f.positions), sizeof *j->sample));
   for (int k = 0; k < j->from->n; k++) {
     TRY(mem_new(&j->values[k], (size_t)n, (size_t)classes * sizeof(float)));
-    for (int64_t i = 0; i < n; i++) {
-      float *row = j->values[k] + i * classes;
-      TRY(sources_read(j->from, k, j->ids[j->begin + i], 1, j->raw, row));
-      if (isnan(row[0]))
-        THROW(STATUS_BAD_INPUT, "%s: gives row %lld no answer, so there is nothing to find weights from",
-              softlabels_path(j->from->files[k]), (long long)j->ids[j->begin + i]);
-    }
+    TRY(read_teacher(j, k, n));
   }
   j->mine = (stack_rows){.n_teachers = j->from->n,
                          .rows = n,
@@ -229,6 +245,10 @@ static status compare(const sources *s, const sources *f) {
   if (f->n != s->n)
     return status_set(STATUS_BAD_INPUT,
                       "fit: %d files given for %d teachers; give one each, in the same order", f->n, s->n);
+  if (f->f.positions != s->f.positions)
+    return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, but %s has %lld",
+                      softlabels_path(f->files[0]), (long long)f->f.positions, softlabels_path(s->files[0]),
+                      (long long)s->f.positions);
   if (f->f.classes != s->f.classes)
     return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", softlabels_path(f->files[0]),
                       (long long)f->f.classes, softlabels_path(s->files[0]), (long long)s->f.classes);
@@ -275,6 +295,7 @@ static void free_all(job *j) {
   mem_free(j->ids);
   mem_free(j->labels);
   mem_free(j->raw);
+  mem_free(j->sample);
   mem_free(j->sums);
   mem_free(j->inverse_t);
 }

@@ -38,7 +38,7 @@ static status check_rule(const sources *s, const char *path) {
         "%s: holds numbers, not logits: method '%s' is for classes; numbers are combined by their "
         "weighted mean (logit-mean)",
         path, k->name);
-  if (is_dense(s) && (k->unites || k->learned || k->epsilon || k->n_parameters))
+  if (is_dense(s) && (k->unites || k->epsilon || k->n_parameters))
     return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, and method '%s' is for rows of one",
                       path, (long long)s->f.positions, k->name);
   return STATUS_OK;

@@ -162,6 +162,12 @@ torture: all tools
 bench: all tools
 	$(Q)tests/bench/bench.sh
 
+bench-guard: all
+	$(Q)tests/bench/guard.sh $(if $(RENEW),--renew)
+
+profile: all
+	$(Q)tests/bench/profile.sh $(RECIPE)
+
 conformance: all tools
 	$(Q)$(BUILD)/tests/conformance/conformance --table
 
@@ -193,7 +199,8 @@ help:
 	  simulate 'messages of a step on clusters of 16 to 4,096 nodes, by SimGrid' \
 	  reproduce 'published results, on data of yours: DATA=FOLDER, ONLY=hinton, SEEDS=5' \
 	  torture 'SIGKILL at random instants for SECONDS=1200, or KILLS=N times' \
-	  bench 'measure against PyTorch on this machine' conformance 'ONNX operator tests as a table' \
+	  bench 'measure against PyTorch on this machine' bench-guard 'instructions of fixed steps against the committed ones (RENEW=1 writes them)' \
+	  profile 'time by phase and operator: RECIPE=recipe.yaml RANKS=2 THREADS=1' conformance 'ONNX operator tests as a table' \
 	  install 'into PREFIX ($(PREFIX)), below DESTDIR' format 'clang-format all sources' info 'what was found' \
 	  clean 'remove $(BUILD)'
 	@echo 'Variables: CC MPI=mpich MPIRUN HDF5_PC HDF5_PREFIX MPI_PC OPENBLAS_DIR DNNL_PREFIX RANDOM123_PREFIX ONNX_PROTO OPTIMIZE SANITIZE BUILD PREFIX DESTDIR V=1'
@@ -203,4 +210,4 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-.PHONY: all unit fuzzers tools packages packages-test quickstart check check-slurm check-hosts simulate sanitize fuzz torture bench reproduce conformance format install info help clean
+.PHONY: all unit fuzzers tools packages packages-test quickstart check check-slurm check-hosts simulate sanitize fuzz torture bench bench-guard profile reproduce conformance format install info help clean

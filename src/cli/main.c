@@ -1,5 +1,6 @@
 /* mpistill COMMAND [OPTIONS]: the only place that prints errors and turns a status into an exit code. */
 #include "base/mem.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "cli/command.h"
 #include "comm/pulse.h"
@@ -104,6 +105,7 @@ static status command_call(const command *k, int argc, char **argv, long rank) {
   if (k->mpi) TRY(pulse_start(c, k->name, call_output(&a)->stall_timeout, leave));
   TRY(k->run(c, a.config));
   TRY(comm_agree(c, rank == 0 ? flush_results() : STATUS_OK));
+  TRY(comm_agree(c, profile_write((int)rank)));
 done:
   /* Before MPI ends: a launcher that sees one rank leave with an error may end the others, and the message
    * with them. */
@@ -152,6 +154,7 @@ int main(int argc, char **argv) {
   /* Arrays that a stage frees go back to the system, for the next stage and the node's other ranks. */
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
 #endif
+  profile_start();
   long rank = launcher_rank();
   status st = STATUS_OK;
   const command *k = argc > 1 ? command_find(argv[1]) : NULL;

@@ -3,6 +3,7 @@
 #include "comm/internal.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,11 @@ static pulse *now; /* of this process; set and cleared while no thread of ours r
 /* ---- what the main thread tells ---- */
 
 void pulse_wait(bool begins) {
+  static profile_phase before;
+  static int depth;
   pulse *p = now;
+  if (begins && !depth++) before = profile_enter(PROFILE_WAIT);
+  if (!begins && !--depth) profile_enter(before);
   if (!p) return;
   if (begins) {
     if (!p->depth++) atomic_store_explicit(&p->waits, 1, memory_order_relaxed);

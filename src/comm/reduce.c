@@ -3,6 +3,7 @@
 #include "comm/layout.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 #include "base/progress.h"
 
 #include <string.h>
@@ -399,6 +400,7 @@ done:
 
 status reducer_sum(reducer *r, status mine, float **slice, size_t *begin, size_t *end, double *totals) {
   status st = STATUS_OK;
+  const profile_phase before = profile_enter(PROFILE_REDUCE);
   double start = clock_seconds();
   *status_of(r, r->l->position) = mine;
   if (r->window) TRY(shared_sync(r->window));
@@ -414,6 +416,7 @@ status reducer_sum(reducer *r, status mine, float **slice, size_t *begin, size_t
   tree_run(r->sum, r->sum_inputs, r->sum_inputs, *begin, *end, r->threads, r->scratch);
   *slice = r->sum_inputs[0].data + (*begin - r->sum_inputs[0].origin);
 done:
+  profile_enter(before);
   r->seconds += clock_seconds() - start;
   return st;
 }
@@ -428,10 +431,12 @@ void reducer_slice(const reducer *r, size_t *begin, size_t *end) {
 
 status reducer_share(reducer *r) {
   status st = STATUS_OK;
+  const profile_phase before = profile_enter(PROFILE_REDUCE);
   double start = clock_seconds();
   if (!is_alone(r)) TRY(exchange_parameters(r));
   if (r->window) TRY(shared_sync(r->window));
 done:
+  profile_enter(before);
   r->seconds += clock_seconds() - start;
   return st;
 }

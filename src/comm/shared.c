@@ -1,6 +1,7 @@
 #include "comm/internal.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #include <sched.h>
 #include <stdatomic.h>
@@ -162,8 +163,9 @@ bool shared_is_shared(const shared *s) {
  * wait for that. */
 static status wait_for_phase(shared *s, unsigned old) {
   status st = STATUS_OK;
+  const profile_phase before = profile_enter(PROFILE_WAIT);
   for (int i = 0; i < s->spins; i++) {
-    if (atomic_load_explicit(&s->gate->phase, memory_order_acquire) != old) return STATUS_OK;
+    if (atomic_load_explicit(&s->gate->phase, memory_order_acquire) != old) goto passed;
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
@@ -176,6 +178,8 @@ static status wait_for_phase(shared *s, unsigned old) {
   }
 done:
   pulse_wait(false);
+passed:
+  profile_enter(before);
   return st;
 }
 

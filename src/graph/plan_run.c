@@ -1,10 +1,22 @@
 #include "graph/plan_private.h"
 
+#include "base/profile.h"
+
 #include <string.h>
 
 static status run_step(step *s, const run_context *run) {
   s->run = run;
-  return s->empty ? STATUS_OK : s->op->forward(s);
+  if (s->empty) return STATUS_OK;
+  const double at = profile_clock();
+  status st = s->op->forward(s);
+  profile_operator(s->op->name, false, at);
+  return st;
+}
+
+static void load_step(step *s) {
+  const double at = profile_clock();
+  s->op->load(s);
+  profile_operator(s->op->name, false, at);
 }
 
 /* Before the first forward after parameters have changed: what depends on them alone, and weights to repack.
@@ -12,10 +24,10 @@ static status run_step(step *s, const run_context *run) {
 static status load_parameters(plan *p, const run_context *run) {
   status st = STATUS_OK;
   for (int i = 0; i < p->n_settled; i++) {
-    if (p->steps[i].op->load) p->steps[i].op->load(&p->steps[i]);
+    if (p->steps[i].op->load) load_step(&p->steps[i]);
     TRY(run_step(&p->steps[i], run));
   }
-  for (int i = 0; i < p->n_loading; i++) p->loading[i]->op->load(p->loading[i]);
+  for (int i = 0; i < p->n_loading; i++) load_step(p->loading[i]);
   p->touched = false;
 done:
   return st;
@@ -24,21 +36,27 @@ done:
 status plan_forward(plan *p, const run_context *run) {
   status st = STATUS_OK;
   if (!p->block && p->graph->n_block) return status_set(STATUS_FAILED, "the plan has no parameters");
+  const profile_phase before = profile_enter(PROFILE_FORWARD);
   if (p->touched) TRY(load_parameters(p, run));
   for (int i = p->n_settled; i < p->n_steps; i++) TRY(run_step(&p->steps[i], run));
 done:
+  profile_enter(before);
   return st;
 }
 
 status plan_backward(plan *p, const run_context *run) {
+  status st = STATUS_OK;
   if (!p->gradients && p->graph->n_block) return status_set(STATUS_FAILED, "the plan has no gradient block");
   for (int i = 0; i < p->n_unwritten; i++)
     memset(p->gradients + p->unwritten[i].first, 0, (size_t)p->unwritten[i].n * sizeof *p->gradients);
-  for (int i = 0; i < p->n_reverse; i++) {
+  const profile_phase before = profile_enter(PROFILE_BACKWARD);
+  for (int i = 0; i < p->n_reverse && !st; i++) {
     step *s = p->reverse[i];
     s->run = run;
-    status st = s->op->backward(s);
-    if (st) return st;
+    const double at = profile_clock();
+    st = s->op->backward(s);
+    profile_operator(s->op->name, true, at);
   }
-  return STATUS_OK;
+  profile_enter(before);
+  return st;
 }

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/profile.h"
 #include "onnx/load.h"
 #include "onnx/loader.h"
 #include "onnx/proto.h"
@@ -112,9 +113,11 @@ status model_pack_shell(const model *m, unsigned char **bytes, size_t *n) {
 status model_read(model **out, const char *path) {
   file_view view;
   *out = NULL;
+  const profile_phase before = profile_enter(PROFILE_READ);
   status st = file_map(&view, path);
   if (!st) st = parse(out, path, view.bytes, view.n, &view, NULL);
   file_unmap(&view);
+  profile_enter(before);
   return st;
 }
 
@@ -325,5 +328,8 @@ done:
 }
 
 status model_write(const model *m, const float *block, const char *path) {
-  return model_write_split(m, block, path, INLINE_MAX);
+  const profile_phase before = profile_enter(PROFILE_WRITE);
+  status st = model_write_split(m, block, path, INLINE_MAX);
+  profile_enter(before);
+  return st;
 }

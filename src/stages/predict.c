@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/options.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "stages/macs.h"
 
@@ -393,7 +394,9 @@ static status run_batch(predictor *p, lane *l, const request *r, int64_t n, cons
     const int64_t at = to->first + (i < n ? i : n - 1);
     l->ids[i] = r->listed ? r->listed[at] : r->from + at;
   }
+  const profile_phase before = profile_enter(PROFILE_READ);
   status st = feed_read_views(r->input, k, l->ids, p->batch_rows, l->whole, l->scratch);
+  profile_enter(before);
   if (!st) st = plan_forward(l->whole, &(run_context){.rows = l->ids, .row_share = 1.0f});
   for (int i = 0; !st && i < k->n_heads; i++)
     copy_head(&k->heads[i], plan_tap(l->whole, i)->data, n, l->matrix,

@@ -2,6 +2,7 @@
 #include "stages/trainer_private.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 #include "base/progress.h"
 #include "base/rng.h"
 
@@ -23,10 +24,12 @@ typedef struct batch { /* a global batch */
 static status read_shard(const trainer *t, trainer_worker *w, plan *p, int64_t n) {
   const int64_t *seen = views_rows(t->seen, t->epoch, w->ids, n, w->seen);
   const int64_t *stored = views_labels(t->seen, w->ids, seen);
+  const profile_phase before = profile_enter(PROFILE_READ);
   status st = feed_read_views(&t->inputs, t->k, seen, n, p, w->view);
   for (int i = 0; !st && i < t->n_studies; i++)
     st = study_read(&t->studies[i], &w->desks[i], t->epoch, w->ids, stored, n);
   if (!st) st = features_rows(t->inner, stored, n, w->inner);
+  profile_enter(before);
   return st;
 }
 
@@ -50,7 +53,10 @@ static void clear_gradients(const trainer *t, const plan *p) {
 
 static status evaluate_losses(const trainer *t, trainer_worker *w, plan *p, const batch *b, int64_t n,
                               float *leaf, double *stats) {
+  status st = STATUS_OK;
   float *parameters = reducer_parameters(t->sums);
+  const profile_phase before = profile_enter(PROFILE_BACKWARD);
+  const double at = profile_clock();
   clear_gradients(t, p);
   for (int i = 0; i < t->n_studies; i++) {
     const study *s = &t->studies[i];
@@ -63,13 +69,15 @@ static status evaluate_losses(const trainer *t, trainer_worker *w, plan *p, cons
                                .step = (uint64_t)b->step,
                                .learned = trainer_learned(t, s, parameters),
                                .learned_gradient = trainer_learned(t, s, leaf)};
-    status st = study_evaluate(s, &w->desks[i], &shard, p, stats);
-    if (st) return st;
+    TRY(study_evaluate(s, &w->desks[i], &shard, p, stats));
     stats += s->goal.n;
   }
   features_evaluate(t->inner, p, n, b->rows, w->inner, parameters + t->k->g->n_block, leaf + t->k->g->n_block,
                     w->inner_scratch, stats);
-  return STATUS_OK;
+done:
+  profile_operator("losses", true, at);
+  profile_enter(before);
+  return st;
 }
 
 static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int shard) {
@@ -147,7 +155,9 @@ static status train_step(trainer *t, const batch *b, double *totals, double *los
     reducer_wave(t->sums, w, &from, &to);
     status mine = run_wave(t, b, from, to);
     if (!st) st = mine;
+    const profile_phase before = profile_enter(PROFILE_REDUCE);
     reducer_fold(t->sums, w);
+    profile_enter(before);
   }
   TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
   *loss = 0;

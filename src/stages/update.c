@@ -1,6 +1,7 @@
 #include "stages/update.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -141,6 +142,7 @@ status updater_step(updater *u, comm *c, const float *gradient, double learning_
                     double *norm) {
   status st = STATUS_OK;
   float scale = 1.0f, *parameters = reducer_parameters(u->r);
+  const profile_phase before = profile_enter(PROFILE_UPDATE);
   *norm = 0;
   if (u->clip_norm > 0) {
     TRY(gradient_norm(u, c, gradient, norm));
@@ -161,6 +163,7 @@ status updater_step(updater *u, comm *c, const float *gradient, double learning_
     u->kind->update(u->options, learning_rate, step, scale, end - begin, parameters + begin, g, state);
   }
 done:
+  profile_enter(before);
   return st;
 }
 

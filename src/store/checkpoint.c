@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/profile.h"
 #include "store/h5.h"
 #include "store/wire.h"
 
@@ -76,6 +77,7 @@ status checkpoint_write(const char *folder, const char *inputs, const char *libr
                         const checkpoint_position *at, const checkpoint_vector *vectors, int n_vectors,
                         int64_t n) {
   status st = STATUS_OK;
+  const profile_phase before = profile_enter(PROFILE_WRITE);
   char *path = NULL, *part = NULL;
   int which;
   TRY(file_make_folder(folder));
@@ -85,6 +87,7 @@ status checkpoint_write(const char *folder, const char *inputs, const char *libr
   TRY(write_file(part, inputs, libraries, at, vectors, n_vectors, n));
   TRY(file_commit(path));
 done:
+  profile_enter(before);
   mem_free(path);
   mem_free(part);
   return st;

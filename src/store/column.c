@@ -1,6 +1,7 @@
 #include "store/column.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -100,6 +101,7 @@ status column_load(column *q, size_t limit) {
   status st = STATUS_OK;
   bool fits = false;
   if (q->rows) return STATUS_OK;
+  const profile_phase before = profile_enter(PROFILE_READ);
   TRY(fits_everywhere(q, limit, &fits));
   if (!fits) goto done;
   TRY(comm_agree(q->c, shared_new(&q->memory, q->c, column_bytes(q))));
@@ -107,6 +109,7 @@ status column_load(column *q, size_t limit) {
   TRY(shared_sync(q->memory));
   q->rows = shared_data(q->memory);
 done:
+  profile_enter(before);
   return st;
 }
 

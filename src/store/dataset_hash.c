@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/profile.h"
 #include "store/h5.h"
 
 #include <inttypes.h>
@@ -167,6 +168,7 @@ done:
 
 status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]) {
   status st = STATUS_OK;
+  const profile_phase phase = profile_enter(PROFILE_READ);
   char before[128] = "", *cache = NULL;
   int i = (int)(s - d->splits);
   if (!*d->hashes[i]) {
@@ -181,6 +183,7 @@ status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]) {
   memcpy(out, d->hashes[i], HASH_TEXT_BYTES);
   status_clear();
 done:
+  profile_enter(phase);
   mem_free(cache);
   return st;
 }

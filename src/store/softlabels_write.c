@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/profile.h"
 #include "store/numbers.h"
 
 #include <errno.h>
@@ -313,6 +314,7 @@ status softlabels_write_all(softlabels *s, int64_t block, const float *logits, c
     return status_set(STATUS_FAILED, "%s: there is no block %" PRId64, s->part_path, block);
   if (s->h.n_features && !features)
     return status_set(STATUS_FAILED, "%s: has features, and none are given", s->part_path);
+  const profile_phase before = profile_enter(PROFILE_WRITE);
   int64_t from = block * s->h.block_rows, n = softlabels_block_rows(s, block);
   TRY(raw_open(s));
   softlabels_raw *r = &s->raw;
@@ -330,6 +332,7 @@ status softlabels_write_all(softlabels *s, int64_t block, const float *logits, c
   TRY(h5_array_write(&r->done, block, 1, &yes));
   s->done[block] = 1;
 done:
+  profile_enter(before);
   return st;
 }
 
@@ -353,6 +356,7 @@ static status check_blocks(softlabels *s, const int64_t *states) {
 status softlabels_complete(softlabels *s, status mine) {
   status st = mine;
   int64_t *states = NULL;
+  const profile_phase before = profile_enter(PROFILE_WRITE);
   raw_close_arrays(&s->raw);
   if (!st && s->raw.file) st = h5_finish(&s->raw.file, s->part_path);
   raw_close(&s->raw);
@@ -361,6 +365,7 @@ status softlabels_complete(softlabels *s, status mine) {
   TRY(softlabels_states(s, s->part_path, states));
   TRY(check_blocks(s, states));
 done:
+  profile_enter(before);
   mem_free(states);
   return st;
 }

@@ -1,0 +1,33 @@
+#!/bin/bash
+# MPISTILL_PROFILE: each rank's times by phase and by operator.
+# shellcheck source=tests/lib/behaviour.sh
+. "$(dirname "$0")/../lib/behaviour.sh"
+
+must 0 create mlp --layers 64,32,10 --seed 1 --output model.onnx
+train=(train --model model.onnx --dataset "$digits" --epochs 2 --batch 64 --shards 4 --quiet)
+must 2 "${train[@]}" --output plain.onnx
+mkdir times
+export MPISTILL_PROFILE=$work/times
+must 2 "${train[@]}" --threads 2 --output timed.onnx
+same 'the model is the same' plain.onnx timed.onnx
+python_check 'phases add up to the whole, operators to what was computed' <<'END'
+import json
+for rank in range(2):
+    t = json.load(open(f"times/{rank}.json"))
+    p, whole = t["phases"], t["seconds"] * t["threads"]
+    assert t["rank"] == rank and t["threads"] == 2, t
+    assert abs(sum(p.values()) - whole) < 0.01 * whole, (p, whole)
+    assert all(p[name] > 0 for name in ("read", "forward", "backward", "reduce", "update", "wait", "other")), p
+    by_name = {}
+    for o in t["operators"]:
+        by_name.setdefault(o["name"], []).append(o)
+    gemm = by_name["Gemm"]
+    assert sum(o["calls"] for o in gemm) >= 2 * 2 * 2 * 23 and all(o["forward"] > 0 for o in gemm), gemm
+    assert "losses" in by_name and "Relu" in by_name, by_name
+    computed = sum(o["forward"] + o["backward"] for o in t["operators"])
+    assert 0.5 < computed / (p["forward"] + p["backward"]) <= 1, (computed, p)
+assert json.load(open("times/0.json"))["phases"]["write"] > 0
+END
+MPISTILL_PROFILE=$work/nowhere run 2 "${train[@]}" --output other.onnx
+expect_error 'a folder that is not there' 2 nowhere
+finish

@@ -2,6 +2,7 @@
 
 #include "base/processor.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 /* Bit arithmetic, which the compiler vectorises; the same on every processor. */
@@ -41,14 +42,20 @@ static float widen(uint16_t half) {
   return out;
 }
 
-FOR_EACH_PROCESSOR ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n) {
-  ptrdiff_t first = -1;
-  for (size_t i = n; i-- > 0;) {
-    uint16_t half = narrow(from[i]);
-    to[i] = half;
-    if ((half & 0x7fffu) == 0x7c00u && from[i] - from[i] == 0.0f) first = (ptrdiff_t)i;
+FOR_EACH_PROCESSOR static bool narrow_all(const float *restrict from, uint16_t *restrict to, size_t n) {
+  uint16_t infinite = 0;
+  for (size_t i = 0; i < n; i++) {
+    to[i] = narrow(from[i]);
+    infinite |= (to[i] & 0x7fffu) == 0x7c00u;
   }
-  return first;
+  return infinite;
+}
+
+ptrdiff_t half_from_float(const float *from, uint16_t *to, size_t n) {
+  if (!narrow_all(from, to, n)) return -1;
+  for (size_t i = 0; i < n; i++)
+    if ((to[i] & 0x7fffu) == 0x7c00u && from[i] - from[i] == 0.0f) return (ptrdiff_t)i;
+  return -1;
 }
 
 FOR_EACH_PROCESSOR void half_to_float(const uint16_t *restrict from, float *restrict to, size_t n) {

@@ -102,6 +102,9 @@ void h5_array_close(h5_array *a);
 /* Rows [from, from + n), in the file's type. */
 status h5_array_read(const h5_array *a, int64_t from, int64_t n, void *out);
 status h5_array_write(const h5_array *a, int64_t from, int64_t n, const void *rows);
+/* Local. The disk begins with rows that were written to a contiguous array, without a wait; descriptor: of
+ * that file. */
+void h5_array_begin_flush(const h5_array *a, int descriptor, int64_t from, int64_t n);
 status h5_array_append(h5_array *a, int64_t n, const void *rows);
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
@@ -273,6 +274,14 @@ status h5_array_read(const h5_array *a, int64_t from, int64_t n, void *out) {
 
 status h5_array_write(const h5_array *a, int64_t from, int64_t n, const void *rows) {
   return n ? transfer(a, from, n, NULL, rows) : STATUS_OK;
+}
+
+void h5_array_begin_flush(const h5_array *a, int descriptor, int64_t from, int64_t n) {
+#ifdef SYNC_FILE_RANGE_WRITE
+  if (descriptor > 0 && a->address >= 0)
+    sync_file_range(descriptor, a->address + from * (int64_t)a->row_bytes, n * (int64_t)a->row_bytes,
+                    SYNC_FILE_RANGE_WRITE);
+#endif
 }
 
 status h5_array_append(h5_array *a, int64_t n, const void *rows) {

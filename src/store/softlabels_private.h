@@ -28,6 +28,7 @@ typedef struct softlabels_raw { /* this rank's handle for writing blocks, opened
   hid_t file;
   h5_array parts[PARTS_MAX], done, checksum;
   unsigned char *bytes; /* of one block */
+  int descriptor;       /* of the same file, to have the disk begin early; 0, -1: none */
 } softlabels_raw;
 
 struct softlabels {

@@ -151,6 +151,7 @@ static void raw_close_arrays(softlabels_raw *r) {
 static void raw_close(softlabels_raw *r) {
   raw_close_arrays(r);
   h5_close(&r->file);
+  if (r->descriptor > 0) close(r->descriptor);
   mem_free(r->bytes);
   *r = (softlabels_raw){0};
 }
@@ -170,6 +171,7 @@ static status raw_open(softlabels *s) {
   TRY(h5_array_open(&r->done, r->file, s->part_path, "/blocks/done"));
   TRY(h5_array_open(&r->checksum, r->file, s->part_path, "/blocks/checksum"));
   TRY(mem_new(&r->bytes, (size_t)softlabels_block_rows(s, 0), row_bytes));
+  r->descriptor = open(s->part_path, O_WRONLY | O_CLOEXEC);
 done:
   if (st) raw_close(r);
   return st;
@@ -325,6 +327,7 @@ status softlabels_write_all(softlabels *s, int64_t block, const float *logits, c
   at = r->bytes;
   for (int i = 0; i < s->n_parts; i++) {
     TRY(h5_array_write(&r->parts[i], from, n, at));
+    h5_array_begin_flush(&r->parts[i], r->descriptor, from, n);
     at += (size_t)n * s->parts[i].row_bytes;
   }
   uint64_t checksum = hash_bytes(r->bytes, (size_t)(at - r->bytes));

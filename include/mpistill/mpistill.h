@@ -201,6 +201,8 @@ typedef struct mpistill_train_options {
   bool fixed_labels;  /* soft labels are of the rows as they are, and serve changed rows all the same */
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;
+  int64_t shuffle_window;  /* rows that are shuffled together and read together where they do not fit into
+                              memory; 0: all */
   double clip_norm;        /* 0: none */
   mpistill_strings freeze; /* patterns of names of parameters that stay as they are */
   char *adaptive_split;    /* labelled rows that student and teachers are compared on before each epoch, to

@@ -27,10 +27,15 @@ float rng_normal(uint64_t seed, rng_purpose purpose, uint64_t stream, uint64_t i
 }
 
 void rng_permutation(uint64_t seed, rng_purpose purpose, uint64_t stream, int64_t n, int64_t *order) {
-  for (int64_t i = 0; i < n; i++) order[i] = i;
+  rng_shuffle(seed, purpose, stream, 0, n, order);
+}
+
+void rng_shuffle(uint64_t seed, rng_purpose purpose, uint64_t stream, int64_t first, int64_t n,
+                 int64_t *order) {
+  for (int64_t i = 0; i < n; i++) order[i] = first + i;
   for (int64_t i = n - 1; i > 0; i--) {
     uint32_t words[4];
-    rng_words(seed, purpose, stream, (uint64_t)i, words);
+    rng_words(seed, purpose, stream, (uint64_t)(first + i), words);
     /* The high half of a 64 x 64 bit product: even to within 2^-40 for any n below 2^24, without a loop. */
     uint64_t draw = (uint64_t)words[0] << 32 | words[1];
     int64_t j = (int64_t)(((unsigned __int128)draw * (uint64_t)(i + 1)) >> 64);

@@ -14,8 +14,9 @@ typedef enum rng_purpose {                     /* part of the key: never renumbe
                            RNG_AUGMENT = 4,
                            RNG_SPLIT = 5,
                            RNG_NOISE = 6,
-                           RNG_COMBINE = 7 /* stream: what is drawn (learn/combines.h); index: row of the
-                                              dataset, class */
+                           RNG_COMBINE = 7, /* stream: what is drawn (learn/combines.h); index: row of the
+                                               dataset, class */
+                           RNG_WINDOWS = 8  /* stream: epoch */
 } rng_purpose;
 
 /* Four random words. */
@@ -30,5 +31,8 @@ float rng_normal(uint64_t seed, rng_purpose purpose, uint64_t stream, uint64_t i
 /* order[n] becomes a uniformly drawn permutation of 0..n-1 (Fisher-Yates): the sample order of epoch
  * `stream`. */
 void rng_permutation(uint64_t seed, rng_purpose purpose, uint64_t stream, int64_t n, int64_t *order);
+/* The same of first..first+n-1, with draws that those of other ranges do not have. */
+void rng_shuffle(uint64_t seed, rng_purpose purpose, uint64_t stream, int64_t first, int64_t n,
+                 int64_t *order);
 
 #endif

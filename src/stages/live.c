@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "base/progress.h"
-#include "base/rng.h"
+#include "stages/order.h"
 #include "stages/tasks.h"
 #include "stages/trainer.h"
 
@@ -80,7 +80,7 @@ typedef struct desk {
   int clients, n_shards;
   int64_t (*shards)[STREAM_WORDS]; /* [clients] from, to */
   int64_t n;                       /* rows of the split */
-  int64_t *order, ordered;
+  order *order;
   int64_t *seen;
   float *numbers; /* [batch, values] */
 } desk;
@@ -93,9 +93,8 @@ static int64_t first_row(int64_t shard, int64_t rows, int n_shards) {
 static int64_t rows_of(desk *k, int64_t step) {
   const int64_t batch = k->o->batch, per_epoch = (k->n + batch - 1) / batch, epoch = step / per_epoch;
   const int64_t from = step % per_epoch * batch, rows = k->n - from < batch ? k->n - from : batch;
-  if (k->ordered != epoch) rng_permutation(k->o->seed, RNG_ORDER, (uint64_t)epoch, k->n, k->order);
-  k->ordered = epoch;
-  for (int64_t i = 0; i < rows; i++) k->seen[i] = k->order[from + i] + (k->o->augment.n ? epoch * k->n : 0);
+  const int64_t *ids = order_rows(k->order, epoch, from, rows);
+  for (int64_t i = 0; i < rows; i++) k->seen[i] = ids[i] + (k->o->augment.n ? epoch * k->n : 0);
   return rows;
 }
 
@@ -125,9 +124,8 @@ done:
 static status make_desk(desk *k, int64_t rows) {
   status st = STATUS_OK;
   k->n = rows;
-  k->ordered = -1;
   TRY(mem_new(&k->shards, (size_t)k->clients, sizeof *k->shards));
-  TRY(mem_new(&k->order, (size_t)k->n, sizeof *k->order));
+  TRY(order_new(&k->order, k->o->seed, k->n, k->o->shuffle_window, k->o->batch));
   TRY(mem_new(&k->seen, (size_t)k->o->batch, sizeof *k->seen));
   TRY(mem_new(&k->numbers, (size_t)(k->o->batch * k->teachers.row_values), sizeof *k->numbers));
 done:
@@ -187,7 +185,7 @@ done:
   st = live_meet(link, st);
   if (!st) st = answer_all(&k);
   mem_free(k.shards);
-  mem_free(k.order);
+  order_free(&k.order);
   mem_free(k.seen);
   mem_free(k.numbers);
   tutors_close(&k.teachers);

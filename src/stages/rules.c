@@ -225,6 +225,9 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
   if (o->fixed_labels && !o->augment.n) problems_add(p, "fixed_labels: is for changed rows; see augment");
   check_belonging(optimizer_options, "optimizer", o->optimizer.kind, o, seen, p);
   check_belonging(schedule_options, "schedule", o->schedule.kind, o, seen, p);
+  if (o->shuffle_window && o->shuffle_window < o->batch)
+    problems_add(p, "shuffle window: %lld rows are fewer than a batch of %lld", (long long)o->shuffle_window,
+                 (long long)o->batch);
   if (o->optimizer.nesterov && o->optimizer.momentum == 0)
     problems_add(p, "nesterov: needs a momentum above 0");
   if (o->schedule.warmup_epochs > (double)o->epochs)

@@ -44,6 +44,7 @@ typedef struct job {
   watch seen;
   double rows_done, rows_before; /* by this and earlier runs; by earlier ones */
   double started_s, train_s, saved_s;
+  double read_s, thread_s; /* of this rank's threads in epochs that ended: reading, and all */
   lock *lock;
   char *folder;           /* of checkpoints */
   char *inputs_text;      /* rank 0 */
@@ -118,6 +119,8 @@ static json_t *adapted_json(const job *j) {
 
 static void log_epoch(job *j) {
   const epoch_result *e = trainer_result(j->t);
+  j->read_s += e->read_s;
+  j->thread_s += e->seconds * (double)j->o->threads;
   int64_t epoch = trainer_epoch(j->t);
   json_t *parts = json_object();
   json_object_set_new(parts, "total", json_number(e->loss));
@@ -356,11 +359,12 @@ static status report(job *j) {
     if (reduced) TRY(measure_written(j, test, written));
   }
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
-  json_t *result =
-      json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
-                "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
-                json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
-                json_number(rate), "test", scores_json(j, m));
+  const double reading = j->thread_s > 0 ? j->read_s / j->thread_s : 0;
+  json_t *result = json_pack(
+      "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
+      "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
+      json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
+      json_number(rate), "reading_share", json_number(reading), "test", scores_json(j, m));
   if (reduced)
     json_object_set_new(result, "written",
                         json_pack("{s:s, s:o}", "precision", o->precision, "test", scores_json(j, written)));
@@ -368,8 +372,8 @@ static status report(job *j) {
   if (o->out.json && !o->out.no_result) {
     stage_print_json(j->c, json_incref(result));
   } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
-    printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s\n", o->output, (long long)o->epochs,
-           trainer_result(j->t)->loss, j->train_s, rate);
+    printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s, %.1f %% of the time reading\n", o->output,
+           (long long)o->epochs, trainer_result(j->t)->loss, j->train_s, rate, 100 * reading);
     print_scores(j, o->test_split, m);
     if (reduced) {
       char what[64];

@@ -140,6 +140,8 @@ status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, cons
   TRY(views_text(&o->augment, &augment));
   if (*augment) json_object_set_new(all, "augment", json_string(augment));
   if (o->fixed_labels) json_object_set_new(all, "fixed_labels", json_true());
+  if (o->shuffle_window)
+    json_object_set_new(all, "shuffle_window", json_integer((json_int_t)o->shuffle_window));
   if (o->freeze.n) json_object_set_new(all, "freeze", strings_json(&o->freeze));
   if (o->prior_split) {
     json_object_set_new(all, "prior_split", json_string(o->prior_split));

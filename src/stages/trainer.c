@@ -167,15 +167,14 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
                  .work = work,
                  .fit = fit,
                  .n = sp->n,
-                 .rate_scale = 1,
-                 .ordered = -1};
+                 .rate_scale = 1};
   t->shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   t->threads = (int)o->threads;
   t->schedule = schedule_find(o->schedule.kind);
   if (!t->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", dataset_path(d), sp->name);
   TRY(open_studies(t, d, sp, work));
   TRY(comm_agree(c, name_losses(t)));
-  TRY(comm_agree(c, mem_new(&t->order, (size_t)t->n, sizeof *t->order)));
+  TRY(comm_agree(c, order_new(&t->order, o->seed, t->n, o->shuffle_window, o->batch)));
   find_sizes(t);
   for (int i = 0; i < t->n_studies; i++)
     TRY(objective_check_shards(&t->studies[i].goal, t->sizes, t->n_sizes));
@@ -183,6 +182,7 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   TRY(feed_open(&t->inputs, k, d, sp));
   t->inputs.augment = &seen->augment;
   TRY(features_load(inner));
+  TRY(trainer_read_ahead(t));
   TRY(reducer_new(&t->sums, c, t->shards, trainer_n_trained(t), trainer_n_losses(t) + 1, t->threads));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
@@ -199,10 +199,11 @@ void trainer_free(trainer **t) {
   mem_free((*t)->workers);
   updater_free(&(*t)->update);
   reducer_free(&(*t)->sums);
+  ahead_free(&(*t)->ahead);
   feed_close(&(*t)->inputs);
   for (int i = 0; i < (*t)->n_studies; i++) study_close(&(*t)->studies[i]);
   for (int i = 0; i < (*t)->n_losses; i++) mem_free((*t)->names[i]);
-  mem_free((*t)->order);
+  order_free(&(*t)->order);
   mem_free(*t);
   *t = NULL;
 }

@@ -30,6 +30,7 @@ status trainer_save(trainer *t, const char *folder, const char *inputs) {
   checkpoint_vector vectors[CHECKPOINT_MAX_VECTORS] = {{0}};
   checkpoint_position at = position(t);
   int n = vectors_to_save(t);
+  ahead_rest(t->ahead); /* HDF5 does not like to be called by two threads */
   int64_t n_block = (int64_t)trainer_n_trained(t);
   for (int i = 0; i < n && comm_rank(t->c) == 0 && !st; i++)
     st = mem_new(&vectors[i].data, (size_t)n_block, sizeof(float));

@@ -1,13 +1,15 @@
-/* Training in three parts: trainer.c makes it, trainer_run.c computes steps and epochs, trainer_checkpoint.c
- * saves and restores it. */
+/* Training in four parts: trainer.c makes it, trainer_run.c computes steps and epochs, trainer_checkpoint.c
+ * saves and restores it, trainer_ahead.c has rows read before they are needed. */
 #ifndef MPISTILL_STAGES_TRAINER_PRIVATE_H
 #define MPISTILL_STAGES_TRAINER_PRIVATE_H
 
 #include "comm/reduce.h"
 #include "learn/optimizer.h"
+#include "stages/order.h"
 #include "stages/study.h"
 #include "stages/trainer.h"
 #include "stages/update.h"
+#include "store/ahead.h"
 
 enum { TRAINER_MAX_SIZES = 4 };
 
@@ -45,11 +47,11 @@ struct trainer {
   reducer *sums;
   updater *update;
   const schedule_kind *schedule;
-  int64_t *order;
+  order *order;
+  ahead *ahead;      /* NULL: no window, or all rows are in memory */
   double rate_scale; /* halved by each rollback */
   int rollbacks;
   int64_t epoch, batch;   /* done: epochs, and batches of the next */
-  int64_t ordered;        /* the epoch that `order` is of, -1: none */
   epoch_result now, last; /* of the epoch under way, of the last one */
   const trainer_watch *watch;
 };
@@ -60,6 +62,10 @@ size_t trainer_n_trained(const trainer *t);
 float *trainer_learned(const trainer *t, const study *s, float *whole);
 double trainer_loss_weight(const trainer *t, int i);
 int64_t trainer_steps(const trainer *t); /* of the whole training */
+/* Collective. In windows: what does not fit into memory is read by the window from now on. */
+status trainer_read_ahead(trainer *t);
+/* Collective. The rows in places [from, from + n) of this epoch are there; the next window is on its way. */
+status trainer_reach(trainer *t, int64_t from, int64_t n);
 /* What adapts follows from how the student was before the epoch. */
 void trainer_adapt(trainer *t);
 

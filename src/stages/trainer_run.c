@@ -192,8 +192,6 @@ void trainer_adapt(trainer *t) {
 
 static status start_epoch(trainer *t) {
   status st = STATUS_OK;
-  if (t->ordered != t->epoch) rng_permutation(t->o->seed, RNG_ORDER, (uint64_t)t->epoch, t->n, t->order);
-  t->ordered = t->epoch;
   if (t->batch) return st; /* goes on from a checkpoint in its middle */
   if (t->fit->on) TRY(adaptive_measure(t->fit, reducer_parameters(t->sums)));
   trainer_adapt(t);
@@ -237,9 +235,10 @@ static status next_step(trainer *t, unsigned *events) {
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
   double totals[TRAINER_MAX_LOSSES + 1], loss, started = clock_seconds(), reducing = reducer_seconds(t->sums);
   TRY(start_epoch(t));
-  batch b = {.ids = t->order + from,
-             .rows = t->n - from < t->o->batch ? t->n - from : t->o->batch,
-             .step = t->epoch * steps + t->batch};
+  const int64_t rows = t->n - from < t->o->batch ? t->n - from : t->o->batch;
+  TRY(trainer_reach(t, from, rows));
+  batch b = {
+      .ids = order_rows(t->order, t->epoch, from, rows), .rows = rows, .step = t->epoch * steps + t->batch};
   for (int i = 0; i < t->n_studies; i++)
     study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
   TRY(count_moved(t, &b));

@@ -28,6 +28,8 @@ void column_close(column *q) {
   h5_array_close(&q->a);
   h5_close(&q->file);
   shared_free(&q->memory);
+  if (q->ahead) shared_free(&q->ahead->memory);
+  mem_free(q->ahead);
   *q = (column){0};
 }
 
@@ -70,10 +72,19 @@ static uint64_t memory_free(void) {
   return system < group ? system : group;
 }
 
+/* What one array may take of a node: MPISTILL_DATA_MEMORY in MiB, else half of what is free. */
+static size_t usual_limit(void) {
+  const char *text = getenv("MPISTILL_DATA_MEMORY");
+  char *end = NULL;
+  const double mib = text ? strtod(text, &end) : -1;
+  return end && end > text && !*end && mib >= 0 && mib < 1e12 ? (size_t)(mib * (1 << 20))
+                                                              : (size_t)(memory_free() / 2);
+}
+
 /* All ranks decide alike: it fits if it fits on every node. */
 static status fits_everywhere(const column *q, size_t limit, bool *fits) {
   status st = STATUS_OK;
-  bool *all = NULL, mine = column_bytes(q) <= (limit ? limit : memory_free() / 2);
+  bool *all = NULL, mine = column_bytes(q) <= (limit ? limit : usual_limit());
   st = comm_agree(q->c, mem_new(&all, (size_t)comm_size(q->c), sizeof *all));
   TRY(st);
   TRY(comm_gather_all(q->c, &mine, all, sizeof mine));
@@ -84,14 +95,15 @@ done:
   return st;
 }
 
-static status read_share(const column *q, unsigned char *to) {
-  int64_t n = q->a.dims[0], size = comm_node_size(q->c), rank = comm_node_rank(q->c);
-  bool whole = !shared_is_shared(q->memory);
+/* Rows [first, first + n) to `to`, cut among the ranks that share the memory. */
+static status read_share(const column *q, const shared *memory, int64_t first, int64_t n, unsigned char *to) {
+  int64_t size = comm_node_size(q->c), rank = comm_node_rank(q->c);
+  bool whole = !shared_is_shared(memory);
   int64_t row = whole ? 0 : n * rank / size, end = whole ? n : n * (rank + 1) / size;
   int64_t step = q->a.row_bytes < PIECE_BYTES ? PIECE_BYTES / (int64_t)q->a.row_bytes : 1;
   for (; row < end; row += step) {
-    status st =
-        h5_array_read(&q->a, row, end - row < step ? end - row : step, to + (size_t)row * q->a.row_bytes);
+    status st = h5_array_read(&q->a, first + row, end - row < step ? end - row : step,
+                              to + (size_t)row * q->a.row_bytes);
     if (st) return st;
   }
   return STATUS_OK;
@@ -105,12 +117,32 @@ status column_load(column *q, size_t limit) {
   TRY(fits_everywhere(q, limit, &fits));
   if (!fits) goto done;
   TRY(comm_agree(q->c, shared_new(&q->memory, q->c, column_bytes(q))));
-  TRY(comm_agree(q->c, read_share(q, shared_data(q->memory))));
+  TRY(comm_agree(q->c, read_share(q, q->memory, 0, q->a.dims[0], shared_data(q->memory))));
   TRY(shared_sync(q->memory));
   q->rows = shared_data(q->memory);
 done:
   profile_enter(before);
   return st;
+}
+
+status column_make_windows(column *q, int64_t most) {
+  status st = STATUS_OK;
+  column_windows *w = NULL;
+  if (q->rows || q->ahead) return st;
+  TRY(comm_agree(q->c, mem_new(&w, 1, sizeof *w)));
+  TRY(comm_agree(q->c, shared_new(&w->memory, q->c, 2 * (size_t)most * q->a.row_bytes)));
+  w->most = most;
+  q->ahead = w;
+  w = NULL;
+done:
+  mem_free(w);
+  return st;
+}
+
+status column_fill_window(column *q, int slot, int64_t first, int64_t n) {
+  const column_windows *w = q->ahead;
+  return read_share(q, w->memory, first, n,
+                    (unsigned char *)shared_data(w->memory) + (size_t)(slot * w->most) * q->a.row_bytes);
 }
 
 typedef struct wanted {
@@ -151,6 +183,26 @@ done:
   return st;
 }
 
+/* The place of a row in the windows, -1: it is in none. */
+static int64_t place_ahead(const column_windows *w, int64_t id) {
+  for (int s = 0; s < 2; s++)
+    if (id >= w->first[s] && id < w->first[s] + w->rows[s]) return s * w->most + id - w->first[s];
+  return -1;
+}
+
+/* *all: every row is in a window, and v shows them there. */
+static status view_windows(const column *q, const int64_t *ids, int64_t n, column_view *v, bool *all) {
+  int64_t *slots = NULL;
+  *all = q->ahead;
+  for (int64_t i = 0; i < n && *all; i++) *all = place_ahead(q->ahead, ids[i]) >= 0;
+  if (!*all) return STATUS_OK;
+  status st = mem_new(&slots, (size_t)n, sizeof *slots);
+  for (int64_t i = 0; i < n && !st; i++) slots[i] = place_ahead(q->ahead, ids[i]);
+  v->rows = shared_data(q->ahead->memory);
+  v->slots = v->order = slots;
+  return st;
+}
+
 status column_view_rows(const column *q, const int64_t *ids, int64_t n, column_view *v) {
   *v = (column_view){.rows = q->rows, .slots = ids, .row_bytes = q->a.row_bytes};
   for (int64_t i = 0; i < n; i++) {
@@ -160,7 +212,10 @@ status column_view_rows(const column *q, const int64_t *ids, int64_t n, column_v
     if (q->rows && i < AHEAD)
       __builtin_prefetch(column_row(v, i)); /* shuffled rows: each would be waited for */
   }
-  return q->rows ? STATUS_OK : gather(q, ids, n, v);
+  if (q->rows) return STATUS_OK;
+  bool ahead;
+  status st = view_windows(q, ids, n, v, &ahead);
+  return st || ahead ? st : gather(q, ids, n, v);
 }
 
 void column_unview(column_view *v) {

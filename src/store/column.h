@@ -4,12 +4,20 @@
 
 #include "store/h5.h"
 
+/* Two ranges of rows in memory that the ranks of a node share (ahead.h). */
+typedef struct column_windows {
+  shared *memory;
+  int64_t most;              /* rows that each has room for */
+  int64_t first[2], rows[2]; /* what may be read there; 0 rows: nothing */
+} column_windows;
+
 typedef struct column {
   comm *c; /* borrowed */
   hid_t file;
   h5_array a;
   shared *memory;
   const unsigned char *rows; /* all of them, NULL: on demand */
+  column_windows *ahead;     /* of what is on demand; NULL: none */
 } column;
 
 /* Collective. STATUS_BAD_INPUT unless the array still has the type and shape that the header had. */
@@ -20,6 +28,11 @@ size_t column_bytes(const column *q);
 /* Collective. Into memory if it takes at most `limit` bytes of each node (0: half of what is free), else it
  * stays as it is. */
 status column_load(column *q, size_t limit);
+
+/* Collective. Room for two windows of `most` rows each, unless the column is in memory. */
+status column_make_windows(column *q, int64_t most);
+/* Local, any thread. Reads this rank's share of rows [first, first + n) into a window that nobody reads. */
+status column_fill_window(column *q, int slot, int64_t first, int64_t n);
 
 /* Rows picked by ids. Row i of the view is column_row(v, i); nothing is copied or allocated when the column
  * is in memory. */

@@ -2,6 +2,7 @@
 #ifndef MPISTILL_STORE_DATASET_PRIVATE_H
 #define MPISTILL_STORE_DATASET_PRIVATE_H
 
+#include "store/column.h"
 #include "store/dataset.h"
 
 enum { DATASET_NAME, DATASET_SOURCE, DATASET_LICENCE, DATASET_TEXTS };
@@ -16,5 +17,8 @@ struct dataset {
   char **classes;
   char (*hashes)[HASH_TEXT_BYTES]; /* [n_splits], "" until asked for */
 };
+
+/* dataset_rows.c */
+column *rows_column(rows *r);
 
 #endif

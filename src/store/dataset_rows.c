@@ -42,6 +42,10 @@ int64_t rows_values(const rows *r) {
   return r->a->row_values;
 }
 
+column *rows_column(rows *r) {
+  return &r->q;
+}
+
 bool rows_in_memory(const rows *r) {
   return r->q.rows;
 }

@@ -1,6 +1,4 @@
 """Runs the cases, ours and each peer in turn, and prints samples a second: median (least, most).  bench.py BUILD"""
-import glob
-import gzip
 import json
 import os
 import re
@@ -10,129 +8,24 @@ import subprocess
 import sys
 import tempfile
 
-import h5py
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
+import curves
 import forecast
-from cases import CASES, CLASSES, KD_WEIGHT, LEARNING_RATE, MOMENTUM, TEMPERATURE, create_arguments
-
+import manyteachers
+import scaling
+import storage
+from cases import CASES
+from common import HERE, bound, build, mpirun, program, ranks, repeats, run, spread, text
 from teachers import TEACHERS
+from training import prepare, run_ours, run_peer
 
 INFERENCE = [f"inference-{name}" for name in TEACHERS]
+PARTS = {"many-teachers": manyteachers, "storage": storage, "scaling": scaling, "curves": curves}
 SECONDS = os.environ.get("BENCH_SECONDS", "3")  # of every turn of an inference case
-HERE = os.path.dirname(os.path.abspath(__file__))
-build = os.path.abspath(sys.argv[1])
-program = f"{build}/mpistill"
-repeats = int(os.environ.get("BENCH_REPEATS", "5"))
-ranks = int(os.environ.get("BENCH_RANKS", "2"))
-bound = [os.environ.get("MPIRUN", "mpirun"), "-n", str(ranks), "--bind-to", "core"]
-
-
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        sys.exit(f"bench: {' '.join(command)}: status {done.returncode}\n{done.stderr[-2000:]}")
-    return done.stdout
-
-
-# ---- inputs: the same arrays for everyone ----
-
-def idx(folder, name):
-    path = (glob.glob(f"{folder}/{name}*") or [f"{folder}/{name}"])[0]
-    with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-        data = file.read()
-    sizes = np.frombuffer(data, ">i4", data[3], 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(sizes)
-
-
-def images_and_labels(case):
-    """MNIST, or noise whose labels can be learned: a linear model made them."""
-    n, row = case["rows"], case["row"]
-    folder = os.environ.get("MNIST")
-    if folder and int(np.prod(row)) == 784:
-        x, y = idx(folder, "train-images-idx3-ubyte"), idx(folder, "train-labels-idx1-ubyte")
-        return x[:n].reshape(n, *row), y[:n].astype(np.int32)
-    random = np.random.default_rng(1)
-    x = random.integers(0, 256, (n, *row), np.uint8)
-    scores = (x.reshape(n, -1) / 255 - 0.5) @ random.normal(0, 1, (int(np.prod(row)), CLASSES))
-    return x, scores.argmax(1).astype(np.int32)
-
-
-def write_soft_labels(folder, case, logits):
-    facts = json.loads(run([program, "inspect", f"{folder}/set.h5", "--json"]))
-    with h5py.File(f"{folder}/soft.h5", "w") as file:
-        file.attrs.update({"format": "mpistill-softlabels", "version": 1, "teacher": "random", "split": "train",
-                           "encoding": "dense", "dataset_hash": facts["splits"]["train"]["hash"]})
-        file.create_dataset("logits", data=logits)
-
-
-def write_initial(folder):
-    """The student's parameters in the order of the file, for the peer to start from."""
-    model = onnx.load(f"{folder}/student.onnx")
-    trained = [i for i in model.graph.initializer if not i.name.endswith((".mean", ".variance"))]
-    np.savez(f"{folder}/student.npz", **{i.name: numpy_helper.to_array(i) for i in trained})
-
-
-def prepare(folder, case):
-    x, y = images_and_labels(case)
-    np.save(f"{folder}/x.npy", x)
-    np.save(f"{folder}/y.npy", y)
-    run([program, "import", "npy", f"train={folder}/x.npy,{folder}/y.npy", "--output", f"{folder}/set.h5", "--quiet"])
-    with h5py.File(f"{folder}/set.h5", "r+") as file:
-        file["train/image"].attrs.update({"scale": np.float32(1 / 255), "offset": np.float32(0)})
-    run([program, "create", *create_arguments(case), "--seed", "1", "--output", f"{folder}/student.onnx"])
-    write_initial(folder)
-    if case.get("kd"):
-        logits = np.random.default_rng(2).normal(0, 3, (case["rows"], CLASSES)).astype(np.float32)
-        np.save(f"{folder}/logits.npy", logits)
-        write_soft_labels(folder, case, logits)
-
-
-# ---- one run each ----
-
-def samples_per_s(case, seconds):
-    return case["rows"] * (len(seconds) - 1) / sum(seconds[1:])
-
-
-def run_ours(folder, case):
-    log = f"{folder}/log.jsonl"
-    for name in ("log.jsonl", "out.onnx", "out.onnx.inputs"):
-        if os.path.exists(f"{folder}/{name}"):
-            os.remove(f"{folder}/{name}")
-    command = [*bound, program, "distill", "--student"] if case.get("kd") else [*bound, program, "train", "--model"]
-    command += [f"{folder}/student.onnx", "--dataset", f"{folder}/set.h5", "--epochs", str(case["epochs"])]
-    command += ["--batch", str(case["batch"]), "--shards", str(case["shards"]), "--learning-rate", str(LEARNING_RATE)]
-    command += ["--momentum", str(MOMENTUM), "--schedule", "constant", "--quiet", "--log", log, "--output", f"{folder}/out.onnx"]
-    if case.get("kd"):
-        command += ["--soft-labels", f"{folder}/soft.h5", "--temperature", str(TEMPERATURE), "--kd-weight", str(KD_WEIGHT)]
-    run(command)
-    with open(log) as file:
-        epochs = [event for event in map(json.loads, file) if event["event"] == "epoch"]
-    assert len(epochs) == case["epochs"]
-    phases = {k: sum(e["seconds"][k] for e in epochs[1:]) / sum(e["seconds"]["all"] for e in epochs[1:])
-              for k in epochs[0]["seconds"] if k != "all"}
-    return {"rate": samples_per_s(case, [e["seconds"]["all"] for e in epochs]), "loss": epochs[-1]["loss"]["total"],
-            "phases": phases}
-
-
-def run_peer(python, folder, name):
-    if os.path.exists(f"{folder}/meeting"):
-        os.remove(f"{folder}/meeting")
-    said = json.loads(run([*bound, python, f"{HERE}/peer.py", name, folder]).strip().splitlines()[-1])
-    return {"rate": samples_per_s(CASES[name], said["seconds"]), "loss": said["loss"], "version": said["version"]}
 
 
 # ---- tables ----
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def text(s, digits=0):
-    return f"{s['median']:,.{digits}f} ({s['min']:,.{digits}f}–{s['max']:,.{digits}f})"
-
 
 def measure(name, case, pythons):
     folder = tempfile.mkdtemp(prefix="mpistill-bench.")
@@ -226,13 +119,21 @@ def show_inference(name, result):
             print(f"{name:14} {text(ours, digits):32} {who:20} {text(peer, digits):32} {text(peer['ratio'], 2)}", flush=True)
 
 
+def versions():
+    """Of the libraries this program runs on."""
+    said = run([program, "--version"]).split()[-1]
+    return {"mpistill": said, "mpi": run([mpirun, "--version"]).splitlines()[0], "python": sys.version.split()[0],
+            "linked": sorted({os.path.basename(line.split()[2]) if "=>" in line else line.split()[0]
+                              for line in run(["ldd", program]).splitlines() if re.search("dnnl|openblas|hdf5|libmpi", line)})}
+
+
 def main():
     only = os.environ.get("BENCH")
-    known = [*CASES, "inference", *INFERENCE, "allreduce", "plan"]
+    known = [*CASES, "inference", *INFERENCE, "allreduce", "plan", *PARTS]
     if only and only not in known:
         sys.exit(f"bench: '{only}' is not known; there are: {', '.join(known)}")
     pythons = ["/usr/bin/python3"] + ([os.environ["BENCH_PYTHON"]] if os.environ.get("BENCH_PYTHON") else [])
-    results = {"ranks": ranks, "repeats": repeats, "cases": {}}
+    results = {"ranks": ranks, "threads": 1, "repeats": repeats, "versions": versions(), "cases": {}}
     if only in (None, "", *CASES):
         print(f"samples/s over the epochs after the first, {ranks} ranks with one thread on a core each, median (least–most) of {repeats}")
         print(f"{'case':10} {'mpistill':32} {'peer':20} {'':32} {'ratio of turns':22} aim")
@@ -252,8 +153,13 @@ def main():
         show_allreduce(results["allreduce"])
     if only in (None, "", "plan"):
         with tempfile.TemporaryDirectory() as folder:
-            results["plan"] = forecast.measure(folder, program, bound[0], repeats, run, json.loads)
+            results["plan"] = forecast.measure(folder, program, mpirun, repeats, run, json.loads)
         forecast.show(results["plan"])
+    for name, part in PARTS.items():
+        if only in (None, "", name):
+            with tempfile.TemporaryDirectory(prefix="mpistill-bench.") as folder:
+                results[name] = part.measure(folder, pythons)
+            part.show(results[name])
     with open(f"{build}/bench.json", "w") as file:
         json.dump(results, file, indent=1)
     print(f"all numbers: {os.path.relpath(build)}/bench.json")

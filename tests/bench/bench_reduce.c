@@ -2,7 +2,7 @@
  * update of the parameters, against MPI_Allreduce of the same vector, bare and with the same work around it
  * (each rank adds up its own shards before and updates every parameter after).
  *
- *     mpirun -n 2 build/tests/bench/bench_reduce [TURNS]
+ *     mpirun -n 2 build/tests/bench/bench_reduce [TURNS [FLOATS SHARDS]]
  *
  * Median and least milliseconds of rank 0. MPISTILL_SHARED_MEMORY=0 shows the way of several nodes. */
 #include "comm/reduce.h"
@@ -129,6 +129,10 @@ int main(int argc, char **argv) {
   status st = STATUS_OK;
   if (turns < 1 || turns > MOST_TURNS) turns = 21;
   TRY(comm_start(&c));
+  if (argc > 3) {
+    st = one_size(c, (size_t)strtoull(argv[2], NULL, 10), atoi(argv[3]), turns);
+    goto done;
+  }
   for (int i = 0; i < 3; i++)
     for (int j = 0; j < 2; j++) TRY(one_size(c, mebi[i] << 18, n_shards[j], turns));
 done:

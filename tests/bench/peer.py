@@ -58,18 +58,62 @@ def resnet20(row):
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES))
 
 
-def make_model(case, folder):
+class Encoder(nn.Module):
+    """No row has padding, so there is nothing to mask."""
+
+    def __init__(self, case):
+        super().__init__()
+        width = case["width"]
+        self.embedding = nn.Embedding(case["tokens"], width)
+        self.position = nn.Parameter(torch.zeros(case["row"][0], width))
+        layer = nn.TransformerEncoderLayer(width, case["heads"], 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, case["depth"], norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.logits = nn.Linear(width, CLASSES)
+
+    def forward(self, x):
+        return self.logits(self.layers(self.embedding(x) + self.position).mean(1))
+
+
+def encoder(case, initial):
+    """Theirs keeps query, key and value in one matrix, and matrices of ours are [in, out]."""
+    model = Encoder(case)
+    ours = {"embedding.weight": initial["embedding.weight"], "position": initial["position.weight"], "layers.norm.weight":
+            initial["norm.weight"], "layers.norm.bias": initial["norm.bias"], "logits.weight": initial["logits.weight"],
+            "logits.bias": initial["logits.bias"]}
+    for i in range(case["depth"]):
+        at, to = f"block{i + 1}.", f"layers.layers.{i}."
+        parts = ("query", "key", "value")
+        ours[to + "self_attn.in_proj_weight"] = np.concatenate([initial[at + p + ".weight"].T for p in parts])
+        ours[to + "self_attn.in_proj_bias"] = np.concatenate([initial[at + p + ".bias"] for p in parts])
+        for mine, his in (("project", "self_attn.out_proj"), ("expand", "linear1"), ("contract", "linear2")):
+            ours[f"{to}{his}.weight"], ours[f"{to}{his}.bias"] = initial[f"{at}{mine}.weight"].T, initial[f"{at}{mine}.bias"]
+        for norm in ("norm1", "norm2"):
+            ours[f"{to}{norm}.weight"], ours[f"{to}{norm}.bias"] = initial[f"{at}{norm}.weight"], initial[f"{at}{norm}.bias"]
+    model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in ours.items()})
+    return model
+
+
+def ordered(case, initial):
+    """Of the other kinds the parameters come in the same order."""
     if "layers" in case:
         model = mlp(case["layers"])
     else:
         model = cnn(case["row"], case["kernel"]) if case["kind"] == "cnn" else resnet20(case["row"])
-    with np.load(f"{folder}/student.npz") as file:
-        initial = [file[name] for name in file.files]
     parameters = list(model.parameters())
-    assert [p.shape for p in parameters] == [torch.Size(a.shape) for a in initial]
+    assert [p.shape for p in parameters] == [torch.Size(a.shape) for a in initial.values()]
     with torch.no_grad():
-        for p, a in zip(parameters, initial):
+        for p, a in zip(parameters, initial.values()):
             p.copy_(torch.from_numpy(a))
+    return model
+
+
+def make_model(case, path):
+    with np.load(path) as file:
+        initial = {name: file[name] for name in file.files}
+    return encoder(case, initial) if case.get("tokens") else ordered(case, initial)
+
+
+def distributed(model):
     return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
 
 
@@ -87,12 +131,13 @@ def main():
     rank, size = int(os.environ["OMPI_COMM_WORLD_RANK"]), int(os.environ["OMPI_COMM_WORLD_SIZE"])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
-    x = torch.from_numpy(np.load(f"{folder}/x.npy").astype(np.float32) / 255)
+    x = np.load(f"{folder}/x.npy")
+    x = torch.from_numpy(x.astype(np.int64) if case.get("tokens") else x.astype(np.float32) / 255)
     if "layers" in case:
         x = x.flatten(1)
     y = torch.from_numpy(np.load(f"{folder}/y.npy").astype(np.int64))
     soft = torch.from_numpy(np.load(f"{folder}/logits.npy")) if case.get("kd") else None
-    model = make_model(case, folder)
+    model = distributed(make_model(case, f"{folder}/student.npz"))
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     batch, share = case["batch"], case["batch"] // size
     seconds = []
@@ -119,4 +164,5 @@ def main():
     os._exit(0)  # the library's threads would abort the end of the interpreter now and then
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ CASES = {
 }
 
 # A whole run with several teachers (manyteachers.py).
-ROWS, EPOCHS, BATCH = 4096, 20, 256
+ROWS, EPOCHS, BATCH = 2048, 20, 256
 TEACHERS = [{"kind": "cnn", "kernel": 5, "row": [1, 28, 28]}] * 2 + [{"kind": "cnn", "kernel": 3, "row": [1, 28, 28]}] * 2 + [
     {"layers": [784, 1200, 1200, 10], "row": [1, 28, 28]}]
 STUDENT = {"layers": [784, 800, 800, 10], "row": [1, 28, 28]}

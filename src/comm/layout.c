@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { LINE_FLOATS = 16, LEAST_WAVE = 8 };
+enum { LINE_FLOATS = 16, LEAST_WAVE = 8, MOST_RADIX = 4, LEAST_BUCKET = 1 << 20 };
 
 /* The end of the range that begins at `from`. Within what keeps every later rank at `most` shards or fewer,
  * and above none, the cut that lies highest in the tree. */
@@ -72,7 +72,6 @@ static void deal_shards(layout *l) {
     member *m = &l->members[i];
     m->from = from;
     m->to = from = next_cut(l->n_shards, l->size, i, from);
-    if (m->to - m->from > l->most_shards) l->most_shards = m->to - m->from;
     measure_member(l, m);
   }
 }
@@ -119,12 +118,43 @@ static void form_teams(layout *l, const int *alone) {
   }
 }
 
+int reduce_levels(int n_nodes, int *radix) {
+  int left = n_nodes, n = 0;
+  for (int factor = 2; left > 1; factor++) {
+    if ((long long)factor * factor > left) factor = left; /* a prime */
+    for (; left % factor == 0; left /= factor) {
+      if (n && radix[n - 1] * factor <= MOST_RADIX)
+        radix[n - 1] *= factor;
+      else
+        radix[n++] = factor;
+    }
+  }
+  if (!n) radix[n++] = 1;
+  return n;
+}
+
+int reduce_buckets(size_t n_floats, int n_nodes) {
+  size_t n = n_floats * sizeof(float) / LEAST_BUCKET;
+  return n_nodes == 1 || n < 1 ? 1 : n > LAYOUT_BUCKETS ? LAYOUT_BUCKETS : (int)n;
+}
+
+static void form_levels(layout *l) {
+  l->n_levels = reduce_levels(l->n_teams, l->radix);
+  l->span[0] = 1;
+  for (int i = 0; i < l->n_levels; i++) l->span[i + 1] = l->span[i] * l->radix[i];
+  l->n_buckets = reduce_buckets(l->n_floats, l->n_teams);
+  l->n_lanes = 1;
+  for (int i = 0; i < l->n_teams; i++)
+    if (l->teams[i].n > l->n_lanes) l->n_lanes = l->teams[i].n;
+}
+
 status layout_split(layout *l, comm *c, bool has_window) {
   status st = STATUS_OK;
   int *alone = NULL, mine = !has_window;
   TRY(comm_agree(c, mem_new(&alone, (size_t)l->size, sizeof *alone)));
   TRY(comm_gather_all(c, &mine, alone, sizeof mine));
   form_teams(l, alone);
+  form_levels(l);
 done:
   mem_free(alone);
   return st;
@@ -187,15 +217,66 @@ const team *layout_my_team(const layout *l) {
   return &l->teams[layout_me(l)->team];
 }
 
-void layout_slice(const layout *l, int position, size_t *begin, size_t *end) {
-  size_t pieces = (l->n_floats + REDUCE_SLICE - 1) / REDUCE_SLICE, n = (size_t)l->size, i = (size_t)position;
-  *begin = pieces / n * i + (pieces % n < i ? pieces % n : i);
-  *end = (*begin + pieces / n + (i < pieces % n)) * REDUCE_SLICE;
-  *begin *= REDUCE_SLICE;
-  if (*begin > l->n_floats) *begin = l->n_floats;
-  if (*end > l->n_floats) *end = l->n_floats;
+int layout_digit(const layout *l, int team, int level) {
+  return team / l->span[level] % l->radix[level];
 }
 
-int layout_speaker(const team *t, int position) {
-  return position >= t->first && position < t->first + t->n ? position : t->first + position % t->n;
+int layout_peer(const layout *l, int team, int level, int digit) {
+  return team + (digit - layout_digit(l, team, level)) * l->span[level];
+}
+
+/* Part i of n of [*begin, *end). */
+static void cut(size_t *begin, size_t *end, size_t i, size_t n) {
+  size_t length = *end - *begin;
+  *end = *begin + length * (i + 1) / n;
+  *begin += length * i / n;
+}
+
+static size_t pieces_of(const layout *l) {
+  return (l->n_floats + REDUCE_SLICE - 1) / REDUCE_SLICE;
+}
+
+static size_t first_float(const layout *l, size_t piece) {
+  return piece * REDUCE_SLICE < l->n_floats ? piece * REDUCE_SLICE : l->n_floats;
+}
+
+size_t layout_bucket(const layout *l, int bucket) {
+  size_t begin = 0, end = pieces_of(l);
+  cut(&begin, &end, (size_t)(l->n_buckets - 1 - bucket), (size_t)l->n_buckets);
+  return first_float(l, begin);
+}
+
+void layout_part(const layout *l, int bucket, int lane, int team, int levels, size_t *begin, size_t *end) {
+  *begin = 0;
+  *end = pieces_of(l);
+  cut(begin, end, (size_t)(l->n_buckets - 1 - bucket), (size_t)l->n_buckets);
+  cut(begin, end, (size_t)lane, (size_t)l->n_lanes);
+  for (int i = 0; i < levels; i++) cut(begin, end, (size_t)layout_digit(l, team, i), (size_t)l->radix[i]);
+  *begin = first_float(l, *begin);
+  *end = first_float(l, *end);
+}
+
+int layout_server(const layout *l, int team, int lane) {
+  return l->teams[team].first + lane % l->teams[team].n;
+}
+
+void layout_lanes(const layout *l, int position, int *first, int *step) {
+  const team *t = &l->teams[l->members[position].team];
+  *first = position - t->first;
+  *step = t->n;
+}
+
+void layout_shards(const layout *l, int team, int level, int *from, int *to) {
+  int first = team / l->span[level] * l->span[level];
+  *from = l->teams[first].from;
+  *to = l->teams[first + l->span[level] - 1].to;
+}
+
+const tree_node *layout_block(layout *l, int team, int level, int *n_left) {
+  int from, to;
+  layout_shards(l, team, level, &from, &to);
+  tree_start(l->work, l->n_shards);
+  for (int s = from; s < to; s++) tree_push(l->work, (tree_node){0, s});
+  *n_left = l->work->n_left;
+  return l->work->left;
 }

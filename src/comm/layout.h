@@ -1,13 +1,23 @@
 /* Who owns what in a reducer: the same on every rank, computed once.
  *
- * Ranks stand in the order (node, rank): their positions. Shards and slices are dealt by position, so that
- * the shards of a node are one range. A team is the ranks that share memory: those of a node that has a
- * window, else a rank alone. For each slice owned elsewhere one member of the team speaks for it: it sums the
- * team's shards of that slice, sends them to the owner, and receives the owner's parameters. */
+ * Ranks stand in the order (node, rank): their positions. Shards are dealt by position, so that the shards of
+ * a node are one range. A team is the ranks that share memory: those of a node that has a window, else a rank
+ * alone.
+ *
+ * The vector is cut into buckets, the last floats first, as the backward pass finishes them; each bucket into
+ * lanes, one for each rank of the largest team. In each team one member serves a lane: it speaks with the
+ * members of the other teams that serve the same one.
+ *
+ * Teams exchange in levels. Before level i, blocks of span[i] neighbouring teams have their shards added up,
+ * each team those of one part of the lane. At the level, radix[i] neighbouring blocks become one: each team
+ * cuts its part into radix[i] parts, sends the others', and adds up its own. So far more is sent to near
+ * teams than to far ones, sums follow the tree, and at the end each team owns one part of the lane. The
+ * parameters go the same way back. */
 #ifndef MPISTILL_COMM_LAYOUT_H
 #define MPISTILL_COMM_LAYOUT_H
 
 #include "comm/internal.h"
+#include "comm/reduce.h"
 #include "comm/tree.h"
 
 typedef struct member {
@@ -28,12 +38,15 @@ typedef struct team {
   tree_node left[TREE_DEPTH];
 } team;
 
+enum { LAYOUT_BUCKETS = 8 };
+
 typedef struct layout {
   int n_shards, size, position;
   int wave;                /* shards of a full wave: a power of two */
-  int most_shards;         /* of one rank */
   size_t n_floats, stride; /* stride: of a vector, a multiple of 16 floats */
-  int n_teams;
+  int n_teams, n_buckets, n_lanes;
+  int n_levels, radix[REDUCE_LEVELS];
+  int span[REDUCE_LEVELS + 1];
   member *members; /* [size] by position */
   team *teams;
   tree *work; /* for any program over the shards of a team */
@@ -47,11 +60,21 @@ status layout_split(layout *l, comm *c, bool has_window);
 
 const member *layout_me(const layout *l);
 const team *layout_my_team(const layout *l);
-/* The slice of a position. */
-void layout_slice(const layout *l, int position, size_t *begin, size_t *end);
-/* The position of the member of `t` that speaks for the slice of `position`: its owner in the owner's own
- * team. */
-int layout_speaker(const team *t, int position);
+/* Which of the radix[level] blocks a team stands in, and the team in its place in block `digit`. */
+int layout_digit(const layout *l, int team, int level);
+int layout_peer(const layout *l, int team, int level, int digit);
+/* The floats of a bucket and lane that `team` has after `levels` levels: all of the lane's after none. */
+void layout_part(const layout *l, int bucket, int lane, int team, int levels, size_t *begin, size_t *end);
+/* The first float of a bucket; it ends where the one before begins. */
+size_t layout_bucket(const layout *l, int bucket);
+/* The position of the member that serves a lane. */
+int layout_server(const layout *l, int team, int lane);
+/* The lanes that a position serves are first, first + step, ... below n_lanes. */
+void layout_lanes(const layout *l, int position, int *first, int *step);
+/* The shards of the block of span[level] teams that `team` is in. */
+void layout_shards(const layout *l, int team, int level, int *from, int *to);
+/* The nodes they come down to, *n_left of them: valid until the next call. */
+const tree_node *layout_block(layout *l, int team, int level, int *n_left);
 /* Wave `wave` of a member: shards from..to. */
 void layout_wave(const layout *l, const member *m, int wave, int *from, int *to);
 /* Pushes the inputs of a member, of a team. */

@@ -69,7 +69,7 @@ static void merge(tree *t, int j) {
 void tree_push(tree *t, tree_node node) {
   int j = t->n_left++;
   t->left[j] = pass_through(node, t->n_shards);
-  t->place[j] = t->n_inputs++;
+  t->place[j] = t->first[j] = t->n_inputs++;
   t->maker[j] = -1;
   for (; j > 0; j--) {
     tree_node a = t->left[j - 1], b = t->left[j];

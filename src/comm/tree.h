@@ -35,8 +35,8 @@ typedef struct tree_add {
 typedef struct tree {
   int n_shards, n_inputs, n_adds, n_left;
   tree_node left[TREE_DEPTH];
-  int place[TREE_DEPTH],
-      maker[TREE_DEPTH]; /* of left[j]: where it lies; the add that wrote it, -1 for an input */
+  /* Of left[j]: where it lies; the add that wrote it, -1 for an input; its leftmost input. */
+  int place[TREE_DEPTH], maker[TREE_DEPTH], first[TREE_DEPTH];
   tree_add *adds;
   int room;
 } tree;

@@ -82,6 +82,7 @@ void plan_free(plan **out) {
   mem_free(p->makers);
   mem_free(p->unwritten);
   mem_free(p->reverse);
+  mem_free(p->final_from);
   mem_free(p->loading);
   mem_free(p->flags);
   mem_free(p->pointers);
@@ -104,6 +105,11 @@ void plan_touch_parameters(plan *p) {
 void plan_set_gradients(plan *p, float *block) {
   p->gradients = block;
   bindings_set(&p->in_gradients, block);
+}
+
+void plan_set_watcher(plan *p, plan_passed *passed, void *data) {
+  p->passed = passed;
+  p->passed_data = data;
 }
 
 static tensor *gradient_of(const plan *p, int v) {

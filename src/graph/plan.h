@@ -57,6 +57,11 @@ void plan_touch_parameters(plan *p);
 /* Local. Sets where plan_backward writes the gradients (same layout as the block; gaps are left alone). */
 void plan_set_gradients(plan *p, float *block);
 
+/* Local. While plan_backward runs, `passed` is called after each of its steps: the gradient block is final
+ * from float `from` on. NULL: it is not. */
+typedef void plan_passed(void *data, int64_t from);
+void plan_set_watcher(plan *p, plan_passed *passed, void *data);
+
 /* Local. Tensors by position in graph->inputs, graph->outputs, plan_options.taps; data valid as the comment
  * above says. plan_output_gradient, plan_tap_gradient: NULL when not training or when nothing trainable
  * reaches that value. Their data must be written in full between forward and backward; a tap that is an

@@ -98,6 +98,22 @@ static status list_reverse(plan *p) {
   return st;
 }
 
+/* Looks from the last step back: what it writes is not final before it. */
+static status find_final(plan *p) {
+  status st = mem_new(&p->final_from, (size_t)p->n_reverse, sizeof *p->final_from);
+  int64_t from = 0;
+  for (int i = p->n_reverse - 1; !st && i >= 0; i--) {
+    const step *s = p->reverse[i];
+    p->final_from[i] = from;
+    for (int j = 0; j < s->n_in; j++) {
+      const value *v = s->din[j] ? &p->graph->values[s->node->inputs[j]] : NULL;
+      if (v && v->offset >= 0 && v->offset + shape_count(&v->shape) > from)
+        from = v->offset + shape_count(&v->shape);
+    }
+  }
+  return st;
+}
+
 status plan_gradient(plan *p) {
   status st = STATUS_OK;
   if (!p->options.training) return STATUS_OK;
@@ -109,6 +125,7 @@ status plan_gradient(plan *p) {
   TRY(check_backward(p));
   TRY(list_unwritten(p));
   TRY(list_reverse(p));
+  TRY(find_final(p));
 done:
   return st;
 }

@@ -58,6 +58,9 @@ struct plan {
   step **loading; /* steps of every batch with something to load */
   step **reverse; /* steps of the backward pass in their order */
   int n_loading, n_reverse;
+  int64_t *final_from; /* [n_reverse] after that step nobody writes gradients from this float on */
+  plan_passed *passed;
+  void *passed_data;
   range *unwritten; /* parts of the gradient block that no step writes */
   int n_unwritten;
 

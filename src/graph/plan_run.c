@@ -56,6 +56,7 @@ status plan_backward(plan *p, const run_context *run) {
     const double at = profile_clock();
     st = s->op->backward(s);
     profile_operator(s->op->name, true, at);
+    if (p->passed && !st) p->passed(p->passed_data, p->final_from[i]);
   }
   profile_enter(before);
   return st;

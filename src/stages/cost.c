@@ -5,8 +5,10 @@
 
 #include <math.h>
 
-/* Of one message between nodes, and of one meeting of a node's ranks. */
+/* Of a round of messages between nodes, and of one meeting of a node's ranks. */
 static const double MESSAGE_S = 20e-6, MEETING_S = 3e-6;
+/* Of a shard's time, that of its backward pass. */
+static const double BACKWARD = 0.6;
 enum { LEAST_WAVE = 8, MEETINGS = 3 };
 
 int64_t cluster_nodes(const cluster *k) {
@@ -55,28 +57,78 @@ static int64_t most_shards(const cost_training *t, const cluster *k) {
   return (t->shards + ranks - 1) / ranks;
 }
 
+/* What the nodes exchange, seen from the first one and by one of its lanes. */
+typedef struct exchange {
+  int levels, buckets;
+  int64_t messages;
+  double sums, parameters; /* floats sent */
+  double added, received;  /* floats of sums: additions, and those that come from others */
+  double made;             /* floats of partial sums that are not a shard's own gradient */
+} exchange;
+
+/* What nodes [first, first + n) come down to. */
+static status left_of_nodes(const cost_training *t, const cluster *k, int64_t first, int64_t n, int *shards,
+                            int64_t *left) {
+  int64_t per_node = cluster_node_ranks(k), end = (first + n) * per_node, most;
+  int from, to;
+  if (end > k->ranks) end = k->ranks;
+  shards_of(t, k, first * per_node, end - first * per_node, &from, &to);
+  *shards = to - from;
+  return left_of(t, from, to, INT32_MAX, left, &most);
+}
+
+static status find_exchange(const cost_training *t, const cluster *k, exchange *x) {
+  status st = STATUS_OK;
+  int radix[REDUCE_LEVELS], nodes = (int)cluster_nodes(k), shards;
+  int64_t left, mine, out, span = 1;
+  double part = (double)t->n_floats / (double)cluster_node_ranks(k);
+  *x = (exchange){.levels = reduce_levels(nodes, radix),
+                  .buckets = reduce_buckets((size_t)t->n_floats, nodes)};
+  TRY(left_of_nodes(t, k, 0, 1, &shards, &mine));
+  x->added = (double)(shards - mine) * part;
+  if (shards > mine) x->made = (double)mine * part * (1 - 1.0 / radix[0]);
+  for (int i = 0; i < x->levels; i++, span *= radix[i - 1]) {
+    const double others = radix[i] - 1;
+    part /= radix[i];
+    x->sums += part * others * (double)mine;
+    x->parameters += part * others;
+    x->messages += (int64_t)others * (mine + 1) * x->buckets;
+    int64_t theirs = 0;
+    for (int d = 1; d < radix[i]; d++) {
+      TRY(left_of_nodes(t, k, d * span, span, &shards, &left));
+      theirs += left;
+    }
+    TRY(left_of_nodes(t, k, 0, span * radix[i], &shards, &out));
+    x->received += part * (double)theirs;
+    x->added += part * (double)(mine + theirs - out);
+    mine = out;
+  }
+done:
+  return st;
+}
+
+/* There is no time for sums but the backward pass', and a bucket of them is left for later. */
+static double network_seconds(const cost_training *t, const cluster *k, const exchange *x) {
+  double message_s = k->message_s > 0 ? k->message_s : MESSAGE_S;
+  double byte_s =
+      k->link_bytes_per_s > 0 ? sizeof(float) / k->link_bytes_per_s * (double)cluster_node_ranks(k) : 0;
+  double sums_s = message_s * (x->levels + x->buckets - 1) + x->sums * byte_s;
+  double back_s = message_s * (x->levels + x->buckets - 1) + x->parameters * byte_s;
+  double late_s = sums_s - BACKWARD * t->shard_s, last_s = sums_s / x->buckets;
+  return back_s + (late_s > last_s ? late_s : last_s);
+}
+
 status cost_of_step(const cost_training *t, const cluster *k, cost_step *out) {
   status st = STATUS_OK;
-  int from, to;
-  int64_t left, most, nodes = cluster_nodes(k), load = most_shards(t, k);
-  double floats = (double)t->n_floats, slice = floats / (double)k->ranks;
-  shards_of(t, k, 0, cluster_node_ranks(k), &from, &to);
-  TRY(left_of(t, from, to, INT32_MAX, &left, &most));
-  *out = (cost_step){.compute_s = (double)((load + k->threads - 1) / k->threads) * t->shard_s};
-  /* A node's shards are added on the node, for all of the vector; then those of the others to one's own
-   * slice. */
-  double added = (double)(to - from - left) * floats / (double)cluster_node_ranks(k) +
-                 (double)((nodes - 1) * left) * slice;
-  out->sums_s = added * t->sum_s + slice * t->update_s +
-                (k->ranks > 1 ? MEETINGS * MEETING_S * log2((double)cluster_node_ranks(k) + 1) : 0);
-  if (nodes == 1) goto done;
-  double away = 1 - 1 / (double)nodes;
-  out->bytes = sizeof(float) * floats * away * (double)(left + 1);
-  int64_t far = k->ranks - cluster_node_ranks(k);
-  out->messages = far * left + cluster_node_ranks(k) * (nodes - 1);
-  out->network_s = MESSAGE_S * 2 * log2((double)nodes + 1) +
-                   MESSAGE_S * (double)out->messages / (double)cluster_node_ranks(k);
-  if (k->link_bytes_per_s > 0) out->network_s += out->bytes / k->link_bytes_per_s;
+  exchange x;
+  int64_t load = most_shards(t, k), lanes = cluster_node_ranks(k), nodes = cluster_nodes(k);
+  TRY(find_exchange(t, k, &x));
+  *out = (cost_step){.compute_s = (double)((load + k->threads - 1) / k->threads) * t->shard_s,
+                     .messages = x.messages * lanes,
+                     .bytes = sizeof(float) * (x.sums + x.parameters) * (double)lanes};
+  out->sums_s = x.added * t->sum_s + (double)t->n_floats / (double)k->ranks * t->update_s +
+                (k->ranks > 1 ? MEETINGS * MEETING_S * log2((double)lanes + 1) : 0);
+  if (nodes > 1) out->network_s = network_seconds(t, k, &x);
 done:
   return st;
 }
@@ -107,17 +159,10 @@ done:
 
 status cost_rank_vectors(const cost_training *t, const cluster *k, double *out) {
   status st = STATUS_OK;
-  int from, to;
-  int64_t left, most, nodes = cluster_nodes(k), far = k->ranks - cluster_node_ranks(k);
-  double slice = (double)t->n_floats / (double)k->ranks;
-  *out = (double)(2 * t->n_states + 1) * slice * sizeof(float);
-  if (nodes == 1) goto done;
-  shards_of(t, k, 0, cluster_node_ranks(k), &from, &to);
-  TRY(left_of(t, from, to, INT32_MAX, &left, &most));
-  /* Received: the others' partial sums of this slice. Sent: this node's, of the slices this rank speaks for.
-   */
-  *out += (double)((nodes - 1) * left) * slice * sizeof(float);
-  *out += (double)(far * left) / (double)cluster_node_ranks(k) * slice * sizeof(float);
+  exchange x;
+  double owned = (double)t->n_floats / (double)k->ranks;
+  TRY(find_exchange(t, k, &x));
+  *out = ((double)(2 * t->n_states + 1) * owned + x.received + x.made) * sizeof(float);
 done:
   return st;
 }

@@ -3,9 +3,10 @@
  * Time of a training step, the slowest rank's:
  *
  *     compute   shards of a rank, a thread at a time, times the time of one shard
- *     sums      adding all shards of a node, and the optimizer, over this rank's slice of the parameters
- *     network   4 bytes times parameters times (partial sums of a node + 1), out of each node but for the
- *               part of the vector it owns itself, over the link; and a latency for each message
+ *     sums      adding all shards of a node, and the optimizer, over this rank's part of the parameters
+ *     network   what a node sends at the levels of the reducer (comm/layout.h) over the link, sums on the way
+ *               there and parameters on the way back, and a latency for each round of messages. The sums go
+ *               while the last shard's backward pass does, but for the last bucket of them.
  *
  * teach: the teachers' batches dealt evenly over ranks and threads, but no less than one block. */
 #ifndef MPISTILL_STAGES_COST_H
@@ -19,6 +20,7 @@
 typedef struct cluster {
   int64_t ranks, ranks_per_node, threads;
   double link_bytes_per_s; /* out of a node; 0: not known, taken as unlimited */
+  double message_s;        /* of a round of messages; 0: what it takes over TCP */
 } cluster;
 
 int64_t cluster_nodes(const cluster *k);
@@ -26,8 +28,9 @@ int64_t cluster_node_ranks(const cluster *k); /* of the fullest node */
 
 typedef struct cost_step { /* of training, on the slowest rank */
   double compute_s, sums_s, network_s;
-  int64_t messages; /* sent by a node */
-  double bytes;     /* sent by a node */
+  /* Sent by the first node, of sums and parameters. */
+  int64_t messages;
+  double bytes;
 } cost_step;
 
 typedef struct cost_training {

@@ -83,23 +83,31 @@ float *trainer_learned(const trainer *t, const study *s, float *whole) {
 static status set_initial(trainer *t) {
   status st = STATUS_OK;
   float *block = NULL;
-  size_t begin, end;
   TRY(comm_agree(t->c, mem_new(&block, trainer_n_trained(t), sizeof *block)));
   graph_initial_block(t->k->g, block);
   features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
   for (int i = 0; i < t->n_studies; i++)
     objective_initial(&t->studies[i].goal, t->studies[i].t, t->o->seed,
                       trainer_learned(t, &t->studies[i], block));
-  reducer_slice(t->sums, &begin, &end);
-  memcpy(reducer_parameters(t->sums) + begin, block + begin, (end - begin) * sizeof *block);
+  reducer_write(t->sums, 0, block, trainer_n_trained(t));
   TRY(reducer_share(t->sums));
 done:
   mem_free(block);
   return st;
 }
 
+/* Where other nodes wait for this rank's gradients, they get them while the backward pass goes on. */
+static status marks_new(trainer *t) {
+  int from, to, n = reducer_waves(t->sums);
+  if (!reducer_overlaps(t->sums) || !n) return STATUS_OK;
+  reducer_wave(t->sums, n - 1, &from, &to);
+  t->n_marks = to - from;
+  return mem_new(&t->marks, (size_t)t->n_marks, sizeof *t->marks);
+}
+
 static status make_local(trainer *t) {
   status st = STATUS_OK;
+  TRY(marks_new(t));
   TRY(updater_new(&t->update, t->k->g, t->k->frozen, n_beside(t), t->sums, &t->o->optimizer,
                   t->o->clip_norm));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
@@ -197,6 +205,7 @@ void trainer_free(trainer **t) {
   if (!*t) return;
   for (int i = 0; (*t)->workers && i < (*t)->threads; i++) worker_clear(&(*t)->workers[i]);
   mem_free((*t)->workers);
+  mem_free((*t)->marks);
   updater_free(&(*t)->update);
   reducer_free(&(*t)->sums);
   ahead_free(&(*t)->ahead);
@@ -260,11 +269,7 @@ const float *trainer_block(const trainer *t) {
 }
 
 status trainer_replace(trainer *t, int64_t offset, const float *values, int64_t n) {
-  size_t begin, end;
-  float *parameters = reducer_parameters(t->sums);
-  reducer_slice(t->sums, &begin, &end);
-  for (size_t i = 0; i < (size_t)n; i++)
-    if ((size_t)offset + i >= begin && (size_t)offset + i < end) parameters[(size_t)offset + i] = values[i];
+  reducer_write(t->sums, (size_t)offset, values, (size_t)n);
   return reducer_share(t->sums);
 }
 

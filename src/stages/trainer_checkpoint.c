@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "ops/ops.h"
 
+#include <string.h>
+
 /* What was kept at the epoch's start is the state itself when no batch of it is done. */
 static int vectors_to_save(const trainer *t) {
   return t->batch ? updater_n_vectors(t->update) : updater_n_vectors(t->update) / 2;
@@ -36,9 +38,12 @@ status trainer_save(trainer *t, const char *folder, const char *inputs) {
     st = mem_new(&vectors[i].data, (size_t)n_block, sizeof(float));
   TRY(comm_agree(t->c, st));
   for (int i = 0; i < n; i++) {
-    float *slice;
-    vectors[i].name = updater_vector(t->update, i, &slice);
-    TRY(reducer_collect(t->sums, slice, vectors[i].data));
+    float *owned;
+    vectors[i].name = updater_vector(t->update, i, &owned);
+    if (owned)
+      TRY(reducer_collect(t->sums, owned, vectors[i].data));
+    else if (vectors[i].data)
+      memcpy(vectors[i].data, reducer_parameters(t->sums), (size_t)n_block * sizeof(float));
   }
   if (comm_rank(t->c) == 0) st = checkpoint_write(folder, inputs, ops_libraries(), &at, vectors, n, n_block);
   TRY(comm_agree(t->c, st));
@@ -50,11 +55,15 @@ done:
 static status read_vectors(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   size_t begin, end;
-  reducer_slice(t->sums, &begin, &end);
   for (int i = 0; i < vectors_to_save(t); i++) {
-    float *slice;
-    const char *name = updater_vector(t->update, i, &slice);
-    TRY(checkpoint_read(k, name, (int64_t)begin, (int64_t)(end - begin), slice));
+    float *owned;
+    const char *name = updater_vector(t->update, i, &owned);
+    for (int p = 0; p < reducer_n_parts(t->sums); p++) {
+      reducer_part(t->sums, p, &begin, &end);
+      TRY(checkpoint_read(k, name, (int64_t)begin, (int64_t)(end - begin),
+                          owned ? owned : reducer_parameters(t->sums) + begin));
+      if (owned) owned += end - begin;
+    }
   }
 done:
   return st;

@@ -45,6 +45,9 @@ struct trainer {
   int n_sizes;
   trainer_worker *workers;
   reducer *sums;
+  _Atomic size_t *marks; /* of each shard of the last wave: its gradient is final from this float on. NULL:
+                            the sum begins when all are */
+  int n_marks;
   updater *update;
   const schedule_kind *schedule;
   order *order;

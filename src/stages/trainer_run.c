@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { MAX_ROLLBACKS = 3 };
@@ -80,7 +81,27 @@ done:
   return st;
 }
 
-static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int shard) {
+/* A shard of the last wave on its way back. */
+typedef struct passing {
+  const trainer *t;
+  _Atomic size_t *mark;
+} passing;
+
+static void passed(void *data, int64_t from) {
+  const passing *x = data;
+  size_t all = 0;
+  atomic_store_explicit(x->mark, (size_t)from, memory_order_release);
+  if (omp_get_thread_num() > 0) return; /* the main thread alone has to do with messages */
+  for (int i = 0; i < x->t->n_marks; i++) {
+    size_t mark = atomic_load_explicit(&x->t->marks[i], memory_order_acquire);
+    if (mark > all) all = mark;
+  }
+  reducer_ready(x->t->sums, all);
+}
+
+/* mark: NULL where others need not know how far it is. */
+static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int shard,
+                        _Atomic size_t *mark) {
   int64_t from = shard * b->rows / t->shards, n = (shard + 1) * b->rows / t->shards - from;
   float *leaf = reducer_leaf(t->sums, shard);
   double *stats = reducer_stats(t->sums, shard);
@@ -101,8 +122,10 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
                      .step = (uint64_t)b->step,
                      .rows = w->ids,
                      .row_share = (float)((double)n / (double)b->rows)};
+  passing way = {t, mark};
   plan_touch_parameters(p);
   plan_set_gradients(p, leaf);
+  plan_set_watcher(p, mark ? passed : NULL, &way);
   double at[4] = {clock_seconds()};
   status st = read_shard(t, w, p, n);
   at[1] = clock_seconds();
@@ -119,12 +142,18 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
 
 /* ---- steps and epochs ---- */
 
-static status run_wave(trainer *t, const batch *b, int from, int to) {
+static status run_wave(trainer *t, const batch *b, int wave) {
   status worst = STATUS_OK;
   char *message = NULL;
+  int from, to;
+  bool marked = t->marks && wave == reducer_waves(t->sums) - 1;
+  reducer_wave(t->sums, wave, &from, &to);
+  for (int i = 0; marked && i < t->n_marks; i++) atomic_init(&t->marks[i], SIZE_MAX);
 #pragma omp parallel for num_threads(t->threads) schedule(static, 1)
   for (int s = from; s < to; s++) {
-    status mine = run_shard(t, &t->workers[omp_get_thread_num()], b, s);
+    _Atomic size_t *mark = marked ? &t->marks[s - from] : NULL;
+    status mine = run_shard(t, &t->workers[omp_get_thread_num()], b, s, mark);
+    if (mark) atomic_store_explicit(mark, 0, memory_order_release); /* all of it, however it ended */
     if (!mine) continue;
 #pragma omp critical
     if (!worst) {
@@ -147,23 +176,19 @@ static double learning_rate(const trainer *t, int64_t step) {
 /* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
 static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
   status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
-  float *slice;
-  size_t begin, end;
   double norm;
   for (int w = 0; w < reducer_waves(t->sums); w++) {
-    int from, to;
-    reducer_wave(t->sums, w, &from, &to);
-    status mine = run_wave(t, b, from, to);
+    status mine = run_wave(t, b, w);
     if (!st) st = mine;
     const profile_phase before = profile_enter(PROFILE_REDUCE);
     reducer_fold(t->sums, w);
     profile_enter(before);
   }
-  TRY(reducer_sum(t->sums, st, &slice, &begin, &end, totals));
+  TRY(reducer_sum(t->sums, st, totals));
   *loss = 0;
   for (int i = 0; i < trainer_n_losses(t); i++) *loss += trainer_loss_weight(t, i) * totals[i];
   t->now.learning_rate = learning_rate(t, b->step);
-  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, slice, t->now.learning_rate, b->step + 1, &norm));
+  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, t->now.learning_rate, b->step + 1, &norm));
   TRY(reducer_share(t->sums));
 done:
   return st;

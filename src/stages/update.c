@@ -20,7 +20,7 @@ struct updater {
   const mpistill_optimizer *options;
   const optimizer_kind *kind;
   double clip_norm;
-  size_t begin, end;
+  size_t n_owned;
   bool any_frozen;
   int n_segments;
   segment *segments;
@@ -89,11 +89,11 @@ status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_m
   u->options = o;
   u->kind = optimizer_find(o->kind);
   u->clip_norm = clip_norm;
-  reducer_slice(r, &u->begin, &u->end);
+  u->n_owned = reducer_owned(r);
   TRY(find_segments(u, g, frozen, n_more));
-  for (int i = 0; i < u->kind->n_states; i++) TRY(mem_new(&u->state[i], u->end - u->begin, sizeof(float)));
+  for (int i = 0; i < u->kind->n_states; i++) TRY(mem_new(&u->state[i], u->n_owned, sizeof(float)));
   for (int i = 0; i <= MAX_STATES; i++)
-    if (i < u->kind->n_states || i == MAX_STATES) TRY(mem_new(&u->kept[i], u->end - u->begin, sizeof(float)));
+    if (i < u->kind->n_states || i == MAX_STATES) TRY(mem_new(&u->kept[i], u->n_owned, sizeof(float)));
   u->n_squares = ((size_t)g->n_block + n_more + REDUCE_SLICE - 1) / REDUCE_SLICE;
   TRY(mem_new(&u->squares, u->n_squares, sizeof *u->squares));
 done:
@@ -112,25 +112,42 @@ void updater_free(updater **u) {
   *u = NULL;
 }
 
-/* The part of a segment that lies in this rank's slice; false when there is none. */
-static bool clip_segment(const updater *u, const segment *s, size_t *begin, size_t *end) {
-  *begin = s->begin > u->begin ? s->begin : u->begin;
-  *end = s->end < u->end ? s->end : u->end;
-  return *begin < *end;
-}
+typedef struct run { /* of a segment, within one part that this rank owns */
+  const segment *s;
+  const float *gradient;
+  size_t begin, end, at; /* at: its place in what this rank owns */
+} run;
 
-/* Slices begin at multiples of REDUCE_SLICE, so each piece belongs to one rank and the total's bits do not
- * depend on how many there are. */
-static status gradient_norm(updater *u, comm *c, const float *gradient, double *norm) {
-  memset(u->squares, 0, u->n_squares * sizeof *u->squares);
-  for (int i = 0; i < u->n_segments; i++) {
-    size_t begin, end;
-    if (u->segments[i].statistic || !clip_segment(u, &u->segments[i], &begin, &end)) continue;
-    for (size_t j = begin; j < end; j++) {
-      double g = gradient[j - u->begin];
-      u->squares[j / REDUCE_SLICE] += g * g;
+/* Calls `visit` for each. */
+static void for_each_run(updater *u, void (*visit)(updater *u, const run *x, void *data), void *data) {
+  size_t at = 0, begin, end;
+  for (int p = 0; p < reducer_n_parts(u->r); p++, at += end - begin) {
+    const float *gradient = reducer_part(u->r, p, &begin, &end);
+    for (int i = 0; i < u->n_segments; i++) {
+      run x = {.s = &u->segments[i], .begin = u->segments[i].begin, .end = u->segments[i].end};
+      if (x.begin < begin) x.begin = begin;
+      if (x.end > end) x.end = end;
+      if (x.begin >= x.end) continue;
+      x.gradient = gradient + (x.begin - begin);
+      x.at = at + (x.begin - begin);
+      visit(u, &x, data);
     }
   }
+}
+
+static void add_squares(updater *u, const run *x, void *data) {
+  (void)data;
+  for (size_t j = x->begin; j < x->end && !x->s->statistic; j++) {
+    double g = x->gradient[j - x->begin];
+    u->squares[j / REDUCE_SLICE] += g * g;
+  }
+}
+
+/* Parts begin at multiples of REDUCE_SLICE, so each piece belongs to one rank and the total's bits do not
+ * depend on how many there are. */
+static status gradient_norm(updater *u, comm *c, double *norm) {
+  memset(u->squares, 0, u->n_squares * sizeof *u->squares);
+  for_each_run(u, add_squares, NULL);
   status st = comm_combine(c, u->squares, u->n_squares);
   double sum = 0;
   for (size_t i = 0; i < u->n_squares; i++) sum += u->squares[i];
@@ -138,70 +155,87 @@ static status gradient_norm(updater *u, comm *c, const float *gradient, double *
   return st;
 }
 
-status updater_step(updater *u, comm *c, const float *gradient, double learning_rate, int64_t step,
-                    double *norm) {
+typedef struct change {
+  double learning_rate;
+  int64_t step;
+  float scale;
+} change;
+
+static void update_run(updater *u, const run *x, void *data) {
+  const change *how = data;
+  size_t n = x->end - x->begin;
+  float *parameters = reducer_parameters(u->r) + x->begin, *state[MAX_STATES] = {0};
+  if (x->s->statistic) {
+    for (size_t j = 0; j < n; j++)
+      parameters[j] = x->s->momentum * parameters[j] + (1.0f - x->s->momentum) * x->gradient[j];
+    return;
+  }
+  for (int k = 0; k < u->kind->n_states; k++) state[k] = u->state[k] + x->at;
+  u->kind->update(u->options, how->learning_rate, how->step, how->scale, n, parameters, x->gradient, state);
+}
+
+status updater_step(updater *u, comm *c, double learning_rate, int64_t step, double *norm) {
   status st = STATUS_OK;
-  float scale = 1.0f, *parameters = reducer_parameters(u->r);
   const profile_phase before = profile_enter(PROFILE_UPDATE);
+  change how = {learning_rate, step, 1.0f};
   *norm = 0;
   if (u->clip_norm > 0) {
-    TRY(gradient_norm(u, c, gradient, norm));
-    if (*norm > u->clip_norm) scale = (float)(u->clip_norm / *norm);
+    TRY(gradient_norm(u, c, norm));
+    if (*norm > u->clip_norm) how.scale = (float)(u->clip_norm / *norm);
   }
-  for (int i = 0; i < u->n_segments; i++) {
-    const segment *s = &u->segments[i];
-    size_t begin, end;
-    if (!clip_segment(u, s, &begin, &end)) continue;
-    const float *g = gradient + (begin - u->begin);
-    if (s->statistic) {
-      for (size_t j = 0; j < end - begin; j++)
-        parameters[begin + j] = s->momentum * parameters[begin + j] + (1.0f - s->momentum) * g[j];
-      continue;
-    }
-    float *state[MAX_STATES] = {0};
-    for (int k = 0; k < u->kind->n_states; k++) state[k] = u->state[k] + (begin - u->begin);
-    u->kind->update(u->options, learning_rate, step, scale, end - begin, parameters + begin, g, state);
-  }
+  for_each_run(u, update_run, &how);
 done:
   profile_enter(before);
   return st;
 }
 
+/* Between this rank's parameters and a vector of what it owns. */
+static void copy_parameters(updater *u, float *owned, bool back) {
+  size_t begin, end;
+  for (int p = 0; p < reducer_n_parts(u->r); p++, owned += end - begin) {
+    reducer_part(u->r, p, &begin, &end);
+    float *parameters = reducer_parameters(u->r) + begin;
+    memcpy(back ? parameters : owned, back ? owned : parameters, (end - begin) * sizeof(float));
+  }
+}
+
 void updater_keep(updater *u) {
-  size_t bytes = (u->end - u->begin) * sizeof(float);
-  for (int i = 0; i < u->kind->n_states; i++) memcpy(u->kept[i], u->state[i], bytes);
-  memcpy(u->kept[MAX_STATES], reducer_parameters(u->r) + u->begin, bytes);
+  for (int i = 0; i < u->kind->n_states; i++) memcpy(u->kept[i], u->state[i], u->n_owned * sizeof(float));
+  copy_parameters(u, u->kept[MAX_STATES], false);
 }
 
 void updater_restore(updater *u) {
-  size_t bytes = (u->end - u->begin) * sizeof(float);
-  for (int i = 0; i < u->kind->n_states; i++) memcpy(u->state[i], u->kept[i], bytes);
-  memcpy(reducer_parameters(u->r) + u->begin, u->kept[MAX_STATES], bytes);
+  for (int i = 0; i < u->kind->n_states; i++) memcpy(u->state[i], u->kept[i], u->n_owned * sizeof(float));
+  copy_parameters(u, u->kept[MAX_STATES], true);
 }
 
 int updater_n_vectors(const updater *u) {
   return 2 * (u->kind->n_states + 1);
 }
 
-const char *updater_vector(updater *u, int i, float **slice) {
+const char *updater_vector(updater *u, int i, float **owned) {
   static const char *const names[2][MAX_STATES + 1] = {{"parameters", "state0", "state1"},
                                                        {"kept_parameters", "kept_state0", "kept_state1"}};
   int n = u->kind->n_states + 1;
   bool kept = i >= n;
   int state = i % n - 1; /* -1: the parameters */
   if (kept)
-    *slice = state < 0 ? u->kept[MAX_STATES] : u->kept[state];
+    *owned = state < 0 ? u->kept[MAX_STATES] : u->kept[state];
   else
-    *slice = state < 0 ? reducer_parameters(u->r) + u->begin : u->state[state];
+    *owned = state < 0 ? NULL : u->state[state];
   return names[kept][state + 1];
 }
 
 status updater_check(const updater *u) {
-  const float *parameters = reducer_parameters(u->r);
-  for (size_t i = u->begin; i < u->end; i++)
-    if (!isfinite(parameters[i]))
-      return status_set(
-          STATUS_FAILED,
-          "training left a parameter that is not finite; lower --learning-rate or set --clip-norm");
+  size_t begin, end;
+  for (int p = 0; p < reducer_n_parts(u->r); p++) {
+    reducer_part(u->r, p, &begin, &end);
+    const float *parameters = reducer_parameters(u->r);
+    for (size_t i = begin; i < end; i++)
+      if (!isfinite(parameters[i]))
+        return status_set(
+            STATUS_FAILED,
+            "training left a parameter that is not finite; lower --learning-rate or set --clip-norm");
+  }
   return STATUS_OK;
 }

@@ -43,6 +43,7 @@ must 0 create mlp --layers 64,48,10 --dropout 0.3 --seed 1 --output mlp.onnx
 must 0 create cnn --input 1x8x8 --channels 4,8 --kernel 3 --hidden 16 --classes 10 --seed 2 --output cnn.onnx
 must 0 create resnet --depth 8 --width 4 --input 1x8x8 --classes 10 --seed 3 --output resnet.onnx
 must 0 create mlp --layers 64,300,300,10 --seed 4 --output wide.onnx
+must 0 create mlp --layers 64,800,800,10 --seed 5 --output wider.onnx
 
 # ---- train ----
 everywhere mlp "$every" model.onnx train --model mlp.onnx --dataset digits.h5 --epochs 3 --batch 100 --shards 8 --output @/model.onnx
@@ -54,6 +55,9 @@ everywhere last-1 "$some" model.onnx train --model mlp.onnx --dataset digits.h5 
 everywhere resnet "$some" model.onnx train --model resnet.onnx --dataset small.h5 --epochs 2 --batch 60 --shards 5 --optimizer adamw \
   --learning-rate 0.01 --weight-decay 0.01 --output @/model.onnx
 everywhere three-rows "$few" model.onnx train --model cnn.onnx --dataset tiny.h5 --epochs 3 --batch 2 --shards 2 --output @/model.onnx
+
+# Gradients of several buckets, which nodes add up while the backward pass goes on.
+everywhere buckets '2:1:0 3:2:0 8:1:0' model.onnx train --model wider.onnx --dataset small.h5 --epochs 2 --batch 157 --shards 24 --output @/model.onnx
 
 # ---- teach: two teachers, one many times dearer ----
 everywhere teach "$some" 'mlp.h5 wide.h5' teach --dataset digits.h5 --teacher mlp.onnx --teacher wide.onnx --output @

@@ -48,11 +48,13 @@ static void update(float *parameters, const float *gradient, size_t n) {
 
 static status tree_step(bench *b) {
   status st = STATUS_OK;
-  float *slice;
   size_t begin, end;
   double totals[1];
-  TRY(reducer_sum(b->r, STATUS_OK, &slice, &begin, &end, totals));
-  update(reducer_parameters(b->r) + begin, slice, end - begin);
+  TRY(reducer_sum(b->r, STATUS_OK, totals));
+  for (int i = 0; i < reducer_n_parts(b->r); i++) {
+    const float *sum = reducer_part(b->r, i, &begin, &end);
+    update(reducer_parameters(b->r) + begin, sum, end - begin);
+  }
   TRY(reducer_share(b->r));
 done:
   return st;

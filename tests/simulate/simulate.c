@@ -1,12 +1,14 @@
 /* src/comm on a simulated cluster (SimGrid's SMPI): one rank a node, network time as the platform gives it,
- * computing time as injected. Gradients have no memory of their own and are not added up: only messages take
- * time.
+ * computing time as injected. Gradients have no memory of their own and are not added up: what that takes is
+ * injected too.
  *
- *     simulate step MEGABYTES SECONDS      a step that computes for SECONDS, then sums gradients of that size
- * along the tree simulate allreduce MEGABYTES SECONDS the same with MPI_Allreduce simulate teach TEACHERS
- * SECONDS      teachers whose blocks take 1 to 8 times SECONDS, through the work queue
+ *     simulate step MEGABYTES SECONDS PROFILE     a step that computes for SECONDS and sums gradients of that
+ * size simulate overlap MEGABYTES SECONDS PROFILE  the same, reporting gradients as the backward pass leaves
+ * them simulate allreduce MEGABYTES SECONDS        the same with MPI_Allreduce after it simulate teach
+ * TEACHERS SECONDS             teachers whose blocks take 1 to 8 times SECONDS, through the work queue
  *
- * Prints one line: seconds of communication in a step, or seconds of all and of a perfect division. */
+ * PROFILE: what tests/tools/backward.c prints; its times are scaled to SECONDS. Prints one line: seconds of a
+ * step beside its computing; or seconds of all and of a perfect division. */
 #include "comm/queue.h"
 #include "comm/reduce.h"
 #include "comm/tree.h"
@@ -18,7 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGE = 1 << 16, STEPS = 1, MOST_TEACHERS = 64, BLOCKS = 256 };
+enum { LARGE = 1 << 16, MOST_TEACHERS = 64, BLOCKS = 256, MOST_PARTS = 4096 };
+
+/* Of memory that is read and written while vectors are added up, by one core: measured, bench_reduce. */
+static const double SUM_BYTES_PER_S = 40e9;
+
+static void add_for(double floats) {
+  smpi_execute(floats * sizeof(float) / SUM_BYTES_PER_S);
+}
 
 /* ---- what the linker puts in the place of the library's own (--wrap) ---- */
 
@@ -64,53 +73,75 @@ void __wrap_mem_free(void *p) {
 
 void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,
                      size_t end, int threads, float *scratch) {
-  (void)t, (void)inputs, (void)outputs, (void)begin, (void)end, (void)threads, (void)scratch;
+  (void)inputs, (void)outputs, (void)threads, (void)scratch;
+  if (t->n_inputs > t->n_left) add_for((double)(t->n_inputs + t->n_left) * (double)(end - begin));
 }
 
-/* ---- the three programs ---- */
+/* ---- the programs ---- */
 
-static status step(comm *c, double megabytes, double compute_s) {
+typedef struct profile {
+  double forward_s, backward_s[MOST_PARTS], share[MOST_PARTS];
+  int n;
+} profile;
+
+static status read_profile(profile *p, const char *path, double seconds) {
+  FILE *f = fopen(path, "r");
+  double all;
+  if (!f || fscanf(f, "%lf", &p->forward_s) != 1) return status_set(STATUS_BAD_INPUT, "%s: no profile", path);
+  all = p->forward_s;
+  for (p->n = 0; p->n < MOST_PARTS && fscanf(f, "%lf %lf", &p->backward_s[p->n], &p->share[p->n]) == 2;
+       p->n++)
+    all += p->backward_s[p->n];
+  fclose(f);
+  p->forward_s *= seconds / all;
+  for (int i = 0; i < p->n; i++) p->backward_s[i] *= seconds / all;
+  return STATUS_OK;
+}
+
+static status step(comm *c, bool overlaps, double megabytes, double compute_s, const char *path) {
   status st = STATUS_OK;
   reducer *r = NULL;
-  float *slice;
-  size_t begin, end, n = (size_t)(megabytes * 1e6 / sizeof(float));
-  double totals[2], started = 0;
+  size_t n = (size_t)(megabytes * 1e6 / sizeof(float));
+  double totals[2], started;
+  static profile p;
+  TRY(read_profile(&p, path, compute_s));
   TRY(reducer_new(&r, c, comm_size(c), n, 2, 1));
-  for (int i = 0; i < STEPS; i++) {
-    TRY(comm_barrier(c));
-    if (i == 0) started = MPI_Wtime();
-    smpi_execute(compute_s);
-    TRY(reducer_sum(r, STATUS_OK, &slice, &begin, &end, totals));
-    TRY(reducer_share(r));
-  }
   TRY(comm_barrier(c));
-  if (comm_rank(c) == 0) printf("%.6f\n", (MPI_Wtime() - started) / STEPS - compute_s);
+  started = MPI_Wtime();
+  smpi_execute(p.forward_s);
+  for (int i = 0; i < p.n; i++) {
+    smpi_execute(p.backward_s[i]);
+    if (overlaps) reducer_ready(r, (size_t)((1 - p.share[i]) * (double)n));
+  }
+  TRY(reducer_sum(r, STATUS_OK, totals));
+  TRY(reducer_share(r));
+  TRY(comm_barrier(c));
+  if (comm_rank(c) == 0) printf("%.6f\n", MPI_Wtime() - started - compute_s);
 done:
   reducer_free(&r);
   return st;
 }
 
 static void no_sum(void *in, void *out, int *n, MPI_Datatype *type) {
-  (void)in, (void)out, (void)n, (void)type;
+  (void)in, (void)out, (void)type;
+  add_for(3.0 * *n);
 }
 
 static status allreduce(comm *c, double megabytes, double compute_s) {
   status st = STATUS_OK;
   size_t n = (size_t)(megabytes * 1e6 / sizeof(float));
   float *gradient = NULL, *sum = NULL;
-  double started = 0;
+  double started;
   MPI_Op op;
   MPI_Op_create(no_sum, 1, &op);
   TRY(mem_new(&gradient, n, sizeof *gradient));
   TRY(mem_new(&sum, n, sizeof *sum));
-  for (int i = 0; i < STEPS; i++) {
-    TRY(comm_barrier(c));
-    if (i == 0) started = MPI_Wtime();
-    smpi_execute(compute_s);
-    MPI_Allreduce(gradient, sum, (int)n, MPI_FLOAT, op, comm_mpi(c));
-  }
   TRY(comm_barrier(c));
-  if (comm_rank(c) == 0) printf("%.6f\n", (MPI_Wtime() - started) / STEPS - compute_s);
+  started = MPI_Wtime();
+  smpi_execute(compute_s);
+  MPI_Allreduce(gradient, sum, (int)n, MPI_FLOAT, op, comm_mpi(c));
+  TRY(comm_barrier(c));
+  if (comm_rank(c) == 0) printf("%.6f\n", MPI_Wtime() - started - compute_s);
 done:
   mem_free(gradient);
   mem_free(sum);
@@ -157,11 +188,12 @@ done:
 int main(int argc, char **argv) {
   status st = STATUS_OK;
   comm *c = NULL;
-  if (argc != 4) return 2;
+  if (argc < 4) return 2;
   double amount = strtod(argv[2], NULL), seconds = strtod(argv[3], NULL);
   MPI_Init(&argc, &argv);
   st = comm_from(&c, MPI_COMM_WORLD);
-  if (!st && !strcmp(argv[1], "step")) st = step(c, amount, seconds);
+  bool overlaps = !strcmp(argv[1], "overlap");
+  if (!st && argc == 5) st = step(c, overlaps, amount, seconds, argv[4]);
   if (!st && !strcmp(argv[1], "allreduce")) st = allreduce(c, amount, seconds);
   if (!st && !strcmp(argv[1], "teach")) st = teach(c, (int)amount, seconds);
   if (st) fprintf(stderr, "simulate: %s\n", status_message());

@@ -100,6 +100,7 @@ static int whole(int n_shards) {
   return span;
 }
 
+/* In odd steps the last wave is reported bit by bit, as a backward pass does. */
 static void fill_waves(reducer *r, size_t n_floats, int step, int *n_filled) {
   for (int w = 0; w < reducer_waves(r); w++) {
     int from, to;
@@ -110,31 +111,45 @@ static void fill_waves(reducer *r, size_t n_floats, int step, int *n_filled) {
       for (size_t i = 0; i < n_floats; i++) leaf[i] = leaf_value(s, i, step);
       for (int k = 0; k < N_STATS; k++) reducer_stats(r, s)[k] = stat_value(s, k, step);
     }
+    for (int i = 9; w == reducer_waves(r) - 1 && step % 2 && i >= 0; i--)
+      reducer_ready(r, n_floats * (size_t)i / 10);
     reducer_fold(r, w);
   }
 }
 
+/* Parts that are wrong. Sets the parameters to the sums' negative. */
+static size_t check_parts(reducer *r, int n_shards, int step) {
+  size_t begin, end, wrong = 0, owned = 0;
+  float *parameters = reducer_parameters(r);
+  for (int p = 0; p < reducer_n_parts(r); p++) {
+    const float *sum = reducer_part(r, p, &begin, &end);
+    owned += end - begin;
+    for (size_t i = begin; i < end; i++) {
+      float expected = tree_sum(n_shards, 0, whole(n_shards), i, step);
+      wrong += memcmp(&sum[i - begin], &expected, sizeof expected) != 0;
+      parameters[i] = -sum[i - begin];
+    }
+  }
+  assert_int_equal(owned, reducer_owned(r));
+  return wrong;
+}
+
 static void one_step(reducer *r, comm *c, int n_shards, size_t n_floats, int step) {
   int mine = 0, *filled = calloc((size_t)comm_size(c), sizeof *filled), all = 0, span = whole(n_shards);
-  size_t begin, end, wrong = 0;
-  float *slice;
+  size_t wrong = 0;
   double totals[N_STATS];
   fill_waves(r, n_floats, step, &mine);
   assert_int_equal(comm_gather_all(c, &mine, filled, sizeof mine), STATUS_OK);
   for (int i = 0; i < comm_size(c); i++) all += filled[i];
   assert_int_equal(all, n_shards);
   free(filled);
-  assert_int_equal(reducer_sum(r, STATUS_OK, &slice, &begin, &end, totals), STATUS_OK);
-  float *parameters = reducer_parameters(r);
-  for (size_t i = begin; i < end; i++) {
-    float expected = tree_sum(n_shards, 0, span, i, step);
-    wrong += memcmp(&slice[i - begin], &expected, sizeof expected) != 0;
-    parameters[i] = -slice[i - begin];
-  }
+  assert_int_equal(reducer_sum(r, STATUS_OK, totals), STATUS_OK);
+  assert_int_equal(check_parts(r, n_shards, step), 0);
+  const float *parameters = reducer_parameters(r);
   for (int k = 0; k < N_STATS; k++) assert_true(totals[k] == tree_stat(n_shards, 0, span, k, step));
-  assert_int_equal(wrong, 0);
   assert_int_equal(reducer_share(r), STATUS_OK);
-  for (size_t i = 0; i < n_floats; i++) wrong += parameters[i] != -tree_sum(n_shards, 0, span, i, step);
+  for (size_t i = 0; i < n_floats; i += 1 + n_floats / 10000)
+    wrong += parameters[i] != -tree_sum(n_shards, 0, span, i, step);
   assert_int_equal(wrong, 0);
 }
 
@@ -180,6 +195,16 @@ static void test_waves(void **state) {
   on_every_layout(many_shards);
 }
 
+/* Some megabytes, which go from node to node in several buckets. */
+static void test_buckets(void **state) {
+  (void)state;
+  for (int i = 1; i < 3; i++) {
+    comm *c = world_in(&layouts[i]);
+    steps(c, i == 1 ? 5 : 12, 530001, i);
+    comm_end(&c);
+  }
+}
+
 static void threaded(comm *c) {
   steps(c, 8, 5003, 2);
   steps(c, 40, 5003, 3);
@@ -219,8 +244,6 @@ static void test_is_shared(void **state) {
 
 static void status_rides_along(comm *c) {
   reducer *r;
-  float *slice;
-  size_t begin, end;
   double totals[N_STATS];
   char text[64];
   int last = comm_size(c) - 1, n = 0;
@@ -231,12 +254,10 @@ static void status_rides_along(comm *c) {
     status mine =
         comm_rank(c) == last ? status_set(STATUS_BAD_INPUT, "rank %d, turn %d", last, turn) : STATUS_OK;
     snprintf(text, sizeof text, "rank %d, turn %d", last, turn);
-    assert_int_equal(reducer_sum(r, mine, &slice, &begin, &end, totals), STATUS_BAD_INPUT);
+    assert_int_equal(reducer_sum(r, mine, totals), STATUS_BAD_INPUT);
     assert_string_equal(status_message(), text);
   }
-  assert_int_equal(
-      reducer_sum(r, status_set(STATUS_FAILED, "rank %d", comm_rank(c)), &slice, &begin, &end, totals),
-      STATUS_FAILED);
+  assert_int_equal(reducer_sum(r, status_set(STATUS_FAILED, "rank %d", comm_rank(c)), totals), STATUS_FAILED);
   assert_string_equal(status_message(), "rank 0");
   one_step(r, c, 9, 100, 2);
   reducer_free(&r);
@@ -264,11 +285,17 @@ static void test_alone(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_ranges),      cmocka_unit_test(test_cuts_follow_the_tree),
-    cmocka_unit_test(test_order_shows), cmocka_unit_test(test_few_shards),
-    cmocka_unit_test(test_waves),       cmocka_unit_test(test_threads),
-    cmocka_unit_test(test_is_shared),   cmocka_unit_test(test_status_rides_along),
-    cmocka_unit_test(test_bad_input),   cmocka_unit_test(test_alone),
+    cmocka_unit_test(test_ranges),
+    cmocka_unit_test(test_cuts_follow_the_tree),
+    cmocka_unit_test(test_order_shows),
+    cmocka_unit_test(test_few_shards),
+    cmocka_unit_test(test_waves),
+    cmocka_unit_test(test_buckets),
+    cmocka_unit_test(test_threads),
+    cmocka_unit_test(test_is_shared),
+    cmocka_unit_test(test_status_rides_along),
+    cmocka_unit_test(test_bad_input),
+    cmocka_unit_test(test_alone),
 };
 
 RUN_WORLD(tests)

@@ -64,6 +64,45 @@ static void test_shared_parameters_accumulate(void **state) {
   graph_free(&g);
 }
 
+typedef struct watched {
+  const fixture *f;
+  int n;
+  int64_t from[4];
+  float seen[64]; /* the leaf when its second parameter was said to be final */
+} watched;
+
+static void watch(void *data, int64_t from) {
+  watched *x = data;
+  if (x->n == 1) memcpy(x->seen, x->f->leaf, sizeof x->seen);
+  x->from[x->n++] = from;
+}
+
+/* y = ((x W) V) W: W is not final before its first use is done, V is after its own. */
+static void test_says_what_is_final(void **state) {
+  (void)state;
+  graph *g = start();
+  int x = input(g, "x", rows2), w = initializer(g, "w", square, (float[]){1, 2, 3, 4});
+  int v = initializer(g, "v", square, (float[]){1, 0, 2, 1});
+  finish(g, apply(g, &matmul_op, "y", apply(g, &matmul_op, "h", apply(g, &matmul_op, "i", x, w), v), w));
+  assert_true(g->values[v].offset > g->values[w].offset);
+  fixture f;
+  watched seen = {.f = &f};
+  open_plan(&f, g, (plan_options){.rows = 1, .training = true});
+  plan_set_watcher(f.p, watch, &seen);
+  FILL(plan_input(f.p, 0), 1, -1);
+  OK(plan_forward(f.p, &running));
+  FILL(plan_output_gradient(f.p, 0), 1, 0);
+  OK(plan_backward(f.p, &running));
+  assert_int_equal(seen.n, 3);
+  assert_int_equal(seen.from[0], g->values[v].offset + 4);
+  assert_int_equal(seen.from[1], g->values[w].offset + 4);
+  assert_int_equal(seen.from[2], 0);
+  assert_memory_equal(seen.seen + seen.from[1], f.leaf + seen.from[1],
+                      (size_t)(g->n_block - seen.from[1]) * sizeof(float));
+  plan_free(&f.p);
+  graph_free(&g);
+}
+
 static void test_folds_constants(void **state) {
   (void)state;
   graph *g = start();
@@ -481,6 +520,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_forward_and_backward),
                                      cmocka_unit_test(test_shared_values_accumulate),
                                      cmocka_unit_test(test_shared_parameters_accumulate),
+                                     cmocka_unit_test(test_says_what_is_final),
                                      cmocka_unit_test(test_folds_constants),
                                      cmocka_unit_test(test_folds_no_random_numbers),
                                      cmocka_unit_test(test_lists_all_operators_without_gradient),

@@ -1,20 +1,26 @@
 #!/bin/bash
-# make simulate: src/comm on clusters that are not there, by SimGrid. Prints, for fat trees and dragonflies of RANKS nodes with links of
-# GBITS Gbit/s, the time of a step's messages, its efficiency for COMPUTE seconds of computing, and its traffic, beside MPI_Allreduce's
-# algorithms; then how long unequal teachers take against a perfect division.
-# RANKS='16 64', SIZES='1 10 100 400' (MB of gradients), GBITS=100, TOPOLOGIES='fat-tree dragonfly', COMPUTE=0.4: half an hour.
-# RANKS may be 16, 64, 256, 1024, 4096; from 256 on it takes hours, as each rank sends to each other one.
+# make simulate: src/comm on clusters that are not there, by SimGrid. For fat trees and dragonflies of RANKS nodes with links of GBITS
+# Gbit/s it prints what summing gradients of SIZES MB adds to a step that computes for COMPUTE seconds: after it, and while its backward
+# pass goes on (resnet50.txt says when a ResNet-50 has which gradients; tests/tools/backward.c measured it); the efficiency of the
+# latter; what `plan` reckons for it; MPI_Allreduce's algorithms; how much longer ours takes than the best of those. Then how long
+# unequal teachers take on TEACH nodes against a perfect division. Above SIMULATED nodes only what `plan` reckons.
+# Results are kept in build/simulate/results: a run that was cut off goes on, and FRESH=1 begins again. RANKS='16 64 256 1024 4096',
+# GBITS='25 100 200', SIZES='1 10 100 400', TOPOLOGIES='fat-tree dragonfly', SIMULATED=256, TEACH='16 64 256': one row with
+# RANKS=64 GBITS=100 SIZES=100 TOPOLOGIES=fat-tree TEACH=.
 set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}/simulate
-ranks=${RANKS:-16 64} sizes=${SIZES:-1 10 100 400} gbits=${GBITS:-100} topologies=${TOPOLOGIES:-fat-tree dragonfly}
+ranks=${RANKS-16 64 256 1024 4096} sizes=${SIZES-1 10 100 400} gbits=${GBITS-25 100 200} topologies=${TOPOLOGIES-fat-tree dragonfly}
+teach=${TEACH-16 64 256} simulated=${SIMULATED:-256}
 compute=${COMPUTE:-0.4} # of ResNet-50, forward and backward, 32 images a node of some 2 TFLOP/s
-algorithms='lr rdb ompi mvapich2' # a ring, recursive doubling, and what two libraries would choose
+algorithms='lr rdb rab ompi mvapich2' # a ring, recursive doubling, Rabenseifner's, and what two libraries would choose
 mkdir -p "$build"
+results=$build/results
+[ -z "${FRESH:-}" ] || rm -f "$results"
 program=$build/simulate
 smpicc -std=c11 -O2 -fopenmp -Wall -Wextra -Werror -D_GNU_SOURCE -DMPISTILL_VERSION='"simulated"' -Isrc -Iinclude -o "$program" \
-  -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,tree,queue}.c \
-  src/base/{status,mem,file,progress}.c -lm
+  -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,exchange,tree,queue}.c \
+  src/stages/cost.c src/base/{status,mem,file,progress}.c -lm
 
 shape() { # TOPOLOGY RANKS: SimGrid's words for it
   case $1:$2 in
@@ -47,44 +53,68 @@ END
 simulated() {
   local n=$1
   shift
+  seq -f 'node%g' 0 $((n - 1)) >"$build/hosts"
   smpirun -platform "$build/platform.xml" -hostfile "$build/hosts" -np "$n" --cfg=smpi/simulate-computation:no --cfg=smpi/host-speed:1Gf \
     --cfg=smpi/privatization:no --cfg=smpi/bw-factor:0:0.95 --cfg=smpi/lat-factor:0:1 --cfg=smpi/os:0:1e-6:0 --cfg=smpi/or:0:1e-6:0 \
-    --cfg=smpi/ois:0:1e-6:0 --cfg=network/optim:Full --cfg=surf/precision:1e-7 --log=root.thres:critical "$@" 2>"$build/err" ||
-    { cat "$build/err" >&2; return 1; }
+    --cfg=smpi/ois:0:1e-6:0 --cfg=smpi/test:0 --cfg=network/crosstraffic:no --cfg=surf/precision:1e-7 --log=root.thres:critical \
+    "$@" 2>"$build/err" || { cat "$build/err" >&2; return 1; }
 }
 
-printf '%-10s %5s %8s %6s %9s %10s %9s  %s\n' topology ranks Gbit/s MB 'step ms' efficiency 'MB a rank' "MPI_Allreduce ms: $algorithms"
-for topology in $topologies; do
-  for n in $ranks; do
-    seq -f 'node%g' 0 $((n - 1)) >"$build/hosts"
+# once TOPOLOGY RANKS GBITS OPTIONS... ARGUMENTS...: the line that was printed, now or in an earlier run.
+once() {
+  local line
+  if ! line=$(grep -F -m 1 "$*: " "$results" 2>/dev/null); then
+    platform "$1" "$2" "$3" >"$build/platform.xml"
+    line=$(simulated "$2" "${@:4}") || return 1
+    line="$*: $line"
+    echo "$line" >>"$results"
+  fi
+  echo "${line##*: }"
+}
+
+row() { # TOPOLOGY RANKS GBITS MB
+  local where=("$1" "$2" "$3") algorithm how after='' beside='' model others='' best=''
+  model=$(once fat-tree 16 100 "$program" model "$4" "$compute" "$2" "$3")
+  if [ "$2" -le "$simulated" ]; then
+    after=$(once "${where[@]}" "$program" step "$4" "$compute" "$profile")
+    beside=$(once "${where[@]}" "$program" overlap "$4" "$compute" "$profile")
+    for algorithm in $algorithms; do
+      case $algorithm in
+        ompi | mvapich2) how=--cfg=smpi/coll-selector:$algorithm ;;
+        *) how=--cfg=smpi/allreduce:$algorithm ;;
+      esac
+      others="$others $(once "${where[@]}" "$how" "$program" allreduce "$4" "$compute")"
+    done
+    best=$(printf '%s\n' $others | sort -g | head -n 1)
+  fi
+  awk -v row="$(printf '%-9s %5d %7d %5d' "$@")" -v compute="$compute" -v after="$after" -v beside="$beside" -v model="$model" -v best="$best" \
+    -v others="$others" 'function ms(x) { return x == "" ? "-" : sprintf("%.2f", 1000 * x) }
+    BEGIN { how = beside == "" ? model : beside
+      printf "%s %9s %9s %10.3f %8s ", row, ms(after), ms(beside), compute / (compute + how), ms(model)
+      n = split(others, each, " ")
+      for (i = 1; i <= n; i++) printf " %8s", ms(each[i])
+      if (best != "") printf "  %+.0f %%", 100 * (after / best - 1)
+      print "" }'
+}
+
+profile=tests/simulate/resnet50.txt
+printf '%-9s %5s %7s %5s %9s %9s %10s %8s ' topology nodes Gbit/s MB 'after ms' 'beside ms' efficiency 'plan ms'
+printf ' %8s' $algorithms
+echo '  against the best'
+for n in $ranks; do
+  for topology in $topologies; do
     for rate in $gbits; do
-      platform "$topology" "$n" "$rate" >"$build/platform.xml"
-      for size in $sizes; do
-        ours=$(simulated "$n" "$program" step "$size" "$compute")
-        others=
-        for algorithm in $algorithms; do
-          case $algorithm in
-            lr | rdb) how=--cfg=smpi/allreduce:$algorithm ;;
-            *) how=--cfg=smpi/coll-selector:$algorithm ;;
-          esac
-          others="$others $(simulated "$n" "$how" "$program" allreduce "$size" "$compute")"
-        done
-        echo "$ours $others" | awk -v row="$(printf '%-10s %5d %8d %6d' "$topology" "$n" "$rate" "$size")" -v n="$n" -v size="$size" \
-          -v compute="$compute" '{ printf "%s %9.2f %10.3f %9.1f ", row, 1000 * $1, compute / (compute + $1), 2 * size * (n - 1) / n
-            for (i = 2; i <= NF; i++) printf " %.2f", 1000 * $i
-            print "" }'
-      done
+      for size in $sizes; do row "$topology" "$n" "$rate" "$size"; done
     done
   done
 done
+[ -n "$teach" ] || exit 0
 
 echo
-printf '%-10s %5s %9s %9s %10s\n' topology ranks teachers seconds efficiency
-for n in $ranks; do
-  seq -f 'node%g' 0 $((n - 1)) >"$build/hosts"
-  platform fat-tree "$n" 100 >"$build/platform.xml"
+printf '%-9s %5s %9s %9s %10s\n' topology nodes teachers seconds efficiency
+for n in $teach; do
   for teachers in 8 64; do
-    simulated "$n" "$program" teach $teachers 0.05 |
-      awk -v n="$n" -v teachers=$teachers '{ printf "%-10s %5d %9d %9.2f %10.3f\n", "fat-tree", n, teachers, $1, $2 / $1 }'
+    once fat-tree "$n" 100 "$program" teach $teachers 0.05 |
+      awk -v n="$n" -v teachers=$teachers '{ printf "%-9s %5d %9d %9.2f %10.3f\n", "fat-tree", n, teachers, $1, $2 / $1 }'
   done
 done

@@ -12,6 +12,7 @@
 #include "comm/queue.h"
 #include "comm/reduce.h"
 #include "comm/tree.h"
+#include "stages/cost.h"
 
 #include "base/mem.h"
 
@@ -22,7 +23,7 @@
 
 enum { LARGE = 1 << 16, MOST_TEACHERS = 64, BLOCKS = 256, MOST_PARTS = 4096 };
 
-/* Of memory that is read and written while vectors are added up, by one core: measured, bench_reduce. */
+/* Of memory that the ranks of a node read and write while they add up vectors: four cores of bench_reduce. */
 static const double SUM_BYTES_PER_S = 40e9;
 
 static void add_for(double floats) {
@@ -149,6 +150,25 @@ done:
   return st;
 }
 
+/* The same by arithmetic. A round of messages: four microseconds of processors, and the wires. */
+static status foresee(comm *c, double megabytes, double compute_s, double nodes, double gbits) {
+  status st = STATUS_OK;
+  cost_step step;
+  const cost_training t = {.shards = (int64_t)nodes,
+                           .n_floats = (int64_t)(megabytes * 1e6 / sizeof(float)),
+                           .shard_s = compute_s,
+                           .sum_s = 5.0 / 3 * sizeof(float) / SUM_BYTES_PER_S}; /* four are read, one is written */
+  const cluster k = {.ranks = (int64_t)nodes,
+                     .ranks_per_node = 1,
+                     .threads = 1,
+                     .link_bytes_per_s = 0.95 * gbits / 8 * 1e9,
+                     .message_s = 6e-6};
+  TRY(cost_of_step(&t, &k, &step));
+  if (comm_rank(c) == 0) printf("%.6f\n", cost_step_seconds(&step) - compute_s);
+done:
+  return st;
+}
+
 /* Rank 0 answers between micro-batches, of which a block has eight here. */
 static status work(queue *q, double seconds) {
   status st = STATUS_OK;
@@ -192,6 +212,7 @@ int main(int argc, char **argv) {
   double amount = strtod(argv[2], NULL), seconds = strtod(argv[3], NULL);
   MPI_Init(&argc, &argv);
   st = comm_from(&c, MPI_COMM_WORLD);
+  if (!st && argc == 6) st = foresee(c, amount, seconds, strtod(argv[4], NULL), strtod(argv[5], NULL));
   bool overlaps = !strcmp(argv[1], "overlap");
   if (!st && argc == 5) st = step(c, overlaps, amount, seconds, argv[4]);
   if (!st && !strcmp(argv[1], "allreduce")) st = allreduce(c, amount, seconds);

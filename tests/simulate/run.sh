@@ -20,7 +20,7 @@ results=$build/results
 program=$build/simulate
 smpicc -std=c11 -O2 -fopenmp -Wall -Wextra -Werror -D_GNU_SOURCE -DMPISTILL_VERSION='"simulated"' -Isrc -Iinclude -o "$program" \
   -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,exchange,tree,queue}.c \
-  src/stages/cost.c src/base/{status,mem,file,progress}.c -lm
+  src/stages/cost.c src/base/{status,mem,file,profile,progress}.c -lm
 
 shape() { # TOPOLOGY RANKS: SimGrid's words for it
   case $1:$2 in

@@ -157,7 +157,8 @@ static status foresee(comm *c, double megabytes, double compute_s, double nodes,
   const cost_training t = {.shards = (int64_t)nodes,
                            .n_floats = (int64_t)(megabytes * 1e6 / sizeof(float)),
                            .shard_s = compute_s,
-                           .sum_s = 5.0 / 3 * sizeof(float) / SUM_BYTES_PER_S}; /* four are read, one is written */
+                           .sum_s =
+                               5.0 / 3 * sizeof(float) / SUM_BYTES_PER_S}; /* four are read, one is written */
   const cluster k = {.ranks = (int64_t)nodes,
                      .ranks_per_node = 1,
                      .threads = 1,

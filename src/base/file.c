@@ -58,9 +58,24 @@ done:
   return st;
 }
 
-/* Flushes the open file, renames it and flushes its folder. Closes fd in any case. */
+/* What a new file of this process may be: 0666 less its umask, which can only be read by setting it. */
+static mode_t usual_mode(void) {
+  const mode_t mask = umask(077);
+  umask(mask);
+  return 0666 & ~mask;
+}
+
+static bool is_part(const char *path) {
+  const size_t n = strlen(path), suffix = strlen(".part");
+  return n > suffix && !strcmp(path + n - suffix, ".part");
+}
+
+/* Flushes the open file, renames it and flushes its folder. Closes fd in any case. Under a final name others
+ * may read it. */
 static status commit(int fd, const char *part, const char *path) {
   status st = STATUS_OK;
+  if (!is_part(path) && fchmod(fd, usual_mode()) && errno != EPERM) /* some file systems know no modes */
+    THROW(STATUS_FAILED, "%s: its permissions cannot be set: %s", part, strerror(errno));
   if (fsync(fd)) THROW(STATUS_FAILED, "%s: cannot be flushed to disk: %s", part, strerror(errno));
   int failed = close(fd);
   fd = -1;
@@ -107,14 +122,21 @@ void file_unmap(file_view *v) {
   *v = (file_view){0};
 }
 
+status file_create_part(const char *part, int *fd) {
+  if (unlink(part) && errno != ENOENT && errno != EPERM)
+    return status_set(STATUS_FAILED, "%s: cannot be removed: %s", part, strerror(errno));
+  *fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (*fd < 0) return status_set(STATUS_FAILED, "%s: cannot be created: %s", part, strerror(errno));
+  return STATUS_OK;
+}
+
 status file_write(const char *path, const void *bytes, size_t n) {
   status st = STATUS_OK;
   char *part = NULL;
   int fd = -1;
   TRY(file_check_writable(path));
   TRY(mem_format(&part, "%s.part", path));
-  fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) THROW(STATUS_FAILED, "%s: cannot be created: %s", part, strerror(errno));
+  TRY(file_create_part(part, &fd));
   st = write_all(fd, part, bytes, n);
   if (st) {
     close(fd);
@@ -154,7 +176,7 @@ static status probe(const char *path) {
   status st = STATUS_OK;
   char *part = NULL;
   TRY(mem_format(&part, "%s.part", path));
-  int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   int reason = errno;
   if (fd >= 0) {
     close(fd);

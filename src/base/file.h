@@ -23,6 +23,10 @@ status file_map(file_view *out, const char *path);
 void file_unmap(file_view *v);
 /* Local. Writes PATH.part, flushes it to disk, renames it to PATH and flushes the folder. */
 status file_write(const char *path, const void *bytes, size_t n);
+/* Local. A new file under a temporary name, open for writing: what was there is removed, never followed or
+ * written to, and until file_commit nobody else can read it. The caller closes fd. STATUS_FAILED when it
+ * cannot be made. */
+status file_create_part(const char *part, int *fd);
 /* Local. Flushes PATH.part, renames it to PATH, flushes the folder: for files written by others. */
 status file_commit(const char *path);
 bool file_exists(const char *path);

@@ -188,8 +188,7 @@ status side_create(side_file **out, const char *model_path) {
   TRY(mem_string_n(&f->model, model_path, n));
   TRY(mem_format(&f->path, "%s.data", f->model));
   TRY(mem_format(&f->part, "%s.part", f->path));
-  f->fd = open(f->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (f->fd < 0) THROW(STATUS_FAILED, "%s: cannot be created: %s", f->part, strerror(errno));
+  TRY(file_create_part(f->part, &f->fd));
 done:
   return st;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { LINK_NAME_MAX = 255, CAUSE_BYTES = 512 };
 
@@ -105,10 +106,13 @@ done:
 
 status h5_create(hid_t *file, const char *path) {
   status st = STATUS_OK;
+  int fd;
   *file = 0;
   hid_t access = access_list(MPI_COMM_NULL), create = H5Pcreate(H5P_FILE_CREATE);
   if (access < 0 || create < 0 || H5Pset_obj_track_times(create, 0) < 0)
     THROW(STATUS_FAILED, "%s: HDF5 cannot make a creation list", path);
+  TRY(file_create_part(path, &fd)); /* HDF5 would follow a link */
+  close(fd);
   errno = 0;
   *file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
   if (*file < 0) {

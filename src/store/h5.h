@@ -26,7 +26,7 @@
 
 /* STATUS_BAD_INPUT when there is no such file, it is no HDF5 file, or it is cut short. */
 status h5_open(hid_t *file, const char *path);
-/* A new file, whatever was there. */
+/* A new file under a temporary name (file_create_part). */
 status h5_create(hid_t *file, const char *path);
 /* An existing file, for raw writes; MPI_COMM_NULL: without MPI. */
 status h5_open_raw(hid_t *file, const char *path, MPI_Comm alone);

@@ -6,6 +6,8 @@
 #include "testing.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,14 +47,51 @@ static void a_full_disk_leaves_the_old_file(void **state) {
   unsigned char *bytes;
   size_t n;
   assert_int_equal(file_write(path, "old", 3), STATUS_OK);
-  assert_int_equal(symlink("/dev/full", part), 0);
-  assert_int_equal(file_write(path, big, sizeof big), STATUS_FAILED);
-  assert_contains(status_message(), "No space left");
+  struct rlimit all, little;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+  little = all;
+  little.rlim_cur = 1 << 16; /* as a disk that is full after so many bytes */
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+  status st = file_write(path, big, sizeof big);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+  signal(SIGXFSZ, SIG_DFL);
+  assert_int_equal(st, STATUS_FAILED);
+  assert_contains(status_message(), "File too large");
+  assert_false(file_exists(part));
   assert_int_equal(file_read(path, &bytes, &n), STATUS_OK);
   assert_string_equal((char *)bytes, "old");
   mem_free(bytes);
   mem_free(path);
   mem_free(part);
+}
+
+static mode_t mode_of(const char *path) {
+  struct stat info;
+  assert_int_equal(lstat(path, &info), 0);
+  return info.st_mode & 0777;
+}
+
+/* Whoever can write into the folder cannot make us write elsewhere, nor read what is not finished. */
+static void parts_are_private(void **state) {
+  (void)state;
+  char *path = in_folder("p.bin"), *part = in_folder("p.bin.part"), *other = in_folder("other");
+  int fd;
+  const mode_t mask = umask(027);
+  assert_int_equal(file_write(other, "mine", 4), STATUS_OK);
+  assert_int_equal(symlink(other, part), 0);
+  assert_int_equal(file_create_part(part, &fd), STATUS_OK);
+  assert_int_equal(write(fd, "secret", 6), 6);
+  close(fd);
+  assert_int_equal(mode_of(part), 0600);
+  assert_int_equal(file_size(other), 4);
+  assert_int_equal(file_commit(path), STATUS_OK);
+  assert_int_equal(mode_of(path), 0640);
+  assert_int_equal(file_size(path), 6);
+  umask(mask);
+  mem_free(path);
+  mem_free(part);
+  mem_free(other);
 }
 
 static void commit_renames(void **state) {
@@ -218,6 +257,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(written_files_come_back),
       cmocka_unit_test(a_full_disk_leaves_the_old_file),
+      cmocka_unit_test(parts_are_private),
       cmocka_unit_test(commit_renames),
       cmocka_unit_test(messages_name_the_trouble),
       cmocka_unit_test(files_are_mapped),

@@ -86,7 +86,23 @@ static status read_modes(const step *s, wishes *w) {
   w->rounding = rounding;
   w->cubic = node_float(s->node, "cubic_coeff_a", -0.75f);
   w->exclude_outside = node_int(s->node, "exclude_outside", 0) != 0;
+  if (node_int(s->node, "antialias", 0)) return step_error(s, "antialias is not supported");
+  name = node_string(s->node, "keep_aspect_ratio_policy", "stretch");
+  if (strcmp(name, "stretch") != 0)
+    return step_error(s, "keep_aspect_ratio_policy '%s' is not supported", name);
 done:
+  return st;
+}
+
+/* The axes that scales, sizes and roi name: all of them unless the attribute says which. */
+static status read_axes(const step *s, int rank, int64_t *axes, int *n) {
+  status st = step_ints(s, -1, "axes", axes, rank, n);
+  if (st || *n < 0)
+    for (*n = 0; !st && *n < rank; (*n)++) axes[*n] = *n;
+  for (int i = 0; !st && i < *n; i++) {
+    axes[i] += axes[i] < 0 ? rank : 0;
+    if (axes[i] < 0 || axes[i] >= rank) st = step_error(s, "axes names no axis of %d", rank);
+  }
   return st;
 }
 
@@ -106,23 +122,34 @@ static status read_numbers(const step *s, int input, int n, double *out, bool *t
 static status read_scales(const step *s, int rank, wishes *w) {
   const attribute *given = node_attribute(s->node, "scales");
   const int at = s->op->max_inputs > 2 ? 2 : 1;
-  double sizes[SHAPE_MAX_RANK], crop[2 * SHAPE_MAX_RANK];
+  double sizes[SHAPE_MAX_RANK], crop[2 * SHAPE_MAX_RANK], scales[SHAPE_MAX_RANK];
+  int64_t axes[SHAPE_MAX_RANK];
   bool scaled = false, cropped = false;
   status st = STATUS_OK;
+  int n;
+  TRY(read_axes(s, rank, axes, &n));
+  for (int d = 0; d < rank; d++) {
+    w->scale[d] = 1;
+    w->size[d] = s->in[0]->shape.dims[d];
+    w->crop[1][d] = 1;
+  }
   if (given && given->type == ATTRIBUTE_FLOATS && given->n == rank) {
     for (int d = 0; d < rank; d++) w->scale[d] = (double)given->floats[d];
     scaled = true;
   }
-  if (!scaled) TRY(read_numbers(s, at, rank, w->scale, &scaled));
-  if (at == 2) TRY(read_numbers(s, 3, rank, sizes, &w->sized));
+  if (!scaled) {
+    TRY(read_numbers(s, at, n, scales, &scaled));
+    for (int i = 0; scaled && i < n; i++) w->scale[axes[i]] = scales[i];
+  }
+  if (at == 2) TRY(read_numbers(s, 3, n, sizes, &w->sized));
   if (scaled == w->sized)
-    return step_error(s, "needs %s, one for each of %d axes", at == 2 ? "scales or sizes" : "scales", rank);
-  for (int d = 0; w->sized && d < rank; d++) w->size[d] = (int64_t)sizes[d];
+    return step_error(s, "needs %s, one for each of %d axes", at == 2 ? "scales or sizes" : "scales", n);
+  for (int i = 0; w->sized && i < n; i++) w->size[axes[i]] = (int64_t)sizes[i];
   if (w->coordinates != TF_CROP_AND_RESIZE) goto done;
-  TRY(read_numbers(s, 1, 2 * rank, crop, &cropped));
-  for (int d = 0; d < rank; d++) {
-    w->crop[0][d] = cropped ? crop[d] : 0;
-    w->crop[1][d] = cropped ? crop[rank + d] : 1;
+  TRY(read_numbers(s, 1, 2 * n, crop, &cropped));
+  for (int i = 0; cropped && i < n; i++) {
+    w->crop[0][axes[i]] = crop[i];
+    w->crop[1][axes[i]] = crop[n + i];
   }
 done:
   return st;
@@ -403,6 +430,7 @@ static status resize_backward(step *s) {
 
 RESIZE(Resize_10, "Resize", 10, 10, 2, 2, "mode", NULL);
 RESIZE(Resize_11, "Resize", 11, 0, 1, 4, "mode", "coordinate_transformation_mode", "cubic_coeff_a",
-       "exclude_outside", "extrapolation_value", "nearest_mode", NULL);
+       "exclude_outside", "extrapolation_value", "nearest_mode", "antialias", "axes",
+       "keep_aspect_ratio_policy", NULL);
 RESIZE(Upsample_7, "Upsample", 7, 8, 1, 1, "mode", "scales", NULL);
 RESIZE(Upsample_9, "Upsample", 9, 9, 2, 2, "mode", NULL);

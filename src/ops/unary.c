@@ -171,6 +171,15 @@ static const char *const alpha_beta[] = {"alpha", "beta", NULL};
 static const char *const alpha_gamma[] = {"alpha", "gamma", NULL};
 static const char *const lambd_bias[] = {"lambd", "bias", NULL};
 
+static inline float softplus(float x) {
+  return (x < 0 ? 0 : x) + log1pf(curve_exp(-fabsf(x)));
+}
+/* Mish (Misra 2019): x tanh(softplus(x)). */
+static inline float mish_slope(float x) {
+  const float t = curve_tanh(softplus(x));
+  return t + x * (1 - t * t) * curve_sigmoid(x);
+}
+
 /* Comparisons are written so that NaN comes out as NaN: a diverged run must be seen. */
 CURVE(Acos, 7, none, 0, 0, acosf(x), x, -1 / sqrtf(1 - x * x))
 CURVE(Acosh, 9, none, 0, 0, acoshf(x), x, 1 / sqrtf((x - 1) * (x + 1)))
@@ -188,6 +197,7 @@ CURVE(HardSigmoid, 6, alpha_beta, 0.2f, 0.5f, limit(a *x + b, 0, 1), y, y > 0 &&
 CURVE(HardSwish, 14, none, 0, 0, x *limit(x / 6 + 0.5f, 0, 1), x, x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5f)
 CURVE(LeakyRelu, 6, alpha, 0.01f, 0, x < 0 ? a * x : x, x, x < 0 ? a : 1)
 CURVE(Log, 6, none, 0, 0, logf(x), x, 1 / x)
+CURVE(Mish, 18, none, 0, 0, x *curve_tanh(softplus(x)), x, mish_slope(x))
 CURVE(Reciprocal, 6, none, 0, 0, 1 / x, y, -y *y)
 CURVE(Selu, 6, alpha_gamma, 1.67326319f, 1.05070102f, b *(x < 0 ? a * (curve_exp(x) - 1) : x), x,
       b *(x < 0 ? a * curve_exp(x) : 1))
@@ -195,7 +205,7 @@ CURVE(Shrink, 9, lambd_bias, 0.5f, 0, x < -a ? x + b : x <= a ? 0 : x - b, x, x 
 CURVE(Sigmoid, 6, none, 0, 0, curve_sigmoid(x), y, y *(1 - y))
 CURVE(Sin, 7, none, 0, 0, sinf(x), x, cosf(x))
 CURVE(Sinh, 9, none, 0, 0, sinhf(x), x, coshf(x))
-CURVE(Softplus, 1, none, 0, 0, (x < 0 ? 0 : x) + log1pf(curve_exp(-fabsf(x))), x, curve_sigmoid(x))
+CURVE(Softplus, 1, none, 0, 0, softplus(x), x, curve_sigmoid(x))
 CURVE(Softsign, 1, none, 0, 0, x / (1 + fabsf(x)), y, (1 - fabsf(y)) * (1 - fabsf(y)))
 CURVE(Sqrt, 6, none, 0, 0, sqrtf(x), y, 0.5f / y)
 CURVE(Tan, 7, none, 0, 0, tanf(x), y, y *y + 1)

@@ -266,7 +266,7 @@ def space_to_depth(x, a, opset):
 def resize(x, a, opset):
     """What F.interpolate can do of it."""
     given = a.get("scales") or (x[1] if opset < 11 else x[2]).tolist() if len(x) < 4 else None
-    how = {"size": x[3].tolist()[2:]} if given is None else {"scale_factor": given[2:]}
+    how = {"size": x[3].tolist()[2 - x[0].dim():]} if given is None else {"scale_factor": given[2:]}
     mode, kind = a.get("mode", "nearest"), a.get("coordinate_transformation_mode", "half_pixel" if opset > 10 else "asymmetric")
     if opset > 10 or mode == "nearest":
         named = {"nearest": "nearest" if kind == "asymmetric" else "nearest-exact", "linear": "bilinear", "cubic": "bicubic"}[mode]
@@ -396,6 +396,10 @@ def two(f):
     return lambda x, a, opset: f(x[0], x[1])
 
 
+def grid_sample(x, a, opset):
+    return F.grid_sample(x[0], x[1], a.get("mode", "bilinear"), a.get("padding_mode", "zeros"), bool(a.get("align_corners", 0)))
+
+
 OPERATORS = {
     "Abs": one(lambda x, a: x.abs()), "Celu": one(lambda x, a: F.celu(x, a.get("alpha", 1.0))), "Clip": clip,
     "Cos": one(lambda x, a: x.cos()), "Sin": one(lambda x, a: x.sin()),
@@ -403,7 +407,7 @@ OPERATORS = {
     "Elu": one(lambda x, a: F.elu(x, a.get("alpha", 1.0))),
     "Erf": one(lambda x, a: x.erf()), "Exp": one(lambda x, a: x.exp()),
     "HardSigmoid": one(lambda x, a: torch.clamp(a.get("alpha", 0.2) * x + a.get("beta", 0.5), 0, 1)),
-    "HardSwish": one(lambda x, a: F.hardswish(x)),
+    "HardSwish": one(lambda x, a: F.hardswish(x)), "Mish": one(lambda x, a: F.mish(x)),
     "LeakyRelu": one(lambda x, a: F.leaky_relu(x, a.get("alpha", 0.01))), "Log": one(lambda x, a: x.log()),
     "Neg": one(lambda x, a: -x), "Reciprocal": one(lambda x, a: 1 / x), "Relu": one(lambda x, a: F.relu(x)),
     "Selu": one(lambda x, a: F.selu(x)), "Sigmoid": one(lambda x, a: torch.sigmoid(x)),
@@ -444,7 +448,7 @@ OPERATORS = {
     "Scatter": along(lambda x, d, index, how: torch.scatter(x[0], d, index, x[2])), "ReverseSequence": reverse_sequence,
     "Compress": lambda x, a, opset: x[0].flatten()[:len(x[1])][x[1]] if "axis" not in a else x[0].index_select(
         a["axis"], x[1].nonzero()[:, 0]),
-    "CumSum": cumsum, "TopK": top_k, "Resize": resize, "Upsample": resize,
+    "CumSum": cumsum, "TopK": top_k, "Resize": resize, "Upsample": resize, "GridSample": grid_sample,
     "Trilu": lambda x, a, opset: (torch.triu if a.get("upper", 1) else torch.tril)(x[0], int(x[1]) if len(x) > 1 else 0),
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
     "RNN": recurrent(rnn_cell, 1, ["Tanh"]), "GRU": recurrent(gru_cell, 3, ["Sigmoid", "Tanh"]),

@@ -187,13 +187,6 @@ void builder_ints_constant(builder *b, const char *name, const int64_t *values, 
   if (!b->st && n) memcpy(t->raw_data.data, values, t->raw_data.len);
 }
 
-void builder_float_constant(builder *b, const char *name, float value) {
-  Onnx__TensorProto *t = NULL;
-  if (b->st) return;
-  b->st = add_initializer(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, sizeof value, NULL, 0, &t);
-  if (!b->st) memcpy(t->raw_data.data, &value, sizeof value);
-}
-
 static status add_node(builder *b, const char *type, const char *name, const char *const *inputs,
                        const char *output) {
   status st = STATUS_OK;
@@ -244,6 +237,11 @@ void builder_float(builder *b, const char *attribute, float value) {
   if (!a) return;
   a->has_f = true;
   a->f = value;
+}
+
+void builder_float_constant(builder *b, const char *name, float value) {
+  builder_node(b, "Constant", name, (const char *[]){NULL}, name);
+  builder_float(b, "value_float", value);
 }
 
 void builder_string(builder *b, const char *attribute, const char *value) {

@@ -43,8 +43,9 @@ void builder_output(builder *b, const char *name, const int64_t *dims, int rank)
 void builder_parameter(builder *b, const char *name, const int64_t *dims, int rank, build_init init,
                        int64_t fan_in, int64_t fan_out); /* random stream: the parameter's position */
 void builder_ints_constant(builder *b, const char *name, const int64_t *values,
-                           int n);                                      /* int64 initializer */
-void builder_float_constant(builder *b, const char *name, float value); /* float initializer of rank 0 */
+                           int n); /* int64 initializer */
+void builder_float_constant(builder *b, const char *name,
+                            float value); /* a node, as initializers are trained */
 void builder_node(builder *b, const char *type, const char *name, const char *const *inputs,
                   const char *output);
 void builder_node_output(builder *b, const char *output); /* one more of the node added last */

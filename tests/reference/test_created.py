@@ -111,6 +111,7 @@ def clip(x, *bounds):
 
 
 OPS = {
+    "Constant": lambda a: torch.tensor(a["value_float"]),
     "LSTM": lambda *i, a: lstm(*i), "GRU": lambda *i, a: gru(*i), "Reshape": lambda x, s, a: reshape(x, s), "Unsqueeze": unsqueeze,
     "Gather": lambda w, i, a: w[i.long()], "Add": lambda x, y, a: x + y, "Mul": lambda x, y, a: x * y, "Sub": lambda x, y, a: x - y,
     "Div": lambda x, y, a: x / y, "Neg": lambda x, a: -x, "MatMul": lambda x, y, a: x @ y, "Max": lambda x, y, a: torch.maximum(x, y),

@@ -67,6 +67,8 @@ def evaluate(path, x):
             out = i[0].mean((2, 3), keepdim=True)
         elif op in ("Cast", "Dropout", "Identity"):
             out = i[0]
+        elif op == "Constant":
+            out = torch.tensor(numpy_helper.to_array(a["value"]) if "value" in a else a["value_float"]).float()
         else:
             out = {"Relu": torch.relu, "Flatten": lambda t: t.flatten(1), "Add": lambda s, t: s + t}[op](*i)
         values[n.output[0]] = out

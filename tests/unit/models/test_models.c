@@ -76,6 +76,23 @@ static void test_sizes(void **state) {
       272474, 2 * (16 * 7 + 32 * 7 + 64 * 7));
 }
 
+/* The numbers in a GELU or of 1 / sqrt(width) are no parameters: they would be trained. */
+static void test_constants(void **state) {
+  (void)state;
+  const mpistill_create_options kinds[] = {
+      {.kind = "transformer", .tokens = 100, .length = 16, .classes = 10, .depth = 2, .dropout = 0.1},
+      {.kind = "vit", .input = INTS(3, 32, 32), .classes = 10, .depth = 2},
+      {.kind = "mobilenet", .input = INTS(3, 32, 32), .classes = 10}};
+  for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+    model *m = create(&kinds[k]);
+    const graph *g = model_graph(m);
+    for (int i = 0; i < g->n_values; i++)
+      if (g->values[i].kind == VALUE_PARAMETER && !g->values[i].shape.rank)
+        fail_msg("%s: '%s' would be trained", kinds[k].kind, g->values[i].name);
+    model_free(&m);
+  }
+}
+
 static int count_nodes(const mpistill_create_options *o, const char *op_name) {
   model *m = create(o);
   int n = 0;
@@ -287,6 +304,7 @@ static void test_refused_resnet(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sizes),
+      cmocka_unit_test(test_constants),
       cmocka_unit_test(test_depth),
       cmocka_unit_test(test_the_seed_decides),
       cmocka_unit_test(test_file_and_memory_agree),

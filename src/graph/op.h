@@ -7,10 +7,10 @@
  *     forward    every batch
  *     backward   every batch when training, in reverse order (optional)
  *     release    once   what prepare made (optional); also after a prepare that failed half-way
- * Between prepare and release nothing may allocate. Arrays are row-major and 64-byte aligned except
- * parameters, which are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout` stay the same
- * tensors for the life of a plan; their `data` may change between batches, so read it in forward and
- * backward, not in prepare. */
+ * Between prepare and release nothing may allocate. Arrays are row-major (but see op.blocks) and 64-byte
+ * aligned except parameters, which are aligned to 64 bytes as well. Pointers in `in`, `out`, `din`, `dout`
+ * stay the same tensors for the life of a plan; their `data` may change between batches, so read it in
+ * forward and backward, not in prepare. */
 #ifndef MPISTILL_GRAPH_OP_H
 #define MPISTILL_GRAPH_OP_H
 
@@ -44,6 +44,8 @@ typedef struct step {
   int64_t rows;         /* of the plan: its random streams belong to rows (0: as many as in[0] has) */
   size_t scratch_bytes; /* set by prepare: memory needed within one call, shared by all steps */
   void *scratch;        /* given before forward/backward; not zeroed */
+  int overwrites; /* set by prepare: 1 + the input whose memory output 0 may be given as with OP_IN_PLACE; 0:
+                     as op.flags say */
   size_t saved_bytes; /* set by prepare: memory kept from forward to backward (masks, indices, statistics) */
   void *saved;
   void *state;                  /* owned by the op: made in prepare, freed in release */
@@ -51,6 +53,8 @@ typedef struct step {
                                    other inputs stand behind its own in in[], one after the other */
   int n_followers;
   const run_context *run;
+  bool *invalid; /* of the plan: forward sets it where a result is no number and what follows would hide that;
+                    then all outputs and taps become NaN */
 } step;
 
 /* op.flags */
@@ -90,6 +94,16 @@ typedef struct short_form {
   int n_attributes;
 } short_form;
 
+/* What a step can do with tensors whose channels are in blocks (tensor.block). */
+typedef struct block_use {
+  uint32_t may;    /* bit i: input i, BLOCKS_OUT: output 0 */
+  uint32_t alike;  /* of these: all in blocks, or none */
+  int64_t size;    /* channels of a block that it likes best, 0: whatever others like */
+  bool keeps_zero; /* where its inputs are all zero its output is */
+} block_use;
+
+enum { BLOCKS_OUT = 1 << 16 };
+
 struct op {
   const char *name;              /* ONNX op_type */
   const char *domain;            /* "" is ai.onnx */
@@ -117,6 +131,8 @@ struct op {
   /* Optional, before prepare and not for training. Whether s can do `next` as well, which alone reads its
    * output 0, as its input `input`. */
   bool (*absorb)(const step *s, const step *next, int input);
+  /* Optional, before prepare. Sets *use, which is zero; left so: nothing. Gradients lie as the values do. */
+  status (*blocks)(const step *s, block_use *use);
 };
 
 /* Local. STATUS_BAD_INPUT with "node 'NAME' (TYPE): " before the message. For infer, prepare and forward. */

@@ -52,6 +52,7 @@ status plan_new(plan **out, const graph *g, const plan_options *o) {
   p->touched = true;
   TRY(copy_options(p, o));
   TRY(plan_shapes(p));
+  TRY(plan_layout(p));
   TRY(plan_gradient(p));
   TRY(prepare_steps(p));
   TRY(plan_memory(p));

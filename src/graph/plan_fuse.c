@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { MERGED_INPUTS = 8, MERGED_FOLLOWERS = 2 };
+enum { MERGED_INPUTS = 12, MERGED_FOLLOWERS = 3 };
 
 /* A step whose node is not in the graph. */
 struct merged_step {

@@ -41,6 +41,7 @@ static tensor *make_gradient(plan_value *v) {
   v->has_gradient = true;
   v->gradient.type = v->data.type;
   v->gradient.shape = v->data.shape;
+  v->gradient.block = v->data.block;
   return &v->gradient;
 }
 

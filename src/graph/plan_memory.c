@@ -185,11 +185,12 @@ static bool can_take_over(const layout *l, int to, int from, int time) {
 
 static void join_forward(const layout *l, int i) {
   const step *s = &l->p->steps[i];
-  if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->in[0] || !s->n_out || !s->out[0]) return;
-  int in = data_span(s->node->inputs[0]), out = data_span(s->node->outputs[0]);
-  if (s->in[0]->type != s->out[0]->type || !can_take_over(l, out, in, i)) return;
-  for (int j = 1; j < s->n_in; j++)
-    if (s->in[j] && root(l, data_span(s->node->inputs[j])) == root(l, in)) return;
+  const int from = s->overwrites ? s->overwrites - 1 : s->op->flags & OP_IN_PLACE ? 0 : -1;
+  if (from < 0 || from >= s->n_in || !s->in[from] || !s->n_out || !s->out[0]) return;
+  int in = data_span(s->node->inputs[from]), out = data_span(s->node->outputs[0]);
+  if (s->in[from]->type != s->out[0]->type || !can_take_over(l, out, in, i)) return;
+  for (int j = 0; j < s->n_in; j++)
+    if (j != from && s->in[j] && root(l, data_span(s->node->inputs[j])) == root(l, in)) return;
   join(l, in, out);
 }
 

@@ -2,6 +2,7 @@
  *
  *     plan_shapes.c    inputs, infer, constant folding, steps that nothing needs left out
  *     plan_fuse.c      several steps become one
+ *     plan_layout.c    which tensors have their channels in blocks
  *     plan_gradient.c  which tensors have a gradient, who writes them first
  *     plan_memory.c    which tensors share storage and how long they live
  *     arena.c          where they lie
@@ -72,6 +73,7 @@ struct plan {
   const float *block;
   float *gradients;
   bool touched; /* parameters have changed since the last load */
+  bool invalid; /* set by steps: step.invalid */
 };
 
 /* Creates values and steps, infers shapes, computes what is constant, leaves only the steps that run every
@@ -81,6 +83,8 @@ status plan_shapes(plan *p);
 status plan_shorten(plan *p);
 /* Not for training: steps that others do as well. */
 void plan_absorb(plan *p);
+/* Sets tensor.block of values that only steps with op.blocks write and read. */
+status plan_layout(plan *p);
 /* Sets din, dout and accumulate of every step. */
 status plan_gradient(plan *p);
 /* Lays out everything, after prepare: fills the bindings and arena_bytes. */
@@ -91,7 +95,7 @@ static inline value_kind plan_kind(const plan *p, int v) {
 }
 
 static inline size_t tensor_bytes(const tensor *t) {
-  return (size_t)shape_count(&t->shape) * dtype_bytes(t->type);
+  return (size_t)tensor_places(t) * dtype_bytes(t->type);
 }
 
 /* Whether the step takes part in the backward pass. */

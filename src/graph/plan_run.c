@@ -2,6 +2,7 @@
 
 #include "base/profile.h"
 
+#include <math.h>
 #include <string.h>
 
 static status run_step(step *s, const run_context *run) {
@@ -33,12 +34,22 @@ done:
   return st;
 }
 
+static void spoil_results(plan *p) {
+  for (int v = 0; v < p->graph->n_values; v++) {
+    const tensor *t = &p->values[v].data;
+    if (!p->values[v].held || p->values[v].known || t->type != DTYPE_FLOAT) continue;
+    for (int64_t i = 0; i < shape_count(&t->shape); i++) ((float *)t->data)[i] = NAN;
+  }
+}
+
 status plan_forward(plan *p, const run_context *run) {
   status st = STATUS_OK;
+  p->invalid = false;
   if (!p->block && p->graph->n_block) return status_set(STATUS_FAILED, "the plan has no parameters");
   const profile_phase before = profile_enter(PROFILE_FORWARD);
   if (p->touched) TRY(load_parameters(p, run));
   for (int i = p->n_settled; i < p->n_steps; i++) TRY(run_step(&p->steps[i], run));
+  if (p->invalid) spoil_results(p);
 done:
   profile_enter(before);
   return st;

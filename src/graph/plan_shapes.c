@@ -92,7 +92,8 @@ static void create_step(plan *p, int index, void ***pool, bool **flags) {
               .n_out = n->n_outputs,
               .rows = p->options.rows,
               .reference = p->options.reference,
-              .training = p->options.training};
+              .training = p->options.training,
+              .invalid = &p->invalid};
   s->in = cut(pool, s->n_in);
   s->din = cut(pool, s->n_in);
   s->out = cut(pool, s->n_out);

@@ -101,6 +101,19 @@ status tensor_new(tensor **out, dtype type, const shape *s) {
   return st;
 }
 
+shape tensor_layout(const tensor *t) {
+  shape s = t->shape;
+  if (!t->block) return s;
+  s.dims[1] = (s.dims[1] + t->block - 1) / t->block;
+  s.dims[s.rank++] = t->block;
+  return s;
+}
+
+int64_t tensor_places(const tensor *t) {
+  const shape s = tensor_layout(t);
+  return shape_count(&s);
+}
+
 int64_t tensor_int(const tensor *t, int64_t i) {
   switch (t->type) {
   case DTYPE_INT64:

@@ -1,4 +1,5 @@
-/* Dense row-major arrays: their type, shape and place in memory. */
+/* Dense arrays: their type, shape and place in memory. They are row-major, except those within a plan that
+ * have their channels in blocks. */
 #ifndef MPISTILL_GRAPH_TENSOR_H
 #define MPISTILL_GRAPH_TENSOR_H
 
@@ -30,7 +31,9 @@ typedef struct shape {
 typedef struct tensor {
   dtype type;
   shape shape;
-  void *data; /* NULL: not known yet */
+  void *data;    /* NULL: not known yet */
+  int64_t block; /* 0: row-major. Else [rows, channels, spatial...] lies in memory as [rows, channels / block
+                    (rounded up), spatial..., block], the places past the last channel zero */
 } tensor;
 
 size_t dtype_bytes(dtype type);
@@ -50,6 +53,11 @@ void shape_strides(const shape *s, const shape *out, int64_t strides[SHAPE_MAX_R
 
 /* An owned tensor: header and data in one allocation, freed with mem_free. Data zeroed. */
 status tensor_new(tensor **out, dtype type, const shape *s);
+
+/* The row-major shape of what lies in memory: t->shape, unless its channels are in blocks. */
+shape tensor_layout(const tensor *t);
+/* The number of elements of that, shape_count of t->shape where it is row-major. */
+int64_t tensor_places(const tensor *t);
 
 /* Element i of an integer or bool tensor as int64_t. */
 int64_t tensor_int(const tensor *t, int64_t i);

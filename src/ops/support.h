@@ -42,6 +42,10 @@ status infer_like_float_input(step *s);
 void element_set_int(tensor *t, int64_t i, int64_t value);
 void element_set_real(tensor *t, int64_t i, double value);
 
+/* op.blocks of operators that work element by element on input 0; other inputs, if any, are single numbers.
+ */
+status blocks_by_element(const step *s, block_use *use);
+
 /* forward and backward of operators of flag OP_VIEW. */
 status view_forward(step *s);
 status view_backward(step *s);
@@ -54,8 +58,9 @@ float *gradient_begin(step *s, int i);
 /* The sum, in an order that depends on n alone. */
 float floats_sum(const float *x, int64_t n);
 
+/* Of what lies in memory: with channels in blocks also the places past the last one. */
 static inline int64_t tensor_count(const tensor *t) {
-  return shape_count(&t->shape);
+  return tensor_places(t);
 }
 
 /* An input that is there. */

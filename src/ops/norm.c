@@ -1,6 +1,7 @@
 #include "ops/norm.h"
 
 #include "ops/span.h"
+#include "ops/span_block.h"
 #include "ops/support.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 
 /* Planes of one element, a dense layer's rows, are walked across the channels instead of along them. */
 static bool is_flat(const planes *p) {
-  return p->extent == 1;
+  return p->extent == 1 && !p->block;
 }
 
 static const float *plane_of(const planes *p, const float *x, int64_t row, int64_t channel) {
@@ -33,7 +34,46 @@ static void flat_statistics(const planes *p, const float *x, float *mean, float 
   for (int64_t c = 0; c < channels; c++) variance[c] /= n;
 }
 
+/* The block of channels from `channel` on. */
+static const float *block_of(const planes *p, const float *x, int64_t row, int64_t channel) {
+  const int64_t blocks = (p->channels + p->block - 1) / p->block;
+  return x + (row * blocks + channel / p->block) * p->extent * p->block;
+}
+
+/* Numbers of the channels of a block; 0 past the last. */
+typedef struct block_values {
+  float at[SPAN_BLOCK_MAX];
+} block_values;
+
+static int64_t block_length(const planes *p, int64_t channel) {
+  return p->channels - channel < p->block ? p->channels - channel : p->block;
+}
+
+static block_values values_of(const planes *p, const float *of, int64_t channel) {
+  block_values v = {{0}};
+  memcpy(v.at, of + channel, (size_t)block_length(p, channel) * sizeof *of);
+  return v;
+}
+
+static void block_statistics(const planes *p, const float *x, float *mean, float *variance) {
+  const double n = (double)(p->rows * p->extent);
+  for (int64_t c = 0; c < p->channels; c += p->block) {
+    double sums[SPAN_BLOCK_MAX] = {0}, squares[SPAN_BLOCK_MAX] = {0};
+    const int64_t length = block_length(p, c);
+    for (int64_t r = 0; r < p->rows; r++) span_block_sum(block_of(p, x, r, c), p->extent, p->block, sums);
+    for (int64_t i = 0; i < length; i++) mean[c + i] = (float)(sums[i] / n);
+    const block_values center = values_of(p, mean, c);
+    for (int64_t r = 0; r < p->rows; r++)
+      span_block_squares(block_of(p, x, r, c), center.at, p->extent, p->block, squares);
+    for (int64_t i = 0; i < length; i++) variance[c + i] = (float)(squares[i] / n);
+  }
+}
+
 void norm_statistics(const planes *p, const float *x, float *mean, float *variance) {
+  if (p->block) {
+    block_statistics(p, x, mean, variance);
+    return;
+  }
   if (is_flat(p)) {
     flat_statistics(p, x, mean, variance);
     return;
@@ -53,10 +93,26 @@ static void gains(int64_t channels, const float *variance, float epsilon, const 
   for (int64_t c = 0; c < channels; c++) gain[c] = scale[c] / sqrtf(variance[c] + epsilon);
 }
 
+static void block_forward(const planes *p, const float *x, const float *mean, const float *gain,
+                          const float *bias, float *y) {
+  for (int64_t c = 0; c < p->channels; c += p->block) {
+    const block_values center = values_of(p, mean, c), scale = values_of(p, gain, c),
+                       shift = values_of(p, bias, c);
+    for (int64_t r = 0; r < p->rows; r++) {
+      const float *from = block_of(p, x, r, c);
+      span_block_affine(from, center.at, scale.at, shift.at, y + (from - x), p->extent, p->block);
+    }
+  }
+}
+
 void norm_forward(const planes *p, const float *x, const float *mean, const float *variance, float epsilon,
                   const float *scale, const float *bias, float *y, float *scratch) {
   float *gain = scratch;
   gains(p->channels, variance, epsilon, scale, gain);
+  if (p->block) {
+    block_forward(p, x, mean, gain, bias, y);
+    return;
+  }
   for (int64_t r = 0; r < p->rows; r++) {
     if (is_flat(p)) {
       const float *row = x + r * p->channels;
@@ -72,9 +128,27 @@ void norm_forward(const planes *p, const float *x, const float *mean, const floa
   }
 }
 
+static void block_moments(const planes *p, const float *x, const float *dy, const float *mean, float *plain,
+                          float *centered) {
+  for (int64_t c = 0; c < p->channels; c += p->block) {
+    double a[SPAN_BLOCK_MAX] = {0}, b[SPAN_BLOCK_MAX] = {0};
+    const block_values center = values_of(p, mean, c);
+    for (int64_t r = 0; r < p->rows; r++)
+      span_block_moments(block_of(p, x, r, c), block_of(p, dy, r, c), center.at, p->extent, p->block, a, b);
+    for (int64_t i = 0, n = block_length(p, c); i < n; i++) {
+      plain[c + i] = (float)a[i];
+      centered[c + i] = (float)b[i];
+    }
+  }
+}
+
 /* The sums of dy and of dy (x - mean) in every channel. */
 static void moments(const planes *p, const float *x, const float *dy, const float *mean, float *plain,
                     float *centered) {
+  if (p->block) {
+    block_moments(p, x, dy, mean, plain, centered);
+    return;
+  }
   if (is_flat(p)) {
     memset(plain, 0, (size_t)p->channels * sizeof *plain);
     memset(centered, 0, (size_t)p->channels * sizeof *centered);
@@ -100,10 +174,29 @@ static void moments(const planes *p, const float *x, const float *dy, const floa
   }
 }
 
+static void block_gradient(const planes *p, const float *x, const float *dy, const float *mean,
+                           const float *gain, const float *plain, const float *centered, bool add,
+                           float *dx) {
+  for (int64_t c = 0; c < p->channels; c += p->block) {
+    const block_values center = values_of(p, mean, c), scale = values_of(p, gain, c),
+                       off = values_of(p, plain, c), tilt = values_of(p, centered, c);
+    for (int64_t r = 0; r < p->rows; r++) {
+      const float *from = block_of(p, x, r, c);
+      const int64_t at = from - x;
+      span_block_gradient(from, dy + at, center.at, scale.at, off.at, tilt.at, add, dx + at, p->extent,
+                          p->block);
+    }
+  }
+}
+
 /* plain and centered: what dx takes off dy, per channel. */
 static void input_gradient(const planes *p, const float *x, const float *dy, const float *mean,
                            const float *gain, const float *plain, const float *centered, bool add,
                            float *dx) {
+  if (p->block) {
+    block_gradient(p, x, dy, mean, gain, plain, centered, add, dx);
+    return;
+  }
   for (int64_t r = 0; r < p->rows; r++) {
     if (is_flat(p)) {
       int64_t at = r * p->channels;

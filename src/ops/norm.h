@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* x [rows, channels, extent] */
+/* x [rows, channels, extent], with its channels in blocks where `block` is not 0 (tensor.block). */
 typedef struct planes {
-  int64_t rows, channels, extent;
+  int64_t rows, channels, extent, block;
 } planes;
 
 /* Mean and population variance of every channel. */

@@ -58,12 +58,18 @@ static status batch_prepare(step *s) {
   if (st) return st;
   batch_norm *b = s->state;
   const shape *x = &s->in[X]->shape;
-  *b = (batch_norm){.planes = {x->dims[0], x->dims[1], shape_span(x, 2, x->rank)},
+  *b = (batch_norm){.planes = {x->dims[0], x->dims[1], shape_span(x, 2, x->rank), s->in[X]->block},
                     .epsilon = node_float(s->node, "epsilon", 1e-5f),
                     .momentum = node_float(s->node, "momentum", 0.9f),
                     .always = always_training(s)};
   s->scratch_bytes = (size_t)(3 * b->planes.channels) * sizeof(float);
   s->saved_bytes = (size_t)(2 * b->planes.channels) * sizeof(float);
+  return STATUS_OK;
+}
+
+static status batch_blocks(const step *s, block_use *use) {
+  (void)s;
+  *use = (block_use){.may = 1 << X | BLOCKS_OUT, .alike = 1 << X | BLOCKS_OUT, .keeps_zero = true};
   return STATUS_OK;
 }
 
@@ -155,4 +161,5 @@ const op op_BatchNormalization = {
     .prepare = batch_prepare,
     .forward = batch_forward,
     .backward = batch_backward,
-    .release = batch_release};
+    .release = batch_release,
+    .blocks = batch_blocks};

@@ -42,7 +42,7 @@ static status instance_prepare(step *s) {
   const shape *x = &s->in[0]->shape;
   n->rows = x->dims[0];
   n->channels = x->dims[1];
-  n->planes = (planes){1, n->rows * n->channels, shape_span(x, 2, x->rank)};
+  n->planes = (planes){1, n->rows * n->channels, shape_span(x, 2, x->rank), 0};
   n->epsilon = node_float(s->node, "epsilon", 1e-5f);
   s->saved_bytes = (size_t)(2 * n->planes.channels) * sizeof(float);
   s->scratch_bytes = (size_t)(6 * n->planes.channels) * sizeof(float);

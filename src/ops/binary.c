@@ -24,10 +24,29 @@ done:
   return st;
 }
 
+/* Inputs with the rows and channels of the output, of the same rank, or single numbers. */
+status binary_blocks(const step *s, block_use *use) {
+  const shape *out = &s->out[0]->shape;
+  block_use mine = {.may = BLOCKS_OUT, .keeps_zero = true};
+  if (s->out[0]->type != DTYPE_FLOAT || out->rank < 3) return STATUS_OK;
+  for (int i = 0; i < 2; i++) {
+    const tensor *x = s->in[i];
+    const bool single = shape_count(&x->shape) == 1;
+    const bool planes =
+        x->shape.rank == out->rank && x->shape.dims[0] == out->dims[0] && x->shape.dims[1] == out->dims[1];
+    if (x->type != DTYPE_FLOAT || (!single && !planes)) return STATUS_OK;
+    if (!single) mine.may |= 1u << i;
+    mine.keeps_zero &= !single;
+  }
+  mine.alike = mine.may;
+  *use = mine;
+  return STATUS_OK;
+}
+
 /* Out, a, b over the output's shape. */
 static void binary_nest(const step *s, nest *n) {
-  const tensor *out = s->out[0], *a = s->in[0], *b = s->in[1];
-  nest_broadcast(n, &out->shape, (const shape *[]){&out->shape, &a->shape, &b->shape}, 3);
+  const shape out = tensor_layout(s->out[0]), a = tensor_layout(s->in[0]), b = tensor_layout(s->in[1]);
+  nest_broadcast(n, &out, (const shape *[]){&out, &a, &b}, 3);
   nest_simplify(n);
 }
 
@@ -94,7 +113,8 @@ static void backward_row(float *d, int64_t sd, const float *g, const float *a, i
 static void backward_one(step *s, int which, binary_slope *slope) {
   const tensor *out = s->dout[0], *a = s->in[0], *b = s->in[1], *d = s->din[which];
   nest n;
-  nest_broadcast(&n, &out->shape, (const shape *[]){&d->shape, &a->shape, &b->shape, &out->shape}, 4);
+  const shape shapes[] = {tensor_layout(d), tensor_layout(a), tensor_layout(b), tensor_layout(out)};
+  nest_broadcast(&n, &shapes[3], (const shape *[]){&shapes[0], &shapes[1], &shapes[2], &shapes[3]}, 4);
   nest_simplify(&n);
   bool repeated = tensor_count(d) != tensor_count(out);
   float *to = repeated ? gradient_begin(s, which) : d->data;

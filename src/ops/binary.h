@@ -19,6 +19,8 @@ typedef struct binary_kernel {
 
 /* out[0] gets the broadcast shape and that type. */
 status binary_infer(step *s, dtype result);
+/* op.blocks of operators for which of two zeros comes zero. */
+status binary_blocks(const step *s, block_use *use);
 status binary_forward(step *s, const binary_kernel *k);
 status binary_backward(step *s, const binary_kernel *k);
 

@@ -107,7 +107,8 @@ const op op_Clip_6 = {.name = "Clip",
                       .prepare = clip_prepare,
                       .forward = clip_forward,
                       .backward = clip_backward,
-                      .release = clip_release};
+                      .release = clip_release,
+                      .blocks = blocks_by_element};
 
 const op op_Clip_11 = {.name = "Clip",
                        .domain = "",
@@ -123,4 +124,5 @@ const op op_Clip_11 = {.name = "Clip",
                        .prepare = clip_prepare,
                        .forward = clip_forward,
                        .backward = clip_backward,
-                       .release = clip_release};
+                       .release = clip_release,
+                       .blocks = blocks_by_element};

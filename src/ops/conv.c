@@ -1,5 +1,5 @@
 /* Conv: the sliding product of 1-D, 2-D or 3-D planes with filters, in groups. */
-#include "ops/dnnl.h"
+#include "ops/conv_after.h"
 #include "ops/support.h"
 
 #include "base/mem.h"
@@ -11,7 +11,10 @@ typedef struct conv {
   conv_kernel *kernel; /* NULL: the reference path */
   bool fixed;          /* the weight changes only when load says so, not between batches */
   bool loaded;
+  bool poisoned;       /* a parameter is no finite number, and what follows might hide that */
   size_t kernel_bytes; /* scratch of the kernel, in front of a gradient that is to be added to another */
+  conv_after after;
+  float *weight, *bias; /* with a batch norm folded in; NULL where there is none */
 } conv;
 
 static status conv_read(const step *s, convolution *c) {
@@ -54,6 +57,49 @@ static status conv_infer(step *s) {
   return STATUS_OK;
 }
 
+/* What the library is to do for this step. */
+static conv_options options_of(const step *s, const conv_after *after) {
+  return (conv_options){.bias = conv_has_bias(s) || after->norm, .finish = after->finish};
+}
+
+/* Both arrays, or the one that the library takes while the other is converted: the first layer's output. */
+static status conv_blocks(const step *s, block_use *use) {
+  status st = STATUS_OK;
+  convolution c;
+  conv_after after;
+  TRY(conv_read(s, &c));
+  conv_after_read(s, &after);
+  for (int way = 3; way > 0 && !use->may; way--) {
+    conv_options o = options_of(s, &after);
+    bool exists = false;
+    o.weight = s->training;
+    o.data = s->training && s->graph->values[s->node->inputs[0]].kind != VALUE_INPUT;
+    o.block_x = way & 2 ? dnnl_block() : 0;
+    o.block_y = way & 1 ? dnnl_block() : 0;
+    TRY(conv_kernel_exists(&c, &o, &exists));
+    if (exists) use->may = (way & 2 ? 1 : 0) | (way & 1 ? BLOCKS_OUT : 0);
+  }
+  use->size = use->may ? dnnl_block() : 0;
+  use->keeps_zero = true;
+  if (!after.finish.sum || !(use->may & BLOCKS_OUT)) goto done;
+  use->may |= 1u << after.sum;
+  use->alike = 1u << after.sum | BLOCKS_OUT;
+done:
+  return st;
+}
+
+/* Not where the library has no kernel: the reference path does one thing at a time. */
+static bool conv_absorb(const step *s, const step *next, int input) {
+  convolution c;
+  conv_after after;
+  bool exists = false;
+  if (s->in[0]->type != DTYPE_FLOAT || !conv_can_follow(s, next, input) || conv_read(s, &c) || c.rows < 1)
+    return false;
+  conv_after_read(s, &after);
+  const conv_options o = options_of(s, &after);
+  return !conv_kernel_exists(&c, &o, &exists) && exists;
+}
+
 static bool wants(const step *s, int i) {
   return i < s->n_in && s->din[i];
 }
@@ -73,6 +119,8 @@ static void conv_release(step *s) {
   conv *c = s->state;
   if (!c) return;
   conv_kernel_free(&c->kernel);
+  mem_free(c->weight);
+  mem_free(c->bias);
   mem_free(c);
   s->state = NULL;
 }
@@ -82,11 +130,23 @@ static status conv_prepare(step *s) {
   TRY(mem_new(&s->state, 1, sizeof(conv)));
   conv *c = s->state;
   TRY(conv_read(s, &c->shape));
-  value_kind kind = s->graph->values[s->node->inputs[1]].kind;
-  c->fixed = s->constant[1] || (kind != VALUE_COMPUTED && kind != VALUE_INPUT);
+  c->fixed = conv_is_fixed(s, 1);
   if (s->reference || c->shape.rows < 1) return STATUS_OK;
-  TRY(conv_kernel_new(&c->kernel, &c->shape, step_has(s, 2), wants(s, 0), wants(s, 1) || wants(s, 2)));
+  conv_after_read(s, &c->after);
+  conv_options o = options_of(s, &c->after);
+  o.data = wants(s, 0);
+  o.weight = wants(s, 1) || wants(s, 2);
+  o.block_x = s->in[0]->block;
+  o.block_y = s->out[0]->block;
+  TRY(conv_kernel_new(&c->kernel, &c->shape, &o));
+  if (!c->kernel && (s->n_followers || o.block_x || o.block_y))
+    THROW(STATUS_FAILED, "node '%s' (Conv): oneDNN has no kernel for what it promised", s->node->name);
   if (!c->kernel) return STATUS_OK;
+  if (c->after.finish.sum) s->overwrites = c->after.sum + 1;
+  if (c->after.norm) {
+    TRY(mem_new(&c->weight, (size_t)tensor_count(s->in[1]), sizeof *c->weight));
+    TRY(mem_new(&c->bias, (size_t)(c->shape.groups * c->shape.filters), sizeof *c->bias));
+  }
   c->kernel_bytes = (conv_kernel_scratch_bytes(c->kernel) + 63) / 64 * 64;
   s->scratch_bytes = c->kernel_bytes + spare_bytes(s);
 done:
@@ -100,17 +160,36 @@ static void conv_load(step *s) {
   c->loaded = false;
 }
 
+/* The weight, with the batch norm behind it, goes into the kernel. */
+static status pack(step *s, conv *c) {
+  const float *weight = s->in[1]->data, *bias = conv_has_bias(s) ? s->in[2]->data : NULL;
+  const int64_t n = tensor_count(s->in[1]), filters = c->shape.groups * c->shape.filters;
+  if (c->after.norm) {
+    conv_fold_norm(c->after.norm, filters, n / filters, weight, bias, c->weight, c->bias);
+    weight = c->weight;
+    bias = c->bias;
+  }
+  c->poisoned =
+      c->after.finish.after && !(conv_is_finite(weight, n) && (!bias || conv_is_finite(bias, filters)));
+  c->loaded = true;
+  return conv_kernel_load(c->kernel, weight);
+}
+
 static status conv_forward(step *s) {
   status st = STATUS_OK;
   conv *c = s->state;
-  const float *x = s->in[0]->data, *weight = s->in[1]->data, *bias = step_has(s, 2) ? s->in[2]->data : NULL;
+  const float *x = s->in[0]->data, *weight = s->in[1]->data, *bias = conv_has_bias(s) ? s->in[2]->data : NULL;
+  float *y = s->out[0]->data;
+  const int64_t n = tensor_count(s->out[0]);
   if (!c->kernel) {
-    convolution_reference(&c->shape, x, weight, bias, s->out[0]->data, false);
+    convolution_reference(&c->shape, x, weight, bias, y, false);
     return STATUS_OK;
   }
-  if (!c->loaded || !c->fixed) TRY(conv_kernel_load(c->kernel, weight));
-  c->loaded = true;
-  TRY(conv_kernel_forward(c->kernel, x, bias, s->out[0]->data, s->scratch));
+  if (!c->loaded || !c->fixed) TRY(pack(s, c));
+  if (c->after.finish.sum && s->in[c->after.sum]->data != y)
+    memcpy(y, s->in[c->after.sum]->data, (size_t)n * sizeof *y);
+  TRY(conv_kernel_forward(c->kernel, x, c->bias ? c->bias : bias, y, s->scratch));
+  if (c->poisoned) *s->invalid = true;
 done:
   return st;
 }
@@ -162,4 +241,6 @@ const op op_Conv = {.name = "Conv",
                     .load = conv_load,
                     .forward = conv_forward,
                     .backward = conv_backward,
-                    .release = conv_release};
+                    .release = conv_release,
+                    .absorb = conv_absorb,
+                    .blocks = conv_blocks};

@@ -73,7 +73,7 @@ static status transposed_prepare(step *s) {
   value_kind kind = s->graph->values[s->node->inputs[1]].kind;
   t->fixed = s->constant[1] || (kind != VALUE_COMPUTED && kind != VALUE_INPUT);
   if (s->reference || t->around.rows < 1) return STATUS_OK;
-  TRY(conv_kernel_new(&t->kernel, &t->around, false, true, s->din[1] != NULL));
+  TRY(conv_kernel_new(&t->kernel, &t->around, &(conv_options){.data = true, .weight = s->din[1] != NULL}));
   if (!t->kernel) return STATUS_OK;
   t->kernel_bytes = (conv_kernel_scratch_bytes(t->kernel) + 63) / 64 * 64;
   int64_t spare = 0;

@@ -2,8 +2,8 @@
  *
  * A kernel is made once for one shape and used by one thread at a time. What it needs while running (its
  * arrays in the library's own formats, the library's workspace) lies in `scratch`, which the caller gives to
- * every call: aligned to 64 bytes, not zeroed, nothing in it outlives a call. Arrays are row-major;
- * conversion happens inside. */
+ * every call: aligned to 64 bytes, not zeroed, nothing in it outlives a call. Arrays are row-major or
+ * have their channels in blocks, as asked for; conversion to what the library wants happens inside. */
 #ifndef MPISTILL_OPS_DNNL_H
 #define MPISTILL_OPS_DNNL_H
 
@@ -12,11 +12,41 @@
 /* "oneDNN 2.6.0 AVX2" */
 const char *dnnl_description(void);
 
+/* The channels of a block that its convolutions like on this processor (tensor.block). */
+int64_t dnnl_block(void);
+
+typedef enum activation {
+  ACTIVATION_NONE,
+  ACTIVATION_GELU,
+  ACTIVATION_GELU_TANH,
+  ACTIVATION_RELU, /* x < 0 ? a x : x */
+  ACTIVATION_CLIP, /* to [a, b] */
+  ACTIVATION_HARD_SWISH
+} activation;
+
+/* What a kernel does with its results before it writes them: adds what y holds, then the activation. Those
+ * but GELU may lose a NaN. */
+typedef struct finish {
+  bool sum;
+  activation after;
+  float a, b;
+} finish;
+
 typedef struct conv_kernel conv_kernel;
 
-/* *out becomes NULL (and the status OK) when the library has no kernel for this shape. data, weight: backward
- * will be asked for these gradients; weight means those of weight and bias. Free with conv_kernel_free. */
-status conv_kernel_new(conv_kernel **out, const convolution *c, bool bias, bool data, bool weight);
+typedef struct conv_options {
+  bool bias;
+  bool data, weight;        /* backward will be asked for these gradients; weight: those of weight and bias */
+  int64_t block_x, block_y; /* of the arrays, and of their gradients (tensor.block) */
+  finish finish;            /* not with gradients */
+} conv_options;
+
+/* *out becomes NULL (and the status OK) when the library has no kernel for this shape. Free with
+ * conv_kernel_free. */
+status conv_kernel_new(conv_kernel **out, const convolution *c, const conv_options *o);
+/* Local. Whether the library has one; where an array is in blocks: one that takes it as it is, and is fast.
+ */
+status conv_kernel_exists(const convolution *c, const conv_options *o, bool *out);
 void conv_kernel_free(conv_kernel **k);
 size_t conv_kernel_scratch_bytes(const conv_kernel *k);
 
@@ -28,12 +58,10 @@ status conv_kernel_forward(conv_kernel *k, const float *x, const float *bias, fl
 status conv_kernel_backward(conv_kernel *k, const float *x, const float *dy, float *dx, float *dw, float *db,
                             void *scratch);
 
-typedef enum activation { ACTIVATION_NONE, ACTIVATION_GELU, ACTIVATION_GELU_TANH } activation;
-
 typedef struct product_shape {
   int64_t batch, m, n, k;
   bool transposed, bias;
-  activation after;
+  activation after; /* without numbers of its own */
 } product_shape;
 
 /* The k up to which products are for these kernels: they add up a long row in one go, which is less exact
@@ -60,8 +88,9 @@ typedef enum pool_kind {
 
 typedef struct pool_kernel pool_kernel;
 
+/* block_x, block_y: of the arrays and their gradients; pooling is done in x's format. */
 status pool_kernel_new(pool_kernel **out, pool_kind kind, const window *w, int64_t rows, int64_t channels,
-                       bool backward);
+                       int64_t block_x, int64_t block_y, bool backward);
 void pool_kernel_free(pool_kernel **k);
 size_t pool_kernel_scratch_bytes(const pool_kernel *k);
 size_t pool_kernel_saved_bytes(const pool_kernel *k);

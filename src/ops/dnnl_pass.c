@@ -34,6 +34,15 @@ dnnl_memory_desc_t pass_plain_format(int rank, const dnnl_dim_t *dims) {
   return d;
 }
 
+dnnl_memory_desc_t pass_block_format(int rank, const dnnl_dim_t *dims, int64_t block) {
+  static const dnnl_format_tag_t by_8[] = {dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
+                                 by_16[] = {dnnl_aBc16b, dnnl_aBcd16b, dnnl_aBcde16b};
+  dnnl_memory_desc_t d;
+  if (!block) return pass_plain_format(rank, dims);
+  dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, (block == 16 ? by_16 : by_8)[rank - 3]);
+  return d;
+}
+
 dnnl_memory_desc_t pass_any_format(int rank, const dnnl_dim_t *dims) {
   dnnl_memory_desc_t d;
   dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, dnnl_format_tag_any);
@@ -44,17 +53,23 @@ static size_t aligned(size_t bytes) {
   return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
+static const dnnl_alg_kind_t activations[] = {[ACTIVATION_GELU] = dnnl_eltwise_gelu_erf,
+                                              [ACTIVATION_GELU_TANH] = dnnl_eltwise_gelu_tanh,
+                                              [ACTIVATION_RELU] = dnnl_eltwise_relu,
+                                              [ACTIVATION_CLIP] = dnnl_eltwise_clip,
+                                              [ACTIVATION_HARD_SWISH] = dnnl_eltwise_hardswish};
+
 /* The library's own scratchpad would belong to the thread that made the primitive; the caller's belongs to
  * the call. */
-static status attributes_new(dnnl_primitive_attr_t *a, activation after) {
+static status attributes_new(dnnl_primitive_attr_t *a, const finish *f) {
   status st = STATUS_OK;
   dnnl_post_ops_t more = NULL;
-  dnnl_alg_kind_t how = after == ACTIVATION_GELU ? dnnl_eltwise_gelu_erf : dnnl_eltwise_gelu_tanh;
   LIBRARY(dnnl_primitive_attr_create(a));
   LIBRARY(dnnl_primitive_attr_set_scratchpad_mode(*a, dnnl_scratchpad_mode_user));
-  if (after == ACTIVATION_NONE) goto done;
+  if (!f) goto done;
   LIBRARY(dnnl_post_ops_create(&more));
-  LIBRARY(dnnl_post_ops_append_eltwise(more, 1, how, 0, 0));
+  if (f->sum) LIBRARY(dnnl_post_ops_append_sum(more, 1));
+  if (f->after) LIBRARY(dnnl_post_ops_append_eltwise(more, 1, activations[f->after], f->a, f->b));
   LIBRARY(dnnl_primitive_attr_set_post_ops(*a, more));
 done:
   if (more) dnnl_post_ops_destroy(more);
@@ -62,11 +77,11 @@ done:
 }
 
 status pass_describe(const library *l, dnnl_status_t initialised, const_dnnl_op_desc_t operation,
-                     activation after, const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd) {
+                     const finish *f, const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd) {
   status st = STATUS_OK;
   dnnl_primitive_attr_t a = NULL;
   dnnl_status_t code = initialised;
-  TRY(attributes_new(&a, after));
+  TRY(attributes_new(&a, f));
   *pd = NULL;
   if (code == dnnl_success) code = dnnl_primitive_desc_create(pd, operation, a, l->engine, hint);
   if (code == dnnl_unimplemented || code == dnnl_invalid_arguments) {
@@ -79,29 +94,39 @@ done:
   return st;
 }
 
-static status port_reorder(const library *l, port *p, const dnnl_memory_desc_t *plain,
-                           const dnnl_memory_desc_t *own) {
+static status reorder_new(const library *l, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                          dnnl_primitive_t *out) {
   status st = STATUS_OK;
-  bool out = p->kind == PORT_OUT;
   dnnl_primitive_desc_t pd = NULL;
-  LIBRARY(dnnl_reorder_primitive_desc_create(&pd, out ? own : plain, l->engine, out ? plain : own, l->engine,
-                                             NULL));
-  LIBRARY(dnnl_primitive_create(&p->reorder, pd));
-  p->from_to[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, out ? p->own : p->plain};
-  p->from_to[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, out ? p->plain : p->own};
+  LIBRARY(dnnl_reorder_primitive_desc_create(&pd, from, l->engine, to, l->engine, NULL));
+  LIBRARY(dnnl_primitive_create(out, pd));
 done:
   if (pd) dnnl_primitive_desc_destroy(pd);
   return st;
 }
 
-static status port_new(const library *l, port *p, const dnnl_memory_desc_t *own, size_t *scratch_bytes) {
+static status port_reorders(const library *l, port *p, const dnnl_memory_desc_t *plain,
+                            const dnnl_memory_desc_t *own) {
   status st = STATUS_OK;
-  dnnl_memory_desc_t plain = pass_plain_format(own->ndims, own->dims);
+  if (p->kind != PORT_OUT) TRY(reorder_new(l, plain, own, &p->in));
+  if (p->kind == PORT_OUT || p->kind == PORT_IN_OUT) TRY(reorder_new(l, own, plain, &p->out));
+  p->plain_own[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, p->plain};
+  p->plain_own[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, p->own};
+  p->own_plain[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, p->own};
+  p->own_plain[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, p->plain};
+done:
+  return st;
+}
+
+static status port_new(const library *l, port *p, const dnnl_memory_desc_t *own, int64_t block,
+                       size_t *scratch_bytes) {
+  status st = STATUS_OK;
+  dnnl_memory_desc_t plain = pass_block_format(own->ndims, own->dims, block);
   LIBRARY(dnnl_memory_create(&p->own, own, l->engine, DNNL_MEMORY_NONE));
   p->plain = p->own;
   if (p->kind == PORT_OPAQUE || dnnl_memory_desc_equal(&plain, own)) return STATUS_OK;
   LIBRARY(dnnl_memory_create(&p->plain, &plain, l->engine, DNNL_MEMORY_NONE));
-  TRY(port_reorder(l, p, &plain, own));
+  TRY(port_reorders(l, p, &plain, own));
   size_t bytes = dnnl_memory_desc_get_size(own);
   if (p->kind == PORT_PACKED) {
     TRY(mem_new(&p->packed, bytes, 1));
@@ -119,7 +144,8 @@ void pass_free(pass *p) {
     port *q = &p->ports[i];
     if (q->plain && q->plain != q->own) dnnl_memory_destroy(q->plain);
     if (q->own) dnnl_memory_destroy(q->own);
-    if (q->reorder) dnnl_primitive_destroy(q->reorder);
+    if (q->in) dnnl_primitive_destroy(q->in);
+    if (q->out) dnnl_primitive_destroy(q->out);
     mem_free(q->packed);
   }
   if (p->scratchpad) dnnl_memory_destroy(p->scratchpad);
@@ -136,7 +162,7 @@ status pass_new(pass *p, const library *l, dnnl_primitive_desc_t pd, const port_
     port *q = &p->ports[p->n_ports++];
     q->argument = rows[i].argument;
     q->kind = rows[i].kind;
-    TRY(port_new(l, q, own, &p->scratch_bytes));
+    TRY(port_new(l, q, own, rows[i].block, &p->scratch_bytes));
     p->arguments[p->n_ports - 1] = (dnnl_exec_arg_t){q->argument, q->own};
   }
   const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
@@ -176,7 +202,7 @@ status pass_pack(pass *p, const library *l, int argument, const float *array) {
   status st = STATUS_OK;
   port *q = pass_port(p, argument);
   LIBRARY(dnnl_memory_set_data_handle_v2(q->plain, (void *)array, l->stream));
-  if (q->reorder) LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+  if (q->in) LIBRARY(dnnl_primitive_execute(q->in, l->stream, 2, q->plain_own));
 done:
   return st;
 }
@@ -187,14 +213,13 @@ status pass_run(pass *p, const library *l, int skip, void *scratch) {
       dnnl_memory_set_data_handle_v2(p->scratchpad, scratch_at(scratch, p->scratchpad_offset), l->stream));
   for (int i = 0; i < p->n_ports; i++) {
     const port *q = &p->ports[i];
-    if (q->kind != PORT_IN || !q->reorder || q->argument == skip) continue;
-    LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+    if (!q->in || q->kind == PORT_PACKED || q->argument == skip) continue;
+    LIBRARY(dnnl_primitive_execute(q->in, l->stream, 2, q->plain_own));
   }
   LIBRARY(dnnl_primitive_execute(p->primitive, l->stream, p->n_ports + 1, p->arguments));
   for (int i = 0; i < p->n_ports; i++) {
     const port *q = &p->ports[i];
-    if (q->kind == PORT_OUT && q->reorder)
-      LIBRARY(dnnl_primitive_execute(q->reorder, l->stream, 2, q->from_to));
+    if (q->out) LIBRARY(dnnl_primitive_execute(q->out, l->stream, 2, q->own_plain));
   }
 done:
   return st;
@@ -202,7 +227,7 @@ done:
 
 bool pass_same_format(const port *a, const port *b) {
   const dnnl_memory_desc_t *da, *db;
-  if (!a->reorder || !b->reorder) return false;
+  if (!a->in || !b->in) return false;
   return dnnl_memory_get_memory_desc(a->own, &da) == dnnl_success &&
          dnnl_memory_get_memory_desc(b->own, &db) == dnnl_success && dnnl_memory_desc_equal(da, db);
 }

@@ -17,8 +17,9 @@
 enum { MAX_PORTS = 4, ALIGNMENT = 64 };
 
 typedef enum port_kind {
-  PORT_IN,     /* row-major; converted before the primitive runs */
-  PORT_OUT,    /* row-major; converted after it */
+  PORT_IN,     /* in the caller's format; converted before the primitive runs */
+  PORT_OUT,    /* likewise; converted after it */
+  PORT_IN_OUT, /* read and written: both */
   PORT_PACKED, /* converted by pass_pack, kept in memory of the pass */
   PORT_OPAQUE  /* the library's own format, in the caller's memory */
 } port_kind;
@@ -27,9 +28,10 @@ typedef enum port_kind {
 typedef struct port {
   int argument;
   port_kind kind;
-  dnnl_memory_t plain, own; /* the same memory object when both formats agree */
-  dnnl_primitive_t reorder; /* NULL then */
-  dnnl_exec_arg_t from_to[2];
+  dnnl_memory_t plain, own;     /* the same memory object when both formats agree */
+  dnnl_primitive_t in, out;     /* conversions, NULL then */
+  dnnl_exec_arg_t plain_own[2]; /* from, to */
+  dnnl_exec_arg_t own_plain[2];
   size_t offset; /* IN, OUT: of the library's array in the scratch */
   void *packed;  /* PACKED: the library's array */
 } port;
@@ -53,7 +55,8 @@ typedef struct port_row {
   int argument;
   port_kind kind;
   dnnl_query_t query;
-  int index; /* of that query: bias is weight 1 */
+  int index;     /* of that query: bias is weight 1 */
+  int64_t block; /* the caller's format (tensor.block) */
 } port_row;
 
 #define LIBRARY(call)                                                                                        \
@@ -69,14 +72,15 @@ status library_error(dnnl_status_t code, const char *what);
 status library_open(library *l);
 void library_close(library *l);
 
-/* Row-major, and whatever the library likes best. */
+/* Row-major, with blocks of channels (0: row-major), and whatever the library likes best. */
 dnnl_memory_desc_t pass_plain_format(int rank, const dnnl_dim_t *dims);
+dnnl_memory_desc_t pass_block_format(int rank, const dnnl_dim_t *dims, int64_t block);
 dnnl_memory_desc_t pass_any_format(int rank, const dnnl_dim_t *dims);
 
-/* initialised: what the library said to the operation; after: what is applied to the results. *pd stays
- * NULL where it has nothing for it. */
+/* initialised: what the library said to the operation; f: what is done to the results, NULL: nothing. *pd
+ * stays NULL where it has nothing for it. */
 status pass_describe(const library *l, dnnl_status_t initialised, const_dnnl_op_desc_t operation,
-                     activation after, const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd);
+                     const finish *f, const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd);
 
 status pass_new(pass *p, const library *l, dnnl_primitive_desc_t pd, const port_row *rows, int n_rows);
 void pass_free(pass *p);

@@ -6,10 +6,10 @@ struct product_kernel {
   pass pass;
 };
 
-static const port_row ports[] = {{DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0},
-                                 {DNNL_ARG_WEIGHTS, PORT_OPAQUE, dnnl_query_weights_md, 0},
-                                 {DNNL_ARG_BIAS, PORT_IN, dnnl_query_weights_md, 1},
-                                 {DNNL_ARG_DST, PORT_OUT, dnnl_query_dst_md, 0}};
+static const port_row ports[] = {{DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0, 0},
+                                 {DNNL_ARG_WEIGHTS, PORT_OPAQUE, dnnl_query_weights_md, 0, 0},
+                                 {DNNL_ARG_BIAS, PORT_IN, dnnl_query_weights_md, 1, 0},
+                                 {DNNL_ARG_DST, PORT_OUT, dnnl_query_dst_md, 0, 0}};
 
 /* A batch of [rows, columns]; one matrix is rank 2: the library knows more ways for that. turned: it holds
  * [columns, rows]. */
@@ -32,7 +32,7 @@ static status product_descriptor(const library *l, const product_shape *p, dnnl_
   dnnl_memory_desc_t y = matrices(p->batch, p->m, p->n, false), bias = matrices(1, 1, p->n, false);
   dnnl_matmul_desc_t d;
   dnnl_status_t code = dnnl_matmul_desc_init(&d, &x, &w, p->bias ? &bias : NULL, &y);
-  return pass_describe(l, code, &d, p->after, NULL, pd);
+  return pass_describe(l, code, &d, p->after ? &(finish){.after = p->after} : NULL, NULL, pd);
 }
 
 void product_kernel_free(product_kernel **k) {

@@ -75,6 +75,13 @@ static status concat_prepare(step *s) {
   return keep_parts(s, &s->out[0]->shape, axis_of(s, 1), s->n_in, s->in);
 }
 
+/* Along the channels, where every part is whole blocks. */
+static status concat_blocks(const step *s, block_use *use) {
+  if (s->out[0]->type != DTYPE_FLOAT || axis_of(s, 1) != 1 || s->n_in > 16) return STATUS_OK;
+  use->may = use->alike = BLOCKS_OUT | ((1u << s->n_in) - 1);
+  return STATUS_OK;
+}
+
 static status concat_forward(step *s) {
   const parts *p = s->state;
   const size_t bytes = dtype_bytes(s->out[0]->type), row = (size_t)p->whole * bytes;
@@ -109,7 +116,8 @@ const op op_Concat = {.name = "Concat",
                       .prepare = concat_prepare,
                       .forward = concat_forward,
                       .backward = concat_backward,
-                      .release = join_release};
+                      .release = join_release,
+                      .blocks = concat_blocks};
 
 enum { MAX_PARTS = 1024 };
 

@@ -85,7 +85,8 @@ static status pool_prepare(step *s, bool library, pool_kind kind) {
   TRY(pool_read(s, p));
   if (library && !s->reference && p->planes > 0) {
     if (kind == POOL_AVERAGE && p->padding) kind = POOL_AVERAGE_PADDED;
-    TRY(pool_kernel_new(&p->kernel, kind, &p->window, p->rows, p->planes / p->rows, s->training));
+    TRY(pool_kernel_new(&p->kernel, kind, &p->window, p->rows, p->planes / p->rows, s->in[0]->block,
+                        s->out[0]->block, s->training));
   }
   if (!p->kernel) return STATUS_OK;
   size_t spare = s->din[0] && s->accumulate[0] ? (size_t)tensor_count(s->in[0]) * sizeof(float) : 0;
@@ -97,9 +98,31 @@ done:
   return st;
 }
 
+static status pool_blocks(const step *s, bool library, pool_kind kind, block_use *use) {
+  status st = STATUS_OK;
+  pool_kernel *k = NULL;
+  pool p = {.rows = 0};
+  TRY(pool_read(s, &p));
+  if (!library) return STATUS_OK;
+  if (kind == POOL_AVERAGE && p.padding) kind = POOL_AVERAGE_PADDED;
+  TRY(pool_kernel_new(&k, kind, &p.window, p.rows, p.planes / p.rows, dnnl_block(), dnnl_block(),
+                      s->training));
+  if (k) *use = (block_use){.may = 1 | BLOCKS_OUT, .keeps_zero = true};
+  pool_kernel_free(&k);
+done:
+  return st;
+}
+
+static bool has_indices(const step *s) {
+  return s->n_out > 1 && s->out[1];
+}
+
+static status max_blocks(const step *s, block_use *use) {
+  return pool_blocks(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX, use);
+}
+
 static status max_prepare(step *s) {
-  bool indices = s->n_out > 1 && s->out[1];
-  status st = pool_prepare(s, s->in[0]->type == DTYPE_FLOAT && !indices, POOL_MAX);
+  status st = pool_prepare(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX);
   const pool *p = s->state;
   if (!st && !p->kernel && s->training) {
     s->saved_bytes = (size_t)(p->planes * window_outputs(&p->window)) * sizeof(int64_t);
@@ -107,10 +130,20 @@ static status max_prepare(step *s) {
   return st;
 }
 
+static bool library_averages(const pool *p) {
+  return !p->padding || !reaches_over(&p->window);
+}
+
 static status average_prepare(step *s) {
   pool p = {.rows = 0};
   status st = pool_read(s, &p);
-  return st ? st : pool_prepare(s, !p.padding || !reaches_over(&p.window), POOL_AVERAGE);
+  return st ? st : pool_prepare(s, library_averages(&p), POOL_AVERAGE);
+}
+
+static status average_blocks(const step *s, block_use *use) {
+  pool p = {.rows = 0};
+  status st = pool_read(s, &p);
+  return st ? st : pool_blocks(s, library_averages(&p), POOL_AVERAGE, use);
 }
 
 /* Output 1: where each maximum stands in the whole input, each plane in row- or column-major order. */
@@ -130,7 +163,7 @@ static void write_indices(const pool *p, const int64_t *index, int64_t *to) {
 static status max_forward(step *s) {
   pool *p = s->state;
   if (p->kernel) return pool_kernel_forward(p->kernel, s->in[0]->data, s->out[0]->data, s->saved, s->scratch);
-  int64_t *indices = s->n_out > 1 && s->out[1] ? s->out[1]->data : NULL;
+  int64_t *indices = has_indices(s) ? s->out[1]->data : NULL;
   int64_t *index = s->training ? s->saved : indices;
   pool_reference_max(s->in[0]->type, &p->window, p->planes, s->in[0]->data, s->out[0]->data, index);
   if (indices) write_indices(p, index, indices);
@@ -185,7 +218,8 @@ const op op_MaxPool = {.name = "MaxPool",
                        .prepare = max_prepare,
                        .forward = max_forward,
                        .backward = max_backward,
-                       .release = pool_release};
+                       .release = pool_release,
+                       .blocks = max_blocks};
 
 const op op_AveragePool = {.name = "AveragePool",
                            .domain = "",
@@ -200,4 +234,5 @@ const op op_AveragePool = {.name = "AveragePool",
                            .prepare = average_prepare,
                            .forward = average_forward,
                            .backward = average_backward,
-                           .release = pool_release};
+                           .release = pool_release,
+                           .blocks = average_blocks};

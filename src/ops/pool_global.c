@@ -1,5 +1,6 @@
 /* GlobalAveragePool and GlobalMaxPool: one window as large as the plane. */
 #include "ops/reference.h"
+#include "ops/span_block.h"
 #include "ops/support.h"
 
 #include "base/mem.h"
@@ -38,10 +39,33 @@ static void global_release(step *s) {
   s->state = NULL;
 }
 
+/* Reads blocks, writes what is row-major: one element a plane. */
+static status average_blocks(const step *s, block_use *use) {
+  (void)s;
+  *use = (block_use){.may = 1, .keeps_zero = true};
+  return STATUS_OK;
+}
+
+static void average_of_blocks(const global_pool *p, const tensor *x, float *y) {
+  const shape layout = tensor_layout(x);
+  const int64_t channels = x->shape.dims[1], block = x->block;
+  const float *from = x->data;
+  for (int64_t r = 0; r < layout.dims[0]; r++)
+    for (int64_t c = 0; c < channels; c += block, from += p->extent * block) {
+      double sums[SPAN_BLOCK_MAX] = {0};
+      span_block_sum(from, p->extent, block, sums);
+      for (int64_t i = 0; i < block && c + i < channels; i++) *y++ = (float)(sums[i] / (double)p->extent);
+    }
+}
+
 static status average_forward(step *s) {
   const global_pool *p = s->state;
   const float *x = s->in[0]->data;
   float *y = s->out[0]->data;
+  if (s->in[0]->block) {
+    average_of_blocks(p, s->in[0], y);
+    return STATUS_OK;
+  }
   if (s->reference) {
     pool_reference_average(&p->window, p->planes, false, x, y);
     return STATUS_OK;
@@ -50,11 +74,25 @@ static status average_forward(step *s) {
   return STATUS_OK;
 }
 
+/* All channels of a block, in training, where every block is full. */
+static void spread_over_blocks(const global_pool *p, int64_t block, const float *dy, bool add, float *dx) {
+  for (int64_t i = 0; i < p->planes; i += block) {
+    float part[SPAN_BLOCK_MAX];
+    for (int64_t c = 0; c < block; c++) part[c] = dy[i + c] / (float)p->extent;
+    for (int64_t j = 0; j < p->extent; j++, dx += block)
+      for (int64_t c = 0; c < block; c++) dx[c] = add ? dx[c] + part[c] : part[c];
+  }
+}
+
 static status average_backward(step *s) {
   const global_pool *p = s->state;
   if (!s->din[0]) return STATUS_OK;
   const float *dy = s->dout[0]->data;
   float *dx = s->din[0]->data;
+  if (s->din[0]->block) {
+    spread_over_blocks(p, s->din[0]->block, dy, s->accumulate[0], dx);
+    return STATUS_OK;
+  }
   if (s->reference) {
     pool_reference_average_backward(&p->window, p->planes, false, dy, dx, s->accumulate[0]);
     return STATUS_OK;
@@ -100,7 +138,8 @@ const op op_GlobalAveragePool = {.name = "GlobalAveragePool",
                                  .prepare = global_prepare,
                                  .forward = average_forward,
                                  .backward = average_backward,
-                                 .release = global_release};
+                                 .release = global_release,
+                                 .blocks = average_blocks};
 
 const op op_GlobalMaxPool = {.name = "GlobalMaxPool",
                              .domain = "",

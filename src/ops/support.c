@@ -141,6 +141,28 @@ void element_set_real(tensor *t, int64_t i, double value) {
   }
 }
 
+/* What becomes of zero is tried out. */
+status blocks_by_element(const step *s, block_use *use) {
+  status st = STATUS_OK;
+  float x = 0, y = 1;
+  tensor in = {.type = DTYPE_FLOAT, .data = &x}, out = {.type = DTYPE_FLOAT, .data = &y};
+  tensor *ins[] = {&in, step_has(s, 1) ? s->in[1] : NULL, step_has(s, 2) ? s->in[2] : NULL}, *outs[] = {&out};
+  step one = *s;
+  if (s->in[0]->type != DTYPE_FLOAT || s->n_in > 3) return STATUS_OK;
+  *use = (block_use){.may = 1 | BLOCKS_OUT, .alike = 1 | BLOCKS_OUT};
+  for (int i = 1; i < s->n_in; i++)
+    if (s->in[i] && !s->constant[i]) return STATUS_OK;
+  one.in = ins;
+  one.out = outs;
+  one.scratch = one.saved = one.state = NULL;
+  TRY(s->op->prepare(&one));
+  st = s->op->forward(&one);
+  s->op->release(&one);
+  use->keeps_zero = y == 0;
+done:
+  return st;
+}
+
 status view_forward(step *s) {
   const tensor *in = s->in[0];
   tensor *out = s->out[0];

@@ -130,6 +130,7 @@ static inline float limit(float x, float low, float high) {
                               .prepare = identifier##_prepare,                                               \
                               .forward = identifier##_forward,                                               \
                               .release = unary_release,                                                      \
+                              .blocks = blocks_by_element,                                                   \
                               __VA_ARGS__};
 
 #define FORWARD_FLOAT(identifier)                                                                            \

@@ -1,7 +1,8 @@
 #!/bin/bash
 # make bench: speed of training and of teachers against PyTorch on this machine. Settings, as variables:
-#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, lenet-3x3, resnet20, inference,
-#                          inference-resnet18, …, allreduce, plan)
+#   BENCH=NAME             this case alone (mlp, mlp-kd, small, lenet, lenet-3x3, transformer, resnet20, inference,
+#                          inference-resnet18, …, allreduce, plan, many-teachers, storage, scaling, curves)
+#   BENCH_FOLDER=FOLDER    storage: on that disk
 #   BENCH_REPEATS=N        turns of each program, one after the other (5)
 #   BENCH_RANKS=N          ranks, each bound to a core (2)
 #   BENCH_SECONDS=N        of one turn of a teacher (3)

@@ -14,10 +14,8 @@ sys.dont_write_bytecode = True
 
 import argparse
 import copy
-import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 import warnings
@@ -30,12 +28,13 @@ from torchvision.models.inception import Inception3
 from torchvision.models.regnet import ResBottleneckBlock
 from torchvision.models.resnet import Bottleneck
 
+from outputs import TOP, Result, deviation, keep, kept, passes, run
 from zoo import all_of_torchvision, models
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOOL = os.path.abspath(os.path.join(TOP, os.environ.get("BUILD", "build"), "tests", "tools", "run_model"))
 OPSETS = (9, 11, 13, 17)
-SECONDS = 900
+DYNAMO_OPSETS = (18, 20)
+VERSIONS = f"PyTorch {torch.__version__}"
+NEW = int(torch.__version__.split(".")[0]) > 1  # has two exporters
 
 
 class Refused(Exception):
@@ -77,76 +76,31 @@ def flat(outputs):
     return [outputs] if torch.is_tensor(outputs) else [t for part in outputs for t in flat(part)]
 
 
-def export(net, inputs, n_outputs, opset, folding, dynamic, path):
+def export(net, inputs, n_outputs, opset, folding, dynamic, dynamo, path):
     """Into a file, beside which torch.onnx puts the weights of what has more than 2 GiB."""
     names, ends = [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(n_outputs)]
     axes = {name: {0: "rows"} for name in names + ends} if dynamic else None
+    how = {"do_constant_folding": folding, "input_names": names, "output_names": ends, "dynamic_axes": axes, **({"dynamo": False} if NEW else {})}
+    if dynamo:
+        how = {"dynamo": True, "dynamic_shapes": tuple({0: torch.export.Dim("rows")} for _ in inputs) if dynamic else None, "verbose": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(net, tuple(inputs), path, opset_version=opset, do_constant_folding=folding, input_names=names,
-                              output_names=ends, dynamic_axes=axes)
+            torch.onnx.export(net, tuple(inputs), path, opset_version=opset, **how)
         except Exception as error:
             raise Refused(str(error).splitlines()[0]) from error
-
-
-def run(path, inputs):
-    """All outputs behind each other, and their shapes."""
-    files = []
-    for i, x in enumerate(inputs):
-        files.append(f"input{i}.bin")
-        x.numpy().tofile(files[-1])
-    done = subprocess.run([TOOL, path, str(len(inputs[0])), *files, "output.bin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=SECONDS)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip() or f"status {done.returncode}")
-    shapes = [tuple(int(d) for d in line[1:-1].split(",") if d) for line in done.stdout.splitlines()]
-    return np.fromfile("output.bin", np.uint8), shapes
-
-
-def parts(bytes_, shapes, expected):
-    """The output's bytes as arrays of the expected shapes and types."""
-    if shapes != [tuple(t.shape) for t in expected]:
-        raise RuntimeError(f"shapes {shapes}, expected {[tuple(t.shape) for t in expected]}")
-    got, at = [], 0
-    for t in expected:
-        wanted = t.numpy()
-        got.append(bytes_[at:at + wanted.nbytes].view(wanted.dtype).reshape(wanted.shape))
-        at += wanted.nbytes
-    return got
-
-
-def deviation(got, expected):
-    worst = 0.0
-    for a, b in zip(got, expected):
-        error = np.abs(np.asarray(a, np.float64) - b) / (1e-5 + 1e-4 * np.abs(b))
-        worst = max(worst, float(error.max()) if np.isfinite(a).all() else np.inf)
-    return worst
-
-
-class Result:
-    """How far from PyTorch; where that is over 1, also how far from PyTorch in double precision, and how far PyTorch is from it."""
-
-    def __init__(self, deviation, exact=None, peer=None):
-        self.deviation, self.exact, self.peer = deviation, exact, peer
-
-    def passes(self):
-        return (self.deviation if self.exact is None else self.exact) <= 1
-
-    def __str__(self):
-        return f"{self.deviation:.2g}" + (f" (from double {self.exact:.2g}, PyTorch {self.peer:.2g})" if self.exact is not None else "")
 
 
 class Net:
     """A model that is built once for all of its exports."""
 
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, dynamo=False):
+        self.model, self.dynamo = model, dynamo
         self.net, self.inputs = settled(model)
         with torch.no_grad():
-            self.expected = flat(self.net(*self.inputs))
+            self.expected = [t.numpy() for t in flat(self.net(*self.inputs))]
         self.exact = None
-        spread = [float(t.float().std()) for t in self.expected]
+        spread = [float(y.std()) for y in self.expected]
         if not 0.02 < min(spread) <= max(spread) < 100:
             raise RuntimeError(f"the outputs of {model.name} say nothing: their standard deviations are {spread}")
 
@@ -161,26 +115,28 @@ class Net:
         folder = tempfile.mkdtemp(dir=".")
         path = os.path.join(folder, "model.onnx")
         try:
-            export(self.net, self.inputs, len(self.expected), opset, folding, dynamic, path)
-            got = parts(*run(path, self.inputs), self.expected)
+            export(self.net, self.inputs, len(self.expected), opset, folding, dynamic, self.dynamo, path)
+            got = run(path, [x.numpy() for x in self.inputs], self.expected)
         finally:
             shutil.rmtree(folder)
-        expected = [t.numpy() for t in self.expected]
-        result = Result(deviation(got, expected))
+        result = Result(deviation(got, self.expected))
         if not result.passes():
-            result = Result(result.deviation, deviation(got, self.in_double()), deviation(expected, self.in_double()))
+            result = Result(result.deviation, deviation(got, self.in_double()), deviation(self.expected, self.in_double()))
         return result
 
 
-def variants(model, everything, turn):
+def variants(model, everything, turn, dynamo=False):
     """(opset, folding, dynamic) of the exports to try; not everything: until torch.onnx can write one."""
+    if dynamo:
+        tries = [(o, True, d) for o in DYNAMO_OPSETS for d in (model.dynamic, False)]
+        return tries if everything else [tries[0], tries[-1]][::1 if turn % 2 else -1]
     opsets = [o for o in OPSETS if o >= model.first]
     if everything:
         return [(o, f, f == (i % 2 == 0) and model.dynamic) for i, o in enumerate(opsets) for f in (True, False)]
     return [(opsets[t % len(opsets)], t // 2 % 2 == 0, t % 2 == 0 and model.dynamic) for t in range(turn, turn + 4)]
 
 
-def rows(chosen, everything=False, known=()):
+def rows(chosen, everything=False, known=(), dynamo=False):
     """(name, opset, folding, dynamic, a Result or an exception, seconds) of every export that was tried: not of those in `known`. `chosen`
     are (turn, model)."""
     torch.set_num_threads(1)
@@ -188,7 +144,7 @@ def rows(chosen, everything=False, known=()):
     with tempfile.TemporaryDirectory(prefix="mpistill-models.") as folder:
         os.chdir(folder)
         for turn, model in chosen:
-            wanted, net = variants(model, everything, turn), None
+            wanted, net = variants(model, everything, turn, dynamo), None
             if everything:
                 wanted = [v for v in wanted if (model.name, *v) not in known]
             elif any((model.name, *v) in known for v in wanted):
@@ -196,7 +152,7 @@ def rows(chosen, everything=False, known=()):
             for variant in wanted:
                 started = time.monotonic()
                 try:
-                    net = net or Net(model)
+                    net = net or Net(model, dynamo)
                     result = net.compare(*variant)
                 except Exception as error:  # one model's failure must not hide the others' results
                     result = error
@@ -206,42 +162,22 @@ def rows(chosen, everything=False, known=()):
         os.chdir(TOP)
 
 
-def passes(result):
-    return not isinstance(result, Exception) and result.passes()
-
-
-# ---- results that are kept: a line of JSON an export ----
-
-
-def kept(path):
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def keep(path, torchvision, name, opset, folding, dynamic, result):
-    row = {"torchvision": torchvision, "torch": torch.__version__, "name": name, "opset": opset, "folding": folding, "dynamic": dynamic}
-    row.update({"refused": str(result).splitlines()[0][:160]} if isinstance(result, Refused) else vars(result))
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every opset, with and without folding")
     parser.add_argument("--torchvision", action="store_true", help="all models of torchvision instead of the usual ones of each kind")
+    parser.add_argument("--dynamo", action="store_true", help="the exporter that newer versions of PyTorch have, opsets 18 and 20")
     parser.add_argument("--results", metavar="FILE", help="keep results there, go on where they end")
     parser.add_argument("words", nargs="*", metavar="WORD")
     options = parser.parse_args()
     results = os.path.abspath(options.results) if options.results else None
     known = {(r["name"], r["opset"], r["folding"], r["dynamic"]) for r in (kept(results) if results else [])
-             if r["torchvision"] == options.torchvision and (options.all or "refused" not in r)}
+             if (r["torchvision"], r["dynamo"]) == (options.torchvision, options.dynamo) and (options.all or "refused" not in r)}
     failed = refused = count = 0
     print(f"{'model':28} {'opset':>5} {'folding':>7} {'rows':>8} {'s':>6} deviation")
     names = all_of_torchvision() if options.torchvision else list(models)
     chosen = [(turn, models[name]) for turn, name in enumerate(names) if not options.words or any(word in name for word in options.words)]
-    for name, opset, folding, dynamic, result, seconds in rows(chosen, options.all, known):
+    for name, opset, folding, dynamic, result, seconds in rows(chosen, options.all, known, options.dynamo):
         count += 1
         refused += isinstance(result, Refused)
         failed += not passes(result) and not isinstance(result, Refused)
@@ -250,7 +186,10 @@ def main():
         if isinstance(result, Exception):
             print("    " + "\n    ".join(str(result).splitlines()[:6]))
         if results and (passes(result) or isinstance(result, Refused)):
-            keep(results, options.torchvision, name, opset, folding, dynamic, result)
+            made = {"refused": str(result).splitlines()[0][:160]} if isinstance(result, Refused) else vars(result)
+            row = {"from": VERSIONS, "torchvision": options.torchvision, "dynamo": options.dynamo, "name": name, "opset": opset,
+                   "folding": folding, "dynamic": dynamic}
+            keep(results, {**row, **made})
     print(f"{count} exports, {failed} failed, {refused} refused by torch.onnx")
     return 1 if failed else 0
 

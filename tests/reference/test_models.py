@@ -6,7 +6,8 @@ sys.dont_write_bytecode = True
 
 import os
 
-from models import Refused, TOOL, models, passes, rows
+from models import Refused, models, rows
+from outputs import TOOL, passes
 
 LARGE = ("alexnet vgg11 vgg11_bn resnet50 resnext50_32x4d wide_resnet50_2 densenet121 mobilenet_v3_large mnasnet1_0 shufflenet_v2_x1_0 "
          "efficientnet_b0 efficientnet_v2_s regnet_x_400mf convnext_tiny googlenet inception_v3 swin_t fcn_resnet50 deeplabv3_mobilenet").split()

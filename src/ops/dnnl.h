@@ -80,6 +80,11 @@ size_t product_kernel_scratch_bytes(const product_kernel *k);
 status product_kernel_run(product_kernel *k, const float *x, const float *w, const float *bias, float *y,
                           void *scratch);
 
+/* Local. blas_product_rows. False when nothing was done: the library has no kernel of its own for this
+ * processor, or no memory. */
+bool dnnl_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                  int64_t a_row, const float *b, int64_t b_row, float beta, float *y, int64_t y_row);
+
 typedef enum pool_kind {
   POOL_MAX,
   POOL_AVERAGE,       /* over the taps inside the input */

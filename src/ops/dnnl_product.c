@@ -74,3 +74,11 @@ status product_kernel_run(product_kernel *k, const float *x, const float *w, con
 done:
   return st;
 }
+
+bool dnnl_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                  int64_t a_row, const float *b, int64_t b_row, float beta, float *y, int64_t y_row) {
+  const dnnl_cpu_isa_t least = dnnl_cpu_isa_avx2;
+  if ((dnnl_get_effective_cpu_isa() & least) != least) return false;
+  return dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, a_row, b, b_row, beta, y, y_row) ==
+         dnnl_success;
+}

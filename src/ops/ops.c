@@ -1,5 +1,6 @@
 #include "ops/ops.h"
 
+#include "ops/blas.h"
 #include "ops/dnnl.h"
 
 #include <cblas.h>
@@ -44,6 +45,7 @@ status ops_init(void) {
         "the folder of the OpenMP build first in LD_LIBRARY_PATH",
         openblas_get_config());
   }
+  blas_init();
   openblas_set_num_threads(1);
   omp_set_num_threads(1);
   return STATUS_OK;

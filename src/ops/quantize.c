@@ -109,8 +109,7 @@ void integer_product(int64_t m, int64_t n, int64_t k, const float *a, const floa
   memset(sums, 0, (size_t)(m * n) * sizeof *sums);
   for (int64_t first = 0; first < k; first += EXACT_TERMS) {
     int64_t terms = k - first < EXACT_TERMS ? k - first : EXACT_TERMS;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)n, (blasint)terms, 1,
-                a + first, (blasint)k, b + first * n, (blasint)n, 0, part, (blasint)n);
+    blas_product_rows(false, false, m, n, terms, 1, a + first, k, b + first * n, n, 0, part, n);
     add_part(sums, part, m * n);
   }
 }

@@ -27,8 +27,7 @@ void recurrent_product(const recurrent *r, bool ta, int64_t m, int64_t n, int64_
                        .accumulate = add};
     product_reference(DTYPE_FLOAT, &p, a, b, y);
   } else {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)n,
-                (blasint)k, 1, a, (blasint)a_row, b, (blasint)b_row, add, y, (blasint)y_row);
+    blas_product_rows(ta, false, m, n, k, 1, a, a_row, b, b_row, add, y, y_row);
   }
 }
 
@@ -49,8 +48,7 @@ void recurrent_product_right(const recurrent *r, int64_t m, int64_t n, int64_t k
                        .accumulate = add};
     product_reference(DTYPE_FLOAT, &p, a, b, y);
   } else {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1, a,
-                (blasint)a_row, b, (blasint)b_row, add, y, (blasint)y_row);
+    blas_product_rows(false, true, m, n, k, 1, a, a_row, b, b_row, add, y, y_row);
   }
 }
 

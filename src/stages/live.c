@@ -39,9 +39,11 @@ done:
   return st;
 }
 
-/* A step of training is about three passes forward; at least one rank trains. */
-static int by_cost(double teachers, double student, int size) {
+int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, int size) {
+  /* A step of training is about three passes forward; at least one rank trains. */
   const int n = (int)lround(size * teachers / (teachers + 3 * student));
+  if (size == 1) return 0;
+  if (o->teaching_ranks >= 0) return o->teaching_ranks < size ? (int)o->teaching_ranks : size - 1;
   return n < 1 ? 1 : n > size - 1 ? size - 1 : n;
 }
 
@@ -60,9 +62,7 @@ static status count_ranks(comm *c, const mpistill_train_options *o, const model_
   TRY(dataset_open(&d, c, o->dataset));
   TRY(open_student(&s, c, o, student, d));
   TRY(tutors_open(&all, c, o, d, &s.k.heads[0]));
-  *teaching =
-      o->teaching_ranks >= 0 ? (int)o->teaching_ranks : by_cost((double)all.work, (double)s.k.work, size);
-  if (size == 1) *teaching = 0;
+  *teaching = live_teaching_ranks(o, (double)all.work, (double)s.k.work, size);
   *row_values = all.row_values;
 done:
   tutors_close(&all);

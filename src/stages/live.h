@@ -20,6 +20,10 @@ typedef struct live_link {
 typedef status live_trains(comm *c, const mpistill_train_options *o, const model_source *student,
                            const live_link *link);
 
+/* Local, pure. Of `size` ranks those that teach: as many as o says, else by the multiply-adds that the
+ * teachers and the student take for a row. */
+int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, int size);
+
 /* Collective. Deals out the ranks, as many to teach as o says, by cost where it says -1; runs `train` on
  * those that train and answers them on the others. STATUS_BAD_INPUT for teachers that cannot be asked, before
  * anything begins. */

@@ -9,6 +9,7 @@
 #include "learn/optimizer.h"
 #include "stages/common.h"
 #include "stages/cost.h"
+#include "stages/live.h"
 #include "stages/measure.h"
 #include "stages/recipe.h"
 #include "stages/run_chain.h"
@@ -30,8 +31,8 @@ typedef struct teacher {
   const mpistill_teacher *t;
   measured m;
   const array *input;
-  double held_bytes;
-  int64_t values; /* a row of its output */
+  double held_bytes, work; /* work: multiply-adds of a row */
+  int64_t values;          /* a row of its output */
 } teacher;
 
 typedef struct learner { /* a student of the chain */
@@ -39,7 +40,7 @@ typedef struct learner { /* a student of the chain */
   measured_memory memory;
   cost_training training;
   int64_t bytes;
-  double held_bytes;
+  double held_bytes, work;
 } learner;
 
 typedef enum stage { TEACH, AGGREGATE, BASELINE, DISTILL, EVALUATE, N_STAGES } stage;
@@ -94,7 +95,8 @@ static status measure_teacher(job *j, const mpistill_teacher *t) {
   *x = (teacher){.t = t,
                  .input = s.input,
                  .values = head_row_values(&s.k.heads[0]),
-                 .held_bytes = measure_resident() - before};
+                 .held_bytes = measure_resident() - before,
+                 .work = (double)s.k.work};
   TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k), &x->m));
   j->n++;
 done:
@@ -116,6 +118,7 @@ static status measure_learner(job *j, const chain_step *k, learner *x) {
   from.n_heads = j->work.n;
   TRY(subject_open(&s, j->c, &from, j->d, o->split, o->input));
   x->held_bytes = measure_resident() - before;
+  x->work = (double)s.k.work;
   x->bytes = model_bytes(s.m);
   j->input = s.input;
   j->values = 0;
@@ -373,10 +376,18 @@ static void space_teach(const job *j, space *s) {
 static status space_training(const job *j, const learner *x, space *s) {
   status st = STATUS_OK;
   int64_t vectors;
-  double own, n = (double)j->train->n, ranks = (double)cluster_node_ranks(&j->k);
+  double tutors = 0, work = 0; /* live teachers: for a rank that asks them */
+  for (int i = 0; j->r.live && i < j->n; i++) {
+    tutors += j->teachers[i].held_bytes + j->teachers[i].m.worker_bytes * (double)j->k.threads;
+    work += j->teachers[i].work;
+  }
+  const int teaching = j->r.live ? live_teaching_ranks(&j->r.distill, work, x->work, (int)j->k.ranks) : 0;
+  cluster k = j->k; /* of those that train */
+  k.ranks -= teaching;
+  double own, n = (double)j->train->n, ranks = (double)cluster_node_ranks(&k);
   double vector = (double)x->training.n_floats * sizeof(float);
-  TRY(cost_node_vectors(&x->training, &j->k, &vectors));
-  TRY(cost_rank_vectors(&x->training, &j->k, &own));
+  TRY(cost_node_vectors(&x->training, &k, &vectors));
+  TRY(cost_rank_vectors(&x->training, &k, &own));
   double shared = (double)vectors * vector + array_bytes(j->input, n);
   const double files = aggregates(j) ? 1 : (double)j->r.teachers.n; /* of soft labels that training reads */
   shared += files * stored_rows(j) * (double)j->values * (double)soft_element(j->r.aggregate.dtype);
@@ -384,9 +395,12 @@ static status space_training(const job *j, const learner *x, space *s) {
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   /* Its place in the order and how many labels it has, for each row. */
   double rank = RANK_BYTES + created + x->held_bytes + x->shard.worker_bytes * (double)j->k.threads + own +
-                n * 2 * sizeof(int64_t);
+                n * 2 * sizeof(int64_t) + (teaching ? 0 : tutors);
   double first = 2 * (double)(1 + x->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
-  most(s, DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared, shared);
+  const double tutor = RANK_BYTES + x->held_bytes + tutors;
+  const int beside = cluster_nodes(&j->k) > 1 ? 0 : teaching;
+  most(s, DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared + beside * tutor, shared);
+  if (teaching > beside) most(s, DISTILL, tutor, NODE_BYTES + (double)cluster_node_ranks(&j->k) * tutor, 0);
 done:
   return st;
 }

@@ -48,20 +48,28 @@ check 'mpirun.sh names the places there are' test "$? $(grep -c 'core, numa or n
 timeout 60 "$top/launch/mpirun.sh" -n 2 run nowhere.yaml >out 2>err
 check 'mpirun.sh does not repeat what is wrong' test "$? $(grep -c 'nowhere.yaml' err)" = '2 1'
 
-recipe lost 200
-timeout 300 "$top/launch/mpirun.sh" -n 4 run lost.yaml --quiet >out 2>err </dev/null &
-job=$!
-until_true 60 trains lost
-# timeout's child is the script, its child mpirun, its children the ranks
-script=$(cat /proc/$job/task/$job/children)
-launcher=$(cat "/proc/${script% }/task/${script% }/children")
-for child in $launcher; do
-  if [ "$(cat "/proc/$child/comm")" = mpirun ]; then ranks=$(cat /proc/"$child"/task/*/children); fi
-done
-kill -KILL "$(echo "$ranks" | awk '{ print $NF }')"
-wait "$job"
-check 'mpirun.sh: one rank of four is lost, three go on' test "$? $(told lost ranks)" = '0 3'
-same 'the student is that of an undisturbed training' lost/student.onnx straight/student.onnx
+ranks_below() { # PROCESS
+  local child
+  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+    [ "$(cat "/proc/$child/comm" 2>/dev/null)" != mpistill ] || echo "$child"
+    ranks_below "$child"
+  done
+}
+losing() { # NAME RANKS COMMAND...: its last rank is lost while it trains; it goes on with so many ranks ("": any) and makes the student
+  recipe "$1" 200
+  timeout 300 "${@:3}" >out 2>err </dev/null &
+  job=$!
+  until_true 60 trains "$1"
+  kill -KILL "$(ranks_below $job | tail -n 1)"
+  wait "$job"
+  check "$1: a rank is lost, the job goes on" test "$? $(told "$1" state) $(grep -c '"event":"resume"' "$1/run.jsonl")" = '0 done 1'
+  [ -z "$2" ] || check "$1: without it" test "$(told "$1" ranks)" = "$2"
+  same "$1: the student is that of an undisturbed training" "$1/student.onnx" straight/student.onnx
+}
+hostname >nodes
+losing lost-mpirun 3 "$top/launch/mpirun.sh" -n 4 run lost-mpirun.yaml --quiet
+losing lost-slurm '' env SLURM_JOB_NUM_NODES=1 bash "$top/launch/slurm.sh" lost-slurm.yaml --quiet
+losing lost-lsf '' env LSB_DJOB_HOSTFILE=nodes recipe=lost-lsf.yaml bash "$top/launch/lsf.sh"
 
 recipe stopped 200
 timeout 300 "$top/launch/mpirun.sh" -n 2 run stopped.yaml --quiet >out 2>err </dev/null &
@@ -83,7 +91,6 @@ touch "$PWD/hung"
 exec $python -c 'import os, time; os.fork() or os._exit(0); time.sleep(600)'
 END
 chmod +x hanging/mpirun
-hostname >nodes
 hanging() { # NAME COMMAND...: goes on from there and makes the student
   recipe "$1" 2
   rm -f hung
@@ -200,6 +207,7 @@ FAKE=$PWD/state/flux flux batch flux.sh flux.yaml
 FAKE=$PWD/state/lsf recipe=lsf.yaml timeout 300 bsub <lsf.sh
 must 0 run unlimited.yaml --quiet
 hanging hung-pbs env TIME=60 FAKE="$PWD/state/pbs" PBS_O_WORKDIR="$PWD" PBS_JOBID=1.fake PBS_NODEFILE=nodes recipe=hung-pbs.yaml bash pbs.sh
+losing lost-pbs '' env TIME=240 FAKE="$PWD/state/pbs" PBS_O_WORKDIR="$PWD" PBS_JOBID=1.fake PBS_NODEFILE=nodes recipe=lost-pbs.yaml bash pbs.sh
 for system in pbs lsf flux; do
   state=state/$system
   until_true 300 done_says_so $system

@@ -13,14 +13,14 @@ build=${BUILD:-build}/simulate
 ranks=${RANKS-16 64 256 1024 4096} sizes=${SIZES-1 10 100 400} gbits=${GBITS-25 100 200} topologies=${TOPOLOGIES-fat-tree dragonfly}
 teach=${TEACH-16 64 256} simulated=${SIMULATED:-256}
 compute=${COMPUTE:-0.4} # of ResNet-50, forward and backward, 32 images a node of some 2 TFLOP/s
-algorithms='lr rdb rab ompi mvapich2' # a ring, recursive doubling, Rabenseifner's, and what two libraries would choose
+algorithms='lr rdb ompi mvapich2 impi' # a ring, recursive doubling, and what three libraries would choose
 mkdir -p "$build"
 results=$build/results
 [ -z "${FRESH:-}" ] || rm -f "$results"
 program=$build/simulate
 smpicc -std=c11 -O2 -fopenmp -Wall -Wextra -Werror -D_GNU_SOURCE -DMPISTILL_VERSION='"simulated"' -Isrc -Iinclude -o "$program" \
   -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,exchange,tree,queue}.c \
-  src/stages/cost.c src/base/{status,mem,file,profile,progress}.c -lm
+  src/stages/cost.c src/base/{status,mem,file,progress}.c -lm
 
 shape() { # TOPOLOGY RANKS: SimGrid's words for it
   case $1:$2 in
@@ -56,7 +56,8 @@ simulated() {
   seq -f 'node%g' 0 $((n - 1)) >"$build/hosts"
   smpirun -platform "$build/platform.xml" -hostfile "$build/hosts" -np "$n" --cfg=smpi/simulate-computation:no --cfg=smpi/host-speed:1Gf \
     --cfg=smpi/privatization:no --cfg=smpi/bw-factor:0:0.95 --cfg=smpi/lat-factor:0:1 --cfg=smpi/os:0:1e-6:0 --cfg=smpi/or:0:1e-6:0 \
-    --cfg=smpi/ois:0:1e-6:0 --cfg=smpi/test:0 --cfg=network/crosstraffic:no --cfg=surf/precision:1e-7 --log=root.thres:critical \
+    --cfg=smpi/ois:0:1e-6:0 --cfg=smpi/test:0 --cfg=network/crosstraffic:no \
+    --cfg=smpi/barrier:ompi_recursivedoubling --cfg=smpi/shared-malloc-blocksize:16777216 --cfg=surf/precision:1e-7 --log=root.thres:critical \
     "$@" 2>"$build/err" || { cat "$build/err" >&2; return 1; }
 }
 
@@ -80,7 +81,7 @@ row() { # TOPOLOGY RANKS GBITS MB
     beside=$(once "${where[@]}" "$program" overlap "$4" "$compute" "$profile")
     for algorithm in $algorithms; do
       case $algorithm in
-        ompi | mvapich2) how=--cfg=smpi/coll-selector:$algorithm ;;
+        ompi | mvapich2 | impi) how=--cfg=smpi/coll-selector:$algorithm ;;
         *) how=--cfg=smpi/allreduce:$algorithm ;;
       esac
       others="$others $(once "${where[@]}" "$how" "$program" allreduce "$4" "$compute")"

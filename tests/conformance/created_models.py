@@ -41,6 +41,8 @@ def attributes(node):
 def apply(node, x):
     """The torch call for one node; x: its inputs."""
     a = attributes(node)
+    if node.op_type == "Constant":
+        return torch.from_numpy(numpy_helper.to_array(a["value"]).copy())
     if node.op_type == "Gemm":
         assert a == {"transB": 1}
         return F.linear(*x)

@@ -42,7 +42,7 @@ def apply(node, x):
     """The torch call for one node; x: its inputs."""
     a = attributes(node)
     if node.op_type == "Constant":
-        return torch.from_numpy(numpy_helper.to_array(a["value"]).copy())
+        return torch.tensor(a["value_float"])
     if node.op_type == "Gemm":
         assert a == {"transB": 1}
         return F.linear(*x)

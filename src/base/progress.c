@@ -100,10 +100,27 @@ void progress_end(progress *p) {
   fflush(stderr);
 }
 
+/* Bytes of the UTF-8 character at s that a terminal may be shown; 0: none, as of a control character. */
+static int shown_bytes(const char *s) {
+  const unsigned char *c = (const unsigned char *)s;
+  if (*c < 0x80) return (*c >= ' ' && *c != 0x7f) || *c == '\n' || *c == '\t';
+  const int n = *c >= 0xf0 && *c < 0xf5 ? 4 : *c >= 0xe0 && *c < 0xf0 ? 3 : *c >= 0xc2 && *c < 0xe0 ? 2 : 0;
+  for (int i = 1; i < n; i++)
+    if ((c[i] & 0xc0) != 0x80) return 0;
+  return n == 2 && *c == 0xc2 && c[1] < 0xa0 ? 0 : n;
+}
+
+/* Names in messages come out of files of anybody: what would steer a terminal is a '?'. */
 static void say_line(const char *kind, const char *format, va_list args) {
+  char text[1 << 15];
+  vsnprintf(text, sizeof text, format, args);
   erase_bar();
   fprintf(stderr, "mpistill: %s", kind);
-  vfprintf(stderr, format, args);
+  for (const char *c = text; *c;) {
+    const int n = shown_bytes(c);
+    fprintf(stderr, "%.*s", n ? n : 1, n ? c : "?");
+    c += n ? n : 1;
+  }
   fputc('\n', stderr);
   fflush(stderr);
 }

@@ -23,8 +23,8 @@
 
 enum { LARGE = 1 << 16, MOST_TEACHERS = 64, BLOCKS = 256, MOST_PARTS = 4096 };
 
-/* Of memory that the ranks of a node read and write while they add up vectors. Assumed, not measured: about what
- * four cores of a server move. */
+/* Of memory that the ranks of a node read and write while they add up vectors. Assumed, not measured: about
+ * what four cores of a server move. */
 static const double SUM_BYTES_PER_S = 40e9;
 
 static void add_for(double floats) {

@@ -87,6 +87,24 @@ static void lines_have_a_prefix(void **state) {
   assert_string_equal(text, "mpistill: 3 teachers\nmpistill: warning: the disk is nearly full\n");
 }
 
+static void speak_of_names(void) {
+  say(true, "%s",
+      "a\x1b[2J\rb\x7f: gr\xc3\xb6\xc3\x9f"
+      "e \xe2\x82\xac \xf0\x9f\x8e\x93\n\tnext");
+  say(true, "%s",
+      "\xc3( \xff \xc0\x80 \xc2\x9b"
+      "31m \xe2\x82");
+}
+
+/* A name from a file cannot steer the terminal. */
+static void names_are_shown_harmless(void **state) {
+  (void)state;
+  capture(speak_of_names);
+  assert_string_equal(text, "mpistill: a?[2J?b?: gr\xc3\xb6\xc3\x9f"
+                            "e \xe2\x82\xac \xf0\x9f\x8e\x93\n\tnext\n"
+                            "mpistill: ?( ? ?? ??31m ??\n");
+}
+
 static void the_clock_goes_on(void **state) {
   (void)state;
   double before = clock_seconds();
@@ -99,7 +117,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(short_work_gives_one_line), cmocka_unit_test(a_line_after_five_seconds),
       cmocka_unit_test(other_ranks_are_silent),    cmocka_unit_test(lines_have_a_prefix),
-      cmocka_unit_test(the_clock_goes_on),
+      cmocka_unit_test(names_are_shown_harmless),  cmocka_unit_test(the_clock_goes_on),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

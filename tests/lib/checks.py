@@ -87,7 +87,7 @@ def mlp(model, x):
         elif node.op_type == "Relu":
             x = np.maximum(x, 0)
         else:
-            assert node.op_type in ("Flatten", "Dropout", "Identity"), node.op_type
+            assert node.op_type in ("Flatten", "Dropout", "Identity", "Constant"), node.op_type
     return x
 
 

@@ -51,8 +51,8 @@ status mem_new(void *out, size_t n, size_t size) {
   size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   if (!bytes) bytes = ALIGNMENT;
   const bool large = bytes >= 2 * (size_t)HUGE;
-  if (at != atomic_load(&fail_at)) p = aligned_alloc(large ? HUGE : ALIGNMENT, bytes);
-  if (!p) return status_set(STATUS_FAILED, "out of memory: %zu bytes were asked for", bytes);
+  const bool made = at != atomic_load(&fail_at) && !posix_memalign(&p, large ? HUGE : ALIGNMENT, bytes);
+  if (!made) return status_set(STATUS_FAILED, "out of memory: %zu bytes were asked for", bytes);
   if (large) use_huge_pages(p, bytes);
   memset(p, 0, bytes);
   *(void **)out = p;

@@ -35,11 +35,11 @@ dnnl_memory_desc_t pass_plain_format(int rank, const dnnl_dim_t *dims) {
 }
 
 dnnl_memory_desc_t pass_block_format(int rank, const dnnl_dim_t *dims, int64_t block) {
-  static const dnnl_format_tag_t by_8[] = {dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
-                                 by_16[] = {dnnl_aBc16b, dnnl_aBcd16b, dnnl_aBcde16b};
+  static const dnnl_format_tag_t tags[2][3] = {{dnnl_aBc8b, dnnl_aBcd8b, dnnl_aBcde8b},
+                                               {dnnl_aBc16b, dnnl_aBcd16b, dnnl_aBcde16b}};
   dnnl_memory_desc_t d;
   if (!block) return pass_plain_format(rank, dims);
-  dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, (block == 16 ? by_16 : by_8)[rank - 3]);
+  dnnl_memory_desc_init_by_tag(&d, rank, dims, dnnl_f32, tags[block == 16][rank - 3]);
   return d;
 }
 

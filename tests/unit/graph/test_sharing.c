@@ -5,6 +5,8 @@
 
 #include "base/rng.h"
 
+#include <errno.h>
+
 static void test_views_share_storage(void **state) {
   (void)state;
   graph *g = start();
@@ -449,6 +451,11 @@ void *realloc(void *p, size_t n) {
 void *aligned_alloc(size_t alignment, size_t n) {
   n_mallocs++;
   return __libc_memalign(alignment, n);
+}
+
+int posix_memalign(void **out, size_t alignment, size_t n) {
+  *out = aligned_alloc(alignment, n);
+  return *out ? 0 : ENOMEM;
 }
 #else
 #define COUNTS_MALLOCS 0

@@ -15,4 +15,4 @@ set_keys=()
 for pair in ${SET:-}; do set_keys+=(--set "$pair"); done
 export OMP_NUM_THREADS=${THREADS:-1} MPISTILL_PROFILE=$folder/times
 mpi "${RANKS:-2}" --map-by "slot:PE=${THREADS:-1}" "$program" run "$recipe" --quiet --set "output=$folder/run" "${set_keys[@]}"
-/usr/bin/python3 "$(dirname "$0")/profile.py" "$folder/times" ${JSON:+"$JSON"}
+/usr/bin/python3 "$(dirname "$0")/phases.py" "$folder/times" ${JSON:+"$JSON"}

@@ -1,4 +1,4 @@
-"""Sums up what the ranks of a run wrote with MPISTILL_PROFILE=FOLDER.  profile.py FOLDER [JSON]"""
+"""Sums up what the ranks of a run wrote with MPISTILL_PROFILE=FOLDER.  phases.py FOLDER [JSON]"""
 import glob
 import json
 import sys

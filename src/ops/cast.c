@@ -1,5 +1,6 @@
 /* Cast and CastLike (the type of another tensor): numbers of one type as another. To integers the fraction is
  * cut off. */
+#include "base/bfloat16.h"
 #include "base/mem.h"
 #include "ops/support.h"
 
@@ -50,17 +51,6 @@ static void cast_release(step *s) {
   s->state = NULL;
 }
 
-/* To the nearest number whose last 16 bits are zero, halves to even. */
-static void round_to_bfloat16(float *y, int64_t n) {
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t bits;
-    if (isnan(y[i])) continue;
-    memcpy(&bits, &y[i], sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-    memcpy(&y[i], &bits, sizeof bits);
-  }
-}
-
 static status cast_forward(step *s) {
   const cast_state *state = s->state;
   const tensor *x = s->in[0];
@@ -73,7 +63,8 @@ static status cast_forward(step *s) {
   } else {
     for (int64_t i = 0; i < n; i++) element_set_real(y, i, tensor_real(x, i));
   }
-  if (state->round) round_to_bfloat16(y->data, n);
+  float *rounded = y->data;
+  for (int64_t i = 0; state->round && i < n; i++) rounded[i] = bfloat16_round(rounded[i]);
   return STATUS_OK;
 }
 

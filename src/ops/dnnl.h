@@ -80,6 +80,10 @@ size_t product_kernel_scratch_bytes(const product_kernel *k);
 status product_kernel_run(product_kernel *k, const float *x, const float *w, const float *bias, float *y,
                           void *scratch);
 
+/* Local. Floats of the widest vectors that this processor has and ONEDNN_MAX_CPU_ISA allows: 16 AVX-512, 8
+ * AVX2 with fused multiply-adds, 4 less. */
+int dnnl_vector_floats(void);
+
 /* Local. blas_product_rows. False when nothing was done: the library has no kernel of its own for this
  * processor, or no memory. */
 bool dnnl_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,

@@ -75,10 +75,17 @@ done:
   return st;
 }
 
+static bool may_use(dnnl_cpu_isa_t least) {
+  return (dnnl_get_effective_cpu_isa() & least) == least;
+}
+
+int dnnl_vector_floats(void) {
+  return may_use(dnnl_cpu_isa_avx512_core) ? 16 : may_use(dnnl_cpu_isa_avx2) ? 8 : 4;
+}
+
 bool dnnl_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                   int64_t a_row, const float *b, int64_t b_row, float beta, float *y, int64_t y_row) {
-  const dnnl_cpu_isa_t least = dnnl_cpu_isa_avx2;
-  if ((dnnl_get_effective_cpu_isa() & least) != least) return false;
+  if (dnnl_vector_floats() < 8) return false;
   return dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, a_row, b, b_row, beta, y, y_row) ==
          dnnl_success;
 }

@@ -1,14 +1,11 @@
 #include "ops/thin.h"
 
+#include "ops/dnnl.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-/* A tile of the result is up to 6 rows by two vectors of 8 columns: 12 sums, two vectors of b and an element
- * of a fill the 16 registers. */
-enum { ROWS = 6, VECTOR = 8, COLUMNS = 2 * VECTOR, LINE = 16, MOST = 64, LEAST = 16 };
-
-#define AVX2 __attribute__((target("avx2,fma")))
-#define AVX2_INLINE __attribute__((target("avx2,fma"), always_inline)) static inline
+enum { LINE = 16, MOST = 64, LEAST = 16 };
 
 typedef struct tile {
   int64_t k;
@@ -19,98 +16,86 @@ typedef struct tile {
   bool add;
   float *y; /* likewise */
   int64_t y_row;
-  __m256i some[2]; /* the columns that there are */
 } tile;
 
-/* rows and a_row are known where this is inlined. The row streams of a begin anew with every tile, too late
- * for the processor's own prefetching: while one is read, the next one's rows are fetched. The result's lines
- * are needed once the sums are done. */
-AVX2_INLINE void tile_run(const tile *t, int rows, int64_t a_row, bool whole) {
-  __m256 sum[ROWS][2];
-  const float *a = t->a, *b = t->b;
-  for (int i = 0; i < rows; i++) {
-    sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-    __builtin_prefetch(t->y + i * t->y_row, 1);
-  }
-  for (int64_t k = 0; k < t->k; k++, a += t->a_column, b += t->b_row) {
-    if (a_row != 1 && k % LINE == 0)
-      for (int i = 0; i < rows; i++) __builtin_prefetch(a + (rows + i) * a_row);
-    __m256 left = whole ? _mm256_loadu_ps(b) : _mm256_maskload_ps(b, t->some[0]);
-    __m256 right = whole ? _mm256_loadu_ps(b + VECTOR) : _mm256_maskload_ps(b + VECTOR, t->some[1]);
-    for (int i = 0; i < rows; i++) {
-      __m256 x = _mm256_set1_ps(a[i * a_row]);
-      sum[i][0] = _mm256_fmadd_ps(x, left, sum[i][0]);
-      sum[i][1] = _mm256_fmadd_ps(x, right, sum[i][1]);
-    }
-  }
-  for (int i = 0; i < rows; i++) {
-    for (int j = 0; j < 2; j++) {
-      float *y = t->y + i * t->y_row + j * VECTOR;
-      __m256 s = sum[i][j];
-      if (t->add) s = _mm256_add_ps(s, whole ? _mm256_loadu_ps(y) : _mm256_maskload_ps(y, t->some[j]));
-      if (whole)
-        _mm256_storeu_ps(y, s);
-      else
-        _mm256_maskstore_ps(y, t->some[j], s);
-    }
-  }
-}
+/* The kernels of one kind of processor. */
+typedef struct tiling {
+  int rows, columns; /* of a tile, at most */
+  void (*whole)(const tile *t, int rows);
+  void (*some)(const tile *t, int rows, int columns);
+} tiling;
 
-AVX2_INLINE void tile_width(const tile *t, int rows, bool whole) {
-  if (t->a_row == 1)
-    tile_run(t, rows, 1, whole);
-  else
-    tile_run(t, rows, t->a_row, whole);
-}
+#define NAME(x) avx2_##x
+#define TARGET __attribute__((target("avx2,fma")))
+#define ROWS 6
+#define VECTOR 8
+#define vector __m256
+#define mask __m256i
+#define ZERO _mm256_setzero_ps
+#define ALL _mm256_set1_ps
+#define FMA _mm256_fmadd_ps
+#define ADD _mm256_add_ps
+#define LOAD _mm256_loadu_ps
+#define STORE _mm256_storeu_ps
+#define LOAD_SOME _mm256_maskload_ps
+#define STORE_SOME _mm256_maskstore_ps
+#define FIRST(n) _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#include "ops/thin_tile.h"
+#undef NAME
+#undef TARGET
+#undef ROWS
+#undef VECTOR
+#undef vector
+#undef mask
+#undef ZERO
+#undef ALL
+#undef FMA
+#undef ADD
+#undef LOAD
+#undef STORE
+#undef LOAD_SOME
+#undef STORE_SOME
+#undef FIRST
 
-AVX2_INLINE void tile_height(const tile *t, int rows, bool whole) {
-  switch (rows) {
-  case 1:
-    tile_width(t, 1, whole);
-    break;
-  case 2:
-    tile_width(t, 2, whole);
-    break;
-  case 3:
-    tile_width(t, 3, whole);
-    break;
-  case 4:
-    tile_width(t, 4, whole);
-    break;
-  case 5:
-    tile_width(t, 5, whole);
-    break;
-  default:
-    tile_width(t, ROWS, whole);
-    break;
-  }
-}
+#define NAME(x) avx512_##x
+#define TARGET __attribute__((target("avx512f")))
+#define ROWS 12
+#define VECTOR 16
+#define vector __m512
+#define mask __mmask16
+#define ZERO _mm512_setzero_ps
+#define ALL _mm512_set1_ps
+#define FMA _mm512_fmadd_ps
+#define ADD _mm512_add_ps
+#define LOAD _mm512_loadu_ps
+#define STORE _mm512_storeu_ps
+#define LOAD_SOME(p, m) _mm512_maskz_loadu_ps(m, p)
+#define STORE_SOME _mm512_mask_storeu_ps
+#define FIRST(n) (mask)((n) >= 16 ? 0xffff : (n) > 0 ? (1 << (n)) - 1 : 0)
+#include "ops/thin_tile.h"
 
-AVX2 static void tile_some(tile *t, int rows, int columns) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  t->some[0] = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns), lane);
-  t->some[1] = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns - VECTOR), lane);
-  tile_height(t, rows, false);
-}
-
-AVX2 static void tile_whole(const tile *t, int rows) {
-  tile_height(t, rows, true);
+/* The widest that this processor has and that oneDNN is not told to leave (ONEDNN_MAX_CPU_ISA); NULL: none.
+ */
+static const tiling *find_tiling(void) {
+  const int floats = dnnl_vector_floats();
+  return floats == 16 ? &avx512_tiles : floats == 8 ? &avx2_tiles : NULL;
 }
 
 /* All tiles of y[m, n], whose first is `from`: either all of a few rows first or all of a few columns. */
 static void tiles_run(const tile *from, int64_t m, int64_t n, bool by_rows) {
-  int64_t high = (m + ROWS - 1) / ROWS, wide = (n + COLUMNS - 1) / COLUMNS;
+  const tiling *kind = find_tiling();
+  int64_t high = (m + kind->rows - 1) / kind->rows, wide = (n + kind->columns - 1) / kind->columns;
   for (int64_t at = 0; at < high * wide; at++) {
-    int64_t i = by_rows ? at / wide : at % high, j = COLUMNS * (by_rows ? at % wide : at / high);
+    int64_t i = by_rows ? at / wide : at % high, j = kind->columns * (by_rows ? at % wide : at / high);
     int64_t begin = i * m / high, rows = (i + 1) * m / high - begin;
     tile t = *from;
     t.a += begin * t.a_row;
     t.b += j;
     t.y += begin * t.y_row + j;
-    if (n - j >= COLUMNS)
-      tile_whole(&t, (int)rows);
+    if (n - j >= kind->columns)
+      kind->whole(&t, (int)rows);
     else
-      tile_some(&t, (int)rows, (int)(n - j));
+      kind->some(&t, (int)rows, (int)(n - j));
   }
 }
 
@@ -152,8 +137,9 @@ static void product_of_rows(int64_t m, int64_t n, int64_t k, const float *a, con
 }
 
 bool thin_suits(bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
-  if ((ta && tb) || m < 1 || n < 1 || k < 1 || m > INT32_MAX || n > INT32_MAX || k > INT32_MAX) return false;
+  if (!find_tiling() || (ta && tb) || m < 1 || n < 1 || k < 1 || m > INT32_MAX || n > INT32_MAX ||
+      k > INT32_MAX)
+    return false;
   if (tb) return m >= LEAST && m <= MOST && n * k >= MOST * MOST * 4;
   if (ta) return k >= LEAST && k <= MOST && m * n >= MOST * MOST * 4;
   return m <= MOST && n * k >= MOST * MOST * 4;

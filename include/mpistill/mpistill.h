@@ -212,9 +212,10 @@ typedef struct mpistill_train_options {
                         none */
   mpistill_reals priors; /* shares of the classes there; empty: those of their labels */
   int64_t epochs;
-  int64_t batch;   /* rows of the global batch */
-  int64_t shards;  /* 0: largest power of two <= batch / 32, between 1 and 64 */
-  int64_t threads; /* 0: OMP_NUM_THREADS, else 1 */
+  int64_t batch;      /* rows of the global batch */
+  int64_t shards;     /* 0: largest power of two <= batch / 32, between 1 and 64 */
+  char *reduce_dtype; /* gradients and their sums are rounded to: "float32", "bfloat16" */
+  int64_t threads;    /* 0: OMP_NUM_THREADS, else 1 */
   uint64_t seed;
   char *output;
   char *precision;          /* of the student that is written: "float32", "float16", "int8" */

@@ -1,5 +1,6 @@
 #include "comm/reduce_private.h"
 
+#include "base/bfloat16.h"
 #include "base/mem.h"
 
 #include <stdatomic.h>
@@ -22,7 +23,7 @@ static status level_new(reducer *r, int i) {
     layout_block(l, layout_peer(l, my_team(r), i, d), i, &v->n_left[d]);
     n += v->n_left[d];
   }
-  TRY(tree_new(&v->sum, n));
+  TRY(reduce_tree(r, &v->sum, n));
   tree_start(v->sum, l->n_shards);
   for (int d = 0; d < l->radix[i]; d++) {
     if (i == 0 && d == v->digit) {
@@ -139,7 +140,7 @@ status exchange_new(reducer *r) {
     if (r->levels[i].sum->n_inputs > most) most = r->levels[i].sum->n_inputs;
   }
   TRY(mem_new(&r->inputs, (size_t)most, sizeof(tree_vector)));
-  TRY(tree_new(&r->speak, layout_my_team(l)->n_inputs));
+  TRY(reduce_tree(r, &r->speak, layout_my_team(l)->n_inputs));
   tree_start(r->speak, l->n_shards);
   layout_push_team(l, r->speak, layout_my_team(l));
   tree_end(r->speak);
@@ -161,16 +162,46 @@ void exchange_free(reducer *r) {
 
 /* ---- messages ---- */
 
-static status post(reducer *r, parcel *p, bool send, float *data, size_t n, int team, int tag) {
+/* Sums travel as bfloat16 in the place of their floats: sent from its beginning, received at its end. */
+static bool is_packed(const reducer *r, int tag) {
+  return r->dtype == REDUCE_BFLOAT16 && tag == TAG_SUM;
+}
+
+enum { PACKED = 512 };
+
+static void pack(float *x, size_t n) {
+  uint16_t words[PACKED];
+  for (size_t at = 0; at < n; at += PACKED) {
+    const size_t count = n - at < PACKED ? n - at : PACKED;
+    for (size_t i = 0; i < count; i++) words[i] = bfloat16_from_float(x[at + i]);
+    memcpy((uint16_t *)x + at, words, count * sizeof *words);
+  }
+}
+
+static void unpack(float *x, size_t n) {
+  uint16_t words[PACKED];
+  for (size_t at = 0; at < n; at += PACKED) {
+    const size_t count = n - at < PACKED ? n - at : PACKED;
+    memcpy(words, (uint16_t *)x + n + at, count * sizeof *words);
+    for (size_t i = 0; i < count; i++) x[at + i] = bfloat16_to_float(words[i]);
+  }
+}
+
+static status post(reducer *r, parcel *p, bool send, void *data, size_t n, int team, int tag) {
   status st = STATUS_OK;
   int rank = r->l->members[layout_server(r->l, team, p->lane)].rank;
+  const MPI_Datatype type = is_packed(r, tag) ? MPI_UINT16_T : MPI_FLOAT;
+  const size_t bytes = is_packed(r, tag) ? sizeof(uint16_t) : sizeof(float);
+  char *from = data;
+  if (is_packed(r, tag) && send) pack(data, n);
+  if (is_packed(r, tag) && !send) from += n * bytes;
   for (size_t at = 0; at < n; at += COMM_PIECE) {
     int count = (int)(n - at < COMM_PIECE ? n - at : COMM_PIECE);
     MPI_Request *request = &p->requests[p->n_requests];
     if (send)
-      TRY_MPI(MPI_Isend(data + at, count, MPI_FLOAT, rank, tag, r->c->world, request));
+      TRY_MPI(MPI_Isend(from + at * bytes, count, type, rank, tag, r->c->world, request));
     else
-      TRY_MPI(MPI_Irecv(data + at, count, MPI_FLOAT, rank, tag, r->c->world, request));
+      TRY_MPI(MPI_Irecv(from + at * bytes, count, type, rank, tag, r->c->world, request));
     p->n_requests++;
   }
 done:
@@ -238,8 +269,10 @@ static void finish_sum(reducer *r, parcel *p, int i, int threads) {
   int n = 0;
   for (int d = 0; d < r->l->radix[i]; d++) {
     if (d != v->digit) {
-      for (int j = 0; j < v->n_left[d]; j++, received += reduce_rounded(end - begin))
+      for (int j = 0; j < v->n_left[d]; j++, received += reduce_rounded(end - begin)) {
+        if (is_packed(r, TAG_SUM)) unpack(received, end - begin);
         r->inputs[n++] = (tree_vector){received, begin};
+      }
     } else if (i == 0) {
       n += list_team(r, r->inputs + n);
     } else {

@@ -67,6 +67,12 @@ done:
   return st;
 }
 
+status reduce_tree(const reducer *r, tree **out, int n_inputs) {
+  status st = tree_new(out, n_inputs);
+  if (!st) (*out)->bfloat16 = r->dtype == REDUCE_BFLOAT16;
+  return st;
+}
+
 static status find_buffers(reducer *r) {
   status st = STATUS_OK;
   layout *l = r->l;
@@ -74,7 +80,7 @@ static status find_buffers(reducer *r) {
   int most = 1;
   for (int i = 0; i < l->n_levels; i++)
     if (l->radix[i] > most) most = l->radix[i];
-  TRY(tree_new(&r->fold, l->wave + TREE_DEPTH));
+  TRY(reduce_tree(r, &r->fold, l->wave + TREE_DEPTH));
   TRY(mem_new(&r->fold_inputs, (size_t)(l->wave + TREE_DEPTH), sizeof(tree_vector)));
   TRY(mem_new(&r->slots, TREE_DEPTH, sizeof(tree_vector)));
   TRY(mem_new(&r->scratch, (size_t)r->threads * TREE_DEPTH * TREE_CHUNK, sizeof(float)));
@@ -86,11 +92,12 @@ done:
   return st;
 }
 
-status reducer_new(reducer **out, comm *c, int n_shards, size_t n_floats, int n_stats, int threads) {
+status reducer_new(reducer **out, comm *c, int n_shards, size_t n_floats, int n_stats, int threads,
+                   reduce_dtype dtype) {
   status st = STATUS_OK;
   TRY(comm_agree(c, mem_new(out, 1, sizeof **out)));
   reducer *r = *out;
-  *r = (reducer){.c = c, .n_stats = n_stats, .threads = threads < 1 ? 1 : threads};
+  *r = (reducer){.c = c, .n_stats = n_stats, .threads = threads < 1 ? 1 : threads, .dtype = dtype};
   TRY(layout_new(&r->l, c, n_shards, n_floats, r->threads));
   TRY(find_memory(r));
   TRY(comm_agree(c, find_buffers(r)));

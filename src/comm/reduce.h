@@ -6,7 +6,7 @@
  * updates these parameters, and all parts are handed to all.
  *
  *     reducer *r;
- *     reducer_new(&r, c, n_shards, n_floats, n_stats, threads);
+ *     reducer_new(&r, c, n_shards, n_floats, n_stats, threads, REDUCE_FLOAT32);
  *     for each step:
  *       for each wave w < reducer_waves(r):
  *         reducer_wave(r, w, &from, &to);                 // shards from..to of this rank
@@ -46,9 +46,14 @@ int reduce_levels(int n_nodes, int *radix);
 /* In how many pieces the vector goes from node to node. Pure. */
 int reduce_buckets(size_t n_floats, int n_nodes);
 
+/* What sums are rounded to, at every node of the tree: the same on any number of ranks. Of bfloat16 nodes
+ * send each other half the bytes, of sums; parameters are sent as they are. */
+typedef enum reduce_dtype { REDUCE_FLOAT32, REDUCE_BFLOAT16 } reduce_dtype;
+
 /* Collective. Memory: leaves of one wave (at most max(8, threads rounded up) shards), log2 partial sums, and
  * one vector of parameters a node (or a rank, where no window can be had). */
-status reducer_new(reducer **out, comm *c, int n_shards, size_t n_floats, int n_stats, int threads);
+status reducer_new(reducer **out, comm *c, int n_shards, size_t n_floats, int n_stats, int threads,
+                   reduce_dtype dtype);
 void reducer_free(reducer **r); /* collective, before comm_end */
 /* The same on all ranks. False: a node of several ranks has no shared memory and uses messages; worth a
  * warning, the sums are the same. */

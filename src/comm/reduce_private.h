@@ -32,6 +32,7 @@ struct reducer {
   layout *l;
   int n_stats, threads;
   double seconds;
+  reduce_dtype dtype;
   status failed; /* while the backward pass went on */
 
   /* The team's memory, a window or this rank's own. Its head: counters of ranks that are through with a
@@ -73,6 +74,9 @@ static inline size_t reduce_rounded(size_t n) {
 float *reduce_vector(reducer *r, int i);
 /* How many of the team's ranks are through with a bucket, of all steps. */
 _Atomic unsigned *reduce_counter(reducer *r, int bucket);
+
+/* Local. For sums of the reducer's type. */
+status reduce_tree(const reducer *r, tree **out, int n_inputs);
 
 /* Local. Levels, parcels and their memory; the layout is final. */
 status exchange_new(reducer *r);

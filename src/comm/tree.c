@@ -1,5 +1,6 @@
 #include "comm/tree.h"
 
+#include "base/bfloat16.h"
 #include "base/mem.h"
 
 #ifdef _OPENMP
@@ -109,6 +110,33 @@ static void add(float *to, float *const *v, int n_vectors, size_t n) {
   }
 }
 
+static inline float sum(float a, float b) {
+  return bfloat16_round(bfloat16_round(a) + bfloat16_round(b));
+}
+
+/* The same, rounded. */
+static void add_rounded(float *to, float *const *v, int n_vectors, size_t n) {
+  const float *a = v[0], *b = v[1], *c = v[2], *d = v[3], *e = v[4], *f = v[5], *g = v[6], *h = v[7];
+  switch (n_vectors) {
+  case 2:
+#pragma omp simd aligned(to, a, b : 64)
+    for (size_t i = 0; i < n; i++) to[i] = sum(a[i], b[i]);
+    break;
+  case 4:
+#pragma omp simd aligned(to, a, b, c, d : 64)
+    for (size_t i = 0; i < n; i++) to[i] = sum(sum(a[i], b[i]), sum(c[i], d[i]));
+    break;
+  case 8:
+#pragma omp simd aligned(to, a, b, c, d, e, f, g, h : 64)
+    for (size_t i = 0; i < n; i++)
+      to[i] = sum(sum(sum(a[i], b[i]), sum(c[i], d[i])), sum(sum(e[i], f[i]), sum(g[i], h[i])));
+    break;
+  default: /* a copy */
+#pragma omp simd aligned(to, a : 64)
+    for (size_t i = 0; i < n; i++) to[i] = bfloat16_round(a[i]);
+  }
+}
+
 /* What the threads of one tree_run share. */
 typedef struct run {
   const tree *t;
@@ -126,7 +154,7 @@ static void run_chunk(const run *r, size_t begin, size_t n, float *scratch) {
     const tree_add *op = &r->t->adds[i];
     float *v[TREE_FUSED] = {NULL};
     for (int k = 0; k < op->n; k++) v[k] = at(r, op->from[k], begin, scratch);
-    add(at(r, op->to, begin, scratch), v, op->n, n);
+    (r->t->bfloat16 ? add_rounded : add)(at(r, op->to, begin, scratch), v, op->n, n);
   }
 }
 

@@ -9,7 +9,10 @@
  *     tree_push(t, node);                  // input 0
  *     tree_push(t, node);                  // input 1, to the right of it
  *     tree_end(t);                         // output j is t->left[j], j < t->n_left
- *     tree_run(t, inputs, outputs, ...)    */
+ *     tree_run(t, inputs, outputs, ...)
+ *
+ * With bfloat16 set every input and every sum is rounded to it, so that a node is the same numbers whether it
+ * was sent as bfloat16 or not. */
 #ifndef MPISTILL_COMM_TREE_H
 #define MPISTILL_COMM_TREE_H
 
@@ -33,6 +36,7 @@ typedef struct tree_add {
 } tree_add;
 
 typedef struct tree {
+  bool bfloat16;
   int n_shards, n_inputs, n_adds, n_left;
   tree_node left[TREE_DEPTH];
   /* Of left[j]: where it lies; the add that wrote it, -1 for an input; its leftmost input. */
@@ -47,7 +51,7 @@ typedef struct tree_vector {
   size_t origin;
 } tree_vector;
 
-/* Local. Room for n_inputs pushes. */
+/* Local. Room for n_inputs pushes; bfloat16 is false. */
 status tree_new(tree **out, int n_inputs);
 void tree_free(tree **t);
 

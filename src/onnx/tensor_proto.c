@@ -1,5 +1,6 @@
 #include "onnx/tensor_proto.h"
 
+#include "base/bfloat16.h"
 #include "base/half.h"
 #include "base/mem.h"
 
@@ -140,10 +141,7 @@ static void convert(int onnx_type, const element *e, const void *from, size_t n,
     half_to_float(words, f, n);
     break;
   case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
-    for (size_t i = 0; i < n; i++) {
-      uint32_t bits = (uint32_t)words[i] << 16;
-      memcpy(&f[i], &bits, sizeof bits);
-    }
+    for (size_t i = 0; i < n; i++) f[i] = bfloat16_to_float(words[i]);
     break;
   case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
     for (size_t i = 0; i < n; i++) f[i] = (float)((const double *)from)[i];
@@ -200,14 +198,6 @@ done:
 bool tensor_proto_has_data(const Onnx__TensorProto *t) {
   return t->has_raw_data || t->n_float_data || t->n_double_data || t->n_int32_data || t->n_int64_data ||
          t->n_uint64_data;
-}
-
-/* Rounds to nearest even; a NaN stays one. */
-static uint16_t bfloat16_from_float(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  if (isnan(x)) return (uint16_t)(bits >> 16 | 0x40);
-  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static ptrdiff_t bfloats_from_floats(const float *from, uint16_t *to, size_t n) {

@@ -1,6 +1,5 @@
 #include "stages/cost.h"
 
-#include "comm/reduce.h"
 #include "comm/tree.h"
 
 #include <math.h>
@@ -61,7 +60,7 @@ static int64_t most_shards(const cost_training *t, const cluster *k) {
 typedef struct exchange {
   int levels, buckets;
   int64_t messages;
-  double sums, parameters; /* floats sent */
+  double sums, parameters; /* bytes sent */
   double added, received;  /* floats of sums: additions, and those that come from others */
   double made;             /* floats of partial sums that are not a shard's own gradient */
 } exchange;
@@ -90,8 +89,9 @@ static status find_exchange(const cost_training *t, const cluster *k, exchange *
   for (int i = 0; i < x->levels; i++, span *= radix[i - 1]) {
     const double others = radix[i] - 1;
     part /= radix[i];
-    x->sums += part * others * (double)mine;
-    x->parameters += part * others;
+    x->sums +=
+        part * others * (double)mine * (t->dtype == REDUCE_BFLOAT16 ? sizeof(uint16_t) : sizeof(float));
+    x->parameters += part * others * sizeof(float);
     x->messages += (int64_t)others * (mine + 1) * x->buckets;
     int64_t theirs = 0;
     for (int d = 1; d < radix[i]; d++) {
@@ -110,8 +110,7 @@ done:
 /* There is no time for sums but the backward pass', and a bucket of them is left for later. */
 static double network_seconds(const cost_training *t, const cluster *k, const exchange *x) {
   double message_s = k->message_s > 0 ? k->message_s : MESSAGE_S;
-  double byte_s =
-      k->link_bytes_per_s > 0 ? sizeof(float) / k->link_bytes_per_s * (double)cluster_node_ranks(k) : 0;
+  double byte_s = k->link_bytes_per_s > 0 ? (double)cluster_node_ranks(k) / k->link_bytes_per_s : 0;
   double sums_s = message_s * (x->levels + x->buckets - 1) + x->sums * byte_s;
   double back_s = message_s * (x->levels + x->buckets - 1) + x->parameters * byte_s;
   double late_s = sums_s - BACKWARD * t->shard_s, last_s = sums_s / x->buckets;
@@ -125,7 +124,7 @@ status cost_of_step(const cost_training *t, const cluster *k, cost_step *out) {
   TRY(find_exchange(t, k, &x));
   *out = (cost_step){.compute_s = (double)((load + k->threads - 1) / k->threads) * t->shard_s,
                      .messages = x.messages * lanes,
-                     .bytes = sizeof(float) * (x.sums + x.parameters) * (double)lanes};
+                     .bytes = (x.sums + x.parameters) * (double)lanes};
   out->sums_s = x.added * t->sum_s + (double)t->n_floats / (double)k->ranks * t->update_s +
                 (k->ranks > 1 ? MEETINGS * MEETING_S * log2((double)lanes + 1) : 0);
   if (nodes > 1) out->network_s = network_seconds(t, k, &x);

@@ -12,7 +12,7 @@
 #ifndef MPISTILL_STAGES_COST_H
 #define MPISTILL_STAGES_COST_H
 
-#include "base/status.h"
+#include "comm/reduce.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +35,7 @@ typedef struct cost_step { /* of training, on the slowest rank */
 
 typedef struct cost_training {
   int64_t shards, steps;
+  reduce_dtype dtype;         /* of the sums */
   int64_t n_floats, n_states; /* of the parameter block; of the optimizer, per parameter */
   double shard_s, worker_bytes;
   double sum_s, update_s; /* per float and thread */

@@ -27,6 +27,11 @@ static const char *temperature_schedule_choice(int i) {
   return i < 2 ? names[i] : NULL;
 }
 
+static const char *reduce_choice(int i) {
+  static const char *const names[] = {"float32", "bfloat16"};
+  return i < 2 ? names[i] : NULL;
+}
+
 static const char *precision_choice(int i) {
   static const char *const names[] = {"float32", "float16", "int8"};
   return i < 3 ? names[i] : NULL;
@@ -432,6 +437,15 @@ const option training_rows[] = {
      .max = 4096,
      .help = "pieces of a batch, the most ranks times threads that can work; part of the result, not the "
              "number of ranks [by batch]"},
+    {.flag = "reduce-dtype",
+     .key = "reduce_dtype",
+     .type = OPTION_CHOICE,
+     .at = AT(reduce_dtype),
+     .initial = "float32",
+     .choice = reduce_choice,
+     .help =
+         "gradients are rounded to, each shard's and every sum of them: bfloat16 halves what nodes send of "
+         "them and gives another student"},
     {.flag = "threads",
      .type = OPTION_INT,
      .at = AT(threads),

@@ -128,6 +128,7 @@ static status measure_learner(job *j, const chain_step *k, learner *x) {
   TRY(measure_training(&s, j->d, (batch_rows(j) + shards - 1) / shards, &x->shard));
   TRY(measure_memory(&s, j->d, &o->optimizer, &x->memory));
   x->training = (cost_training){.shards = shards,
+                                .dtype = trainer_reduce_dtype(o),
                                 .steps = k->epochs * ((j->train->n + o->batch - 1) / o->batch),
                                 .n_floats = s.k.g->n_block,
                                 .n_states = optimizer_find(o->optimizer.kind)->n_states,

@@ -9,6 +9,8 @@
 #include "stages/tutors.h"
 #include "stages/views.h"
 
+#include <string.h>
+
 bool train_has_teachers(const mpistill_train_options *o) {
   return o->soft_labels.n > 0 || o->live_teachers.n > 0;
 }
@@ -142,6 +144,8 @@ status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, cons
   if (o->fixed_labels) json_object_set_new(all, "fixed_labels", json_true());
   if (o->shuffle_window)
     json_object_set_new(all, "shuffle_window", json_integer((json_int_t)o->shuffle_window));
+  if (strcmp(o->reduce_dtype, "float32") != 0)
+    json_object_set_new(all, "reduce_dtype", json_string(o->reduce_dtype));
   if (o->freeze.n) json_object_set_new(all, "freeze", strings_json(&o->freeze));
   if (o->prior_split) {
     json_object_set_new(all, "prior_split", json_string(o->prior_split));

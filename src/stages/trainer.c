@@ -7,6 +7,10 @@
 
 /* ---- construction ---- */
 
+reduce_dtype trainer_reduce_dtype(const mpistill_train_options *o) {
+  return strcmp(o->reduce_dtype, "bfloat16") == 0 ? REDUCE_BFLOAT16 : REDUCE_FLOAT32;
+}
+
 int trainer_default_shards(int64_t batch) {
   int shards = 1;
   while (shards < 64 && 2 * shards <= batch / 32) shards *= 2;
@@ -191,7 +195,8 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   t->inputs.augment = &seen->augment;
   TRY(features_load(inner));
   TRY(trainer_read_ahead(t));
-  TRY(reducer_new(&t->sums, c, t->shards, trainer_n_trained(t), trainer_n_losses(t) + 1, t->threads));
+  TRY(reducer_new(&t->sums, c, t->shards, trainer_n_trained(t), trainer_n_losses(t) + 1, t->threads,
+                  trainer_reduce_dtype(o)));
   TRY(set_initial(t));
   TRY(comm_agree(c, make_local(t)));
   if (teachers) TRY(begin_teachers(t));

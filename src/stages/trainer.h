@@ -4,6 +4,7 @@
 #define MPISTILL_STAGES_TRAINER_H
 
 #include "base/log.h"
+#include "comm/reduce.h"
 #include "stages/adaptive.h"
 #include "stages/features.h"
 #include "stages/live.h"
@@ -32,6 +33,8 @@ void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */
 int trainer_default_shards(int64_t batch);
+/* Local. Of the options. */
+reduce_dtype trainer_reduce_dtype(const mpistill_train_options *o);
 
 int trainer_n_losses(const trainer *t);
 const char *trainer_loss_name(const trainer *t, int i); /* "kd", "TASK/kd", "hint:act1" */

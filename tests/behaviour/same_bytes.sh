@@ -59,6 +59,10 @@ everywhere three-rows "$few" model.onnx train --model cnn.onnx --dataset tiny.h5
 # Gradients of several buckets, which nodes add up while the backward pass goes on.
 everywhere buckets '2:1:0 3:2:0 8:1:0' model.onnx train --model wider.onnx --dataset small.h5 --epochs 2 --batch 157 --shards 24 --output @/model.onnx
 
+everywhere bfloat16 '2:1:0 3:2:1 8:1:0' model.onnx train --model wider.onnx --dataset small.h5 --epochs 2 --batch 157 --shards 24 --reduce-dtype bfloat16 \
+  --output @/model.onnx
+differ 'gradients rounded to bfloat16' "$work/buckets/alone/model.onnx" "$work/bfloat16/alone/model.onnx"
+
 # ---- teach: two teachers, one many times dearer ----
 everywhere teach "$some" 'mlp.h5 wide.h5' teach --dataset digits.h5 --teacher mlp.onnx --teacher wide.onnx --output @
 everywhere teach-float32 "$few" 'cnn.h5 resnet.h5' teach --dataset digits.h5 --teacher cnn.onnx --teacher resnet.onnx --dtype float32 \

@@ -111,7 +111,7 @@ done:
 static status one_size(comm *c, size_t n, int n_shards, int turns) {
   status st = STATUS_OK;
   bench b = {.c = c, .n = n, .n_shards = n_shards};
-  TRY(reducer_new(&b.r, c, n_shards, n, 0, 1));
+  TRY(reducer_new(&b.r, c, n_shards, n, 0, 1, REDUCE_FLOAT32));
   st = mem_new(&b.gradient, n, sizeof(float));
   if (!st) st = mem_new(&b.parameters, n, sizeof(float));
   TRY(comm_agree(c, st));

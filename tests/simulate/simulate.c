@@ -107,7 +107,7 @@ static status step(comm *c, bool overlaps, double megabytes, double compute_s, c
   double totals[2], started;
   static profile p;
   TRY(read_profile(&p, path, compute_s));
-  TRY(reducer_new(&r, c, comm_size(c), n, 2, 1));
+  TRY(reducer_new(&r, c, comm_size(c), n, 2, 1, REDUCE_FLOAT32));
   TRY(comm_barrier(c));
   started = MPI_Wtime();
   smpi_execute(p.forward_s);

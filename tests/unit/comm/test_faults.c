@@ -14,7 +14,7 @@ typedef status attempt(comm *c);
 
 static status make_reducer(comm *c) {
   reducer *r;
-  status st = reducer_new(&r, c, 20, 1000, 2, 2);
+  status st = reducer_new(&r, c, 20, 1000, 2, 2, REDUCE_FLOAT32);
   reducer_free(&r);
   return st;
 }

@@ -80,11 +80,21 @@ static double stat_value(int shard, int k, int step) {
   return (double)leaf_value(shard, (size_t)k + 1000003, step) / 3;
 }
 
+/* What leaves and sums are rounded to: 8 bits of which the first is one. */
+static reduce_dtype dtype = REDUCE_FLOAT32;
+
+static float kept(float x) {
+  int exponent;
+  if (dtype == REDUCE_FLOAT32) return x;
+  double part = frexp(x, &exponent);
+  return (float)ldexp(nearbyint(ldexp(part, 8)), exponent - 8);
+}
+
 static float tree_sum(int n_shards, int from, int span, size_t i, int step) {
-  if (span == 1) return leaf_value(from, i, step);
+  if (span == 1) return kept(leaf_value(from, i, step));
   float left = tree_sum(n_shards, from, span / 2, i, step);
   if (from + span / 2 >= n_shards) return left;
-  return left + tree_sum(n_shards, from + span / 2, span / 2, i, step);
+  return kept(left + tree_sum(n_shards, from + span / 2, span / 2, i, step));
 }
 
 static double tree_stat(int n_shards, int from, int span, int k, int step) {
@@ -155,7 +165,7 @@ static void one_step(reducer *r, comm *c, int n_shards, size_t n_floats, int ste
 
 static void steps(comm *c, int n_shards, size_t n_floats, int threads) {
   reducer *r;
-  assert_int_equal(reducer_new(&r, c, n_shards, n_floats, N_STATS, threads), STATUS_OK);
+  assert_int_equal(reducer_new(&r, c, n_shards, n_floats, N_STATS, threads, dtype), STATUS_OK);
   for (int step = 0; step < 2; step++) one_step(r, c, n_shards, n_floats, step);
   assert_true(reducer_seconds(r) > 0);
   reducer_free(&r);
@@ -216,6 +226,15 @@ static void test_threads(void **state) {
   on_every_layout(threaded);
 }
 
+static void test_bfloat16(void **state) {
+  (void)state;
+  dtype = REDUCE_BFLOAT16;
+  on_every_layout(few_shards);
+  on_every_layout(threaded);
+  test_buckets(state);
+  dtype = REDUCE_FLOAT32;
+}
+
 /* The reference would be of no use if any order of additions gave its bits. */
 static void test_order_shows(void **state) {
   (void)state;
@@ -234,7 +253,7 @@ static void test_is_shared(void **state) {
   for (int i = 0; i < N_LAYOUTS; i++) {
     comm *c = world_in(&layouts[i]);
     reducer *r;
-    assert_int_equal(reducer_new(&r, c, 4, 100, 0, 1), STATUS_OK);
+    assert_int_equal(reducer_new(&r, c, 4, 100, 0, 1, dtype), STATUS_OK);
     assert_int_equal(reducer_is_shared(r),
                      comm_nodes(c) == comm_size(c) || layouts[i].shared_memory[0] == '1');
     reducer_free(&r);
@@ -247,7 +266,7 @@ static void status_rides_along(comm *c) {
   double totals[N_STATS];
   char text[64];
   int last = comm_size(c) - 1, n = 0;
-  assert_int_equal(reducer_new(&r, c, 9, 100, N_STATS, 1), STATUS_OK);
+  assert_int_equal(reducer_new(&r, c, 9, 100, N_STATS, 1, dtype), STATUS_OK);
   one_step(r, c, 9, 100, 0);
   for (int turn = 0; turn < 20; turn++) {
     fill_waves(r, 100, 1, &n);
@@ -271,7 +290,7 @@ static void test_status_rides_along(void **state) {
 static void test_bad_input(void **state) {
   (void)state;
   reducer *r;
-  assert_int_equal(reducer_new(&r, world, 0, 100, 1, 1), STATUS_BAD_INPUT);
+  assert_int_equal(reducer_new(&r, world, 0, 100, 1, 1, dtype), STATUS_BAD_INPUT);
   assert_null(r);
 }
 
@@ -285,17 +304,12 @@ static void test_alone(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_ranges),
-    cmocka_unit_test(test_cuts_follow_the_tree),
-    cmocka_unit_test(test_order_shows),
-    cmocka_unit_test(test_few_shards),
-    cmocka_unit_test(test_waves),
-    cmocka_unit_test(test_buckets),
-    cmocka_unit_test(test_threads),
-    cmocka_unit_test(test_is_shared),
-    cmocka_unit_test(test_status_rides_along),
-    cmocka_unit_test(test_bad_input),
-    cmocka_unit_test(test_alone),
+    cmocka_unit_test(test_ranges),      cmocka_unit_test(test_cuts_follow_the_tree),
+    cmocka_unit_test(test_order_shows), cmocka_unit_test(test_few_shards),
+    cmocka_unit_test(test_waves),       cmocka_unit_test(test_buckets),
+    cmocka_unit_test(test_threads),     cmocka_unit_test(test_bfloat16),
+    cmocka_unit_test(test_is_shared),   cmocka_unit_test(test_status_rides_along),
+    cmocka_unit_test(test_bad_input),   cmocka_unit_test(test_alone),
 };
 
 RUN_WORLD(tests)

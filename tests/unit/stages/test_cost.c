@@ -49,9 +49,9 @@ static void test_memory(void **state) {
 static int64_t n_messages, n_bytes;
 
 int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_Comm c, MPI_Request *out) {
-  if (type == MPI_FLOAT) {
+  if (type == MPI_FLOAT || type == MPI_UINT16_T) {
     n_messages++;
-    n_bytes += (int64_t)n * (int64_t)sizeof(float);
+    n_bytes += (int64_t)n * (int64_t)(type == MPI_FLOAT ? sizeof(float) : sizeof(uint16_t));
   }
   return PMPI_Isend(data, n, type, to, tag, c, out);
 }
@@ -61,7 +61,8 @@ static void count_step(const reality *r, int64_t *messages, int64_t *bytes) {
   reducer *sums;
   double total;
   int64_t mine[2], all[2 * 16] = {0};
-  assert_int_equal(reducer_new(&sums, r->c, (int)r->t.shards, (size_t)r->t.n_floats, 1, 1), STATUS_OK);
+  assert_int_equal(reducer_new(&sums, r->c, (int)r->t.shards, (size_t)r->t.n_floats, 1, 1, r->t.dtype),
+                   STATUS_OK);
   for (int w = 0; w < reducer_waves(sums); w++) reducer_fold(sums, w);
   n_messages = n_bytes = 0;
   assert_int_equal(reducer_sum(sums, STATUS_OK, &total), STATUS_OK);
@@ -88,6 +89,7 @@ static void test_messages(void **state) {
       cost_step step;
       int64_t messages, bytes;
       r.t.n_floats = floats[i % 2];
+      r.t.dtype = i % 3 ? REDUCE_FLOAT32 : REDUCE_BFLOAT16;
       assert_int_equal(cost_of_step(&r.t, &r.k, &step), STATUS_OK);
       count_step(&r, &messages, &bytes);
       assert_int_equal(step.messages, messages);

@@ -37,13 +37,14 @@ typedef struct mpistill_ints {
 
 /* What belongs to any command. */
 typedef struct mpistill_output_options {
-  bool quiet;           /* no progress, only warnings and errors */
-  bool json;            /* results as one JSON object on stdout */
-  bool no_result;       /* no results on stdout: for a stage inside a run */
-  char *log;            /* file of JSON lines, NULL: none */
-  bool force;           /* overwrite an existing output made from other inputs */
-  double stop_before;   /* seconds before the batch job's end; 0: never */
-  double stall_timeout; /* seconds; the program's, not looked at by the library */
+  bool quiet;            /* no progress, only warnings and errors */
+  bool json;             /* results as one JSON object on stdout */
+  bool no_result;        /* no results on stdout: for a stage inside a run */
+  char *log;             /* file of JSON lines, NULL: none */
+  bool force;            /* overwrite an existing output made from other inputs */
+  double stop_before;    /* seconds before the batch job's end; 0: never */
+  double stall_timeout;  /* seconds; the program's, not looked at by the library */
+  bool mixed_processors; /* ranks may have unlike processors or libraries; outputs are marked by it */
 } mpistill_output_options;
 
 typedef struct mpistill_loss {

@@ -139,19 +139,29 @@ done:
   return st;
 }
 
+/* Tasks of srun to which it has given no way to find each other: MPI itself would end them with words of its
+ * own, or let each be alone. */
+static bool is_unconnected(const char *variable) {
+  return !strncmp(variable, "SLURM_", strlen("SLURM_")) && !getenv("PMIX_NAMESPACE") && !getenv("PMI_FD");
+}
+
+static status refuse_launch(const char *variable, int expected, int seen) {
+  return status_set(STATUS_BAD_INPUT,
+                    "%s says that %d processes were started, but MPI sees only %d of them\n"
+                    "start with mpirun or srun --mpi=pmix",
+                    variable, expected, seen);
+}
+
 status comm_start(comm **out) {
   status st = STATUS_OK;
   comm c = nobody;
   const char *variable;
   int expected = launched(&variable); /* before MPI_Init, which may change the environment */
   *out = NULL;
+  if (expected > 1 && is_unconnected(variable)) return refuse_launch(variable, expected, 1);
   TRY(start_mpi(&c));
   TRY(join(&c, MPI_COMM_WORLD));
-  if (expected > c.size)
-    THROW(STATUS_BAD_INPUT,
-          "%s says that %d processes were started, but MPI sees only %d of them\n"
-          "start with mpirun or srun --mpi=pmix",
-          variable, expected, c.size);
+  if (expected > c.size) TRY(refuse_launch(variable, expected, c.size));
   return keep(out, &c);
 done:
   leave(&c);

@@ -96,7 +96,12 @@ static status make_header(job *j) {
   h->temperature = stored_temperature(j);
   h->floor = j->in.rule->floor;
   h->partial = j->in.rule->partial;
-  for (int i = 0; i < j->in.n; i++) h->partial = h->partial || softlabels_get(j->in.files[i])->partial;
+  h->mixed_processors = j->o->out.mixed_processors;
+  for (int i = 0; i < j->in.n; i++) {
+    const softlabels_header *its = softlabels_get(j->in.files[i]);
+    h->partial = h->partial || its->partial;
+    h->mixed_processors = h->mixed_processors || its->mixed_processors;
+  }
   TRY(mem_new(&h->teachers, (size_t)j->in.n, sizeof *h->teachers));
   TRY(mem_new(&h->weights, (size_t)j->in.n, sizeof *h->weights));
   for (; h->n_teachers < j->in.n; h->n_teachers++) {
@@ -155,6 +160,7 @@ static status collect_inputs(job *j) {
                         "method", j->in.rule->name, "weights", weights, "temperature", stored_temperature(j),
                         "options", options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
+  stage_mark_mixed(j->inputs, &j->o->out);
 done:
   json_decref(files);
   json_decref(weights);
@@ -469,6 +475,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o};
   mark found;
+  TRY(stage_begin(c, &o->out));
   TRY(open_all(&j));
   TRY(collect_inputs(&j));
   TRY(stage_lock(c, &j.lock, o->output, &o->out));

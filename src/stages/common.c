@@ -9,31 +9,63 @@
 #include "ops/ops.h"
 #include "stages/truth.h"
 
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-status stage_begin(comm *c) {
+/* What decides bits on a host: this program, its numeric libraries, and what those choose kernels and block
+ * sizes by. */
+typedef struct kind_of_host {
+  char libraries[256], host[128];
+} kind_of_host;
+
+static void describe_host(kind_of_host *k) {
+  const char *libc = "?";
+#ifdef __GLIBC__
+  libc = gnu_get_libc_version();
+#endif
+  snprintf(k->libraries, sizeof k->libraries, "mpistill %s, %s, libc %s, caches of %ld and %ld KiB",
+           MPISTILL_VERSION, ops_libraries(), libc, sysconf(_SC_LEVEL1_DCACHE_SIZE) / 1024,
+           sysconf(_SC_LEVEL2_CACHE_SIZE) / 1024);
+  if (gethostname(k->host, sizeof k->host - 1)) strcpy(k->host, "?");
+}
+
+static status refuse_or_warn(const comm *c, const mpistill_output_options *o, const kind_of_host *all,
+                             int i) {
+  static const char text[] = "rank 0 on host %s has %s, but rank %d on host %s has %s: the results %s depend "
+                             "on which rank did what%s";
+  if (!o->mixed_processors)
+    return status_set(STATUS_BAD_INPUT, text, all->host, all->libraries, i, all[i].host, all[i].libraries,
+                      "would", "; use hosts of one kind, or --mixed-processors");
+  say_warning(comm_rank(c) == 0 && !o->no_result, text, all->host, all->libraries, i, all[i].host,
+              all[i].libraries, "will", "");
+  return STATUS_OK;
+}
+
+status stage_begin(comm *c, const mpistill_output_options *o) {
   status st = STATUS_OK;
-  struct {
-    char libraries[160], host[128];
-  } mine = {0}, *all = NULL;
+  kind_of_host mine = {0}, *all = NULL;
   TRY(comm_agree(c, ops_init()));
   TRY(comm_agree(c, mem_new(&all, (size_t)comm_size(c), sizeof *all)));
-  snprintf(mine.libraries, sizeof mine.libraries, "%s", ops_libraries());
-  if (gethostname(mine.host, sizeof mine.host - 1)) strcpy(mine.host, "?");
+  describe_host(&mine);
   TRY(comm_gather_all(c, &mine, all, sizeof mine));
-  for (int i = 1; i < comm_size(c); i++)
-    if (memcmp(all->libraries, all[i].libraries, sizeof mine.libraries))
-      THROW(STATUS_BAD_INPUT,
-            "rank 0 on host %s has %s, but rank %d on host %s has %s: the results would depend on which rank "
-            "did what; use hosts of one kind",
-            all->host, all->libraries, i, all[i].host, all[i].libraries);
+  for (int i = 1; i < comm_size(c); i++) {
+    if (!memcmp(all->libraries, all[i].libraries, sizeof mine.libraries)) continue;
+    TRY(refuse_or_warn(c, o, all, i));
+    break;
+  }
 done:
   mem_free(all);
   return st;
+}
+
+void stage_mark_mixed(json_t *inputs, const mpistill_output_options *o) {
+  if (o->mixed_processors) json_object_set_new(inputs, "mixed_processors", json_true());
 }
 
 void stage_listen(const comm *c, const mpistill_output_options *o) {

@@ -11,9 +11,12 @@
 
 #include <jansson.h>
 
-/* Collective, first of all in a stage that runs models. One thread a kernel; STATUS_BAD_INPUT when ranks run
- * on unlike processors or libraries: the result would then depend on which rank did what. */
-status stage_begin(comm *c);
+/* Collective, first of all in a stage that computes. One thread a kernel; STATUS_BAD_INPUT when ranks run on
+ * unlike processors or libraries, since the result would then depend on which rank did what; with
+ * mixed_processors a warning, unless no_result. */
+status stage_begin(comm *c, const mpistill_output_options *o);
+/* Local. Marks what made an output. */
+void stage_mark_mixed(json_t *inputs, const mpistill_output_options *o);
 
 /* Local. Signals and, if the user wants it, the end of the batch job stop the stage from now on
  * (base/stop.h); where nothing tells that end, it is said. */

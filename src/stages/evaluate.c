@@ -285,7 +285,7 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   score scores[TASKS_MAX];
   mpistill_evaluation e = {0};
   comparison x;
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, &o->out));
   TRY(dataset_open(&d, c, o->dataset));
   TRY(tasks_describe(&t, &o->tasks, NULL, d));
   const model_source from = {.path = o->model, .pre = &o->preprocess, .heads = t.heads, .n_heads = t.n};

@@ -383,7 +383,7 @@ status live_train(comm *c, const mpistill_train_options *o, const model_source *
   live_link link = {.all = c};
   comm *part = NULL;
   int64_t row_values;
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, &o->out));
   TRY(count_ranks(c, o, student, &link.teaching, &row_values));
   if (!link.teaching) return train(c, o, student, &link);
   const int clients = comm_size(c) - link.teaching;

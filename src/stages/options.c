@@ -51,6 +51,12 @@ const option stall_rows[] = {
      .min = 0,
      .max = 1e6,
      .help = "leave with status 75 when a rank hangs so long that no rank gets on; 0: never"},
+    {.flag = "mixed-processors",
+     .type = OPTION_FLAG,
+     .at = offsetof(mpistill_output_options, mixed_processors),
+     .help =
+         "go on where ranks have unlike processors or libraries; the result then depends on which rank did "
+         "what, and outputs are marked by mixed_processors"},
     {0}};
 const option stop_rows[] = {
     {.flag = "stop-before",

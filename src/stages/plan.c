@@ -577,7 +577,7 @@ status forecast_make(json_t **out, comm *c, const plan_request *o) {
   status st = STATUS_OK;
   job j = {.c = c, .o = o};
   *out = json_object();
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, NULL));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   j.k = (cluster){.ranks = o->ranks,
                   .ranks_per_node = o->ranks_per_node ? o->ranks_per_node : o->ranks,

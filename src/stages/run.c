@@ -22,6 +22,7 @@ mpistill_output_options run_output(const run_job *j) {
                                    .log = j->log_path,
                                    .force = j->o->out.force,
                                    .no_result = true,
+                                   .mixed_processors = j->o->out.mixed_processors,
                                    .stop_before = j->o->out.stop_before};
 }
 
@@ -264,7 +265,7 @@ status stage_run(comm *c, const mpistill_run_options *o) {
   status st = STATUS_OK;
   run_job j = {.c = c, .o = o};
   stage_listen(c, &o->out); /* a stage that does not look at it ends first */
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, &o->out));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
   TRY(comm_agree(c, make_paths(&j)));
   TRY(run_check_all(&j));

@@ -96,6 +96,7 @@ static status make_header(const teach_job *j, lesson *t) {
   h->values = t->options->values;
   h->top_k = j->o->top_k;
   h->floor = t->f.probabilities ? LOGITS_FLOOR : 0;
+  h->mixed_processors = j->o->out.mixed_processors;
   h->batch_rows = t->f.batch_rows;
   h->block_rows = block_rows(j, t);
   if (t->n_taps) TRY(make_features(j, t, h));
@@ -118,6 +119,7 @@ static const char *difference(const softlabels_header *a, const softlabels_heade
   if (strcmp(a->augment, b->augment)) return "augmentation";
   if (strcmp(a->augment_seed, b->augment_seed)) return "seed of the augmentation";
   if (a->views != b->views) return "number of views";
+  if (a->mixed_processors != b->mixed_processors) return "choice of processors (--mixed-processors)";
   if (a->type != b->type) return "dtype";
   if (a->values != b->values) return "kind of output (values)";
   if (a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims))
@@ -413,7 +415,7 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   status st = STATUS_OK;
   teach_job j = {.c = c, .o = o, .threads = stage_threads(o->threads), .held = -1};
   stage_listen(c, &o->out);
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, &o->out));
   TRY(dataset_open(&j.d, c, o->dataset));
   TRY(dataset_split(j.d, o->split, &j.sp));
   if (!j.sp->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", o->dataset, o->split);

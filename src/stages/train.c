@@ -61,6 +61,7 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   hash_text(model_hash(j->s.m), model);
   TRY(train_inputs(&j->inputs, j->c, j->o, &j->work,
                    &(train_origin){.model = model, .dataset = dataset_hash, .input = j->s.input->name}));
+  stage_mark_mixed(j->inputs, &j->o->out);
   j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
   if (!j->inputs_text)
     THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
@@ -456,7 +457,7 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
   stage_listen(c, &o.out);
-  TRY(stage_begin(c));
+  TRY(stage_begin(c, &o.out));
   TRY(open_all(&j, hash));
   TRY(comm_agree(c, collect_inputs(&j, hash)));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));

@@ -4,7 +4,8 @@
  *                        dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C);
  *                        ensembles: method, teachers (names), weights, temperature; where they have them
  *                        calibration, floor, epsilon, delta; labels of changed rows: augment, augment_seed
- *                        (texts), views; regression: values = 1
+ *                        (texts), views; regression: values = 1; made on unlike processors:
+ *                        mixed_processors = 1
  *     /logits            [n, C(, ...)] float16 or float32, before any temperature; encoding = "dense"; with
  *                        values = 1 numbers that are no logits, [n, ...]; a model's [n, T, C] stands here as
  *                        [n, C, T]
@@ -66,16 +67,17 @@ typedef struct softlabels_header {
   int n_teachers;               /* ensemble: */
   char **teachers;
   double *weights;
-  double *calibration;   /* [teachers] temperatures that their logits were divided by first; NULL: none */
-  double *class_weights; /* [teachers, C]; NULL: one weight a teacher */
-  double temperature;    /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
-  double floor;          /* least probability that was given a logit; 0: none */
-  double epsilon, delta; /* what the ensemble reveals of the teachers' data at most; 0: not known */
-  bool partial;          /* there is /answered */
-  char *augment;         /* what the rows were changed by, as in distill's options; "": they were not */
-  char *augment_seed;    /* a number; "" when they were not */
-  int64_t views;         /* how many there are; 0: one */
-  int n_classes;         /* /classes; 0: the dataset's */
+  double *calibration;      /* [teachers] temperatures that their logits were divided by first; NULL: none */
+  double *class_weights;    /* [teachers, C]; NULL: one weight a teacher */
+  double temperature;       /* ensemble of a rule that is not linear in logits: made for this T; 0: any */
+  double floor;             /* least probability that was given a logit; 0: none */
+  double epsilon, delta;    /* what the ensemble reveals of the teachers' data at most; 0: not known */
+  bool partial;             /* there is /answered */
+  char *augment;            /* what the rows were changed by, as in distill's options; "": they were not */
+  char *augment_seed;       /* a number; "" when they were not */
+  int64_t views;            /* how many there are; 0: one */
+  int64_t mixed_processors; /* 1: ranks might have unlike ones: not the same bytes again */
+  int n_classes;            /* /classes; 0: the dataset's */
   char **classes;
   int n_features; /* in the order of softlabels_feature_order, each once */
   softlabels_feature *features;

@@ -36,6 +36,7 @@ static const field fields[] = {
     {"augment", TEXT, offsetof(softlabels_header, augment), false, false, true},
     {"augment_seed", TEXT, offsetof(softlabels_header, augment_seed), false, false, true},
     {"views", INT, offsetof(softlabels_header, views), false, false, true},
+    {"mixed_processors", INT, offsetof(softlabels_header, mixed_processors), false, false, true},
 };
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 

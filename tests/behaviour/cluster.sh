@@ -10,11 +10,27 @@ train=(train --model untrained.onnx --dataset digits.h5 --epochs 2 --batch 256 -
 must 0 "${train[@]}" alone.onnx
 
 # ---- hosts that are not alike: a rank whose OpenBLAS takes other kernels than rank 0's ----
-status=0
-timeout 120 "${MPIRUN:-mpirun}" --oversubscribe -n 1 -x OPENBLAS_CORETYPE=Prescott "$mpistill" "${train[@]}" unlike.onnx : \
-  -n 1 -x OPENBLAS_CORETYPE=Nehalem "$mpistill" "${train[@]}" unlike.onnx >out 2>err </dev/null || status=$?
-expect_error 'processors that are not alike are told at the start' 2 Prescott Nehalem 'hosts of one kind' "$(hostname)"
+unlike() { # ARGUMENTS...
+  status=0
+  timeout 120 "${MPIRUN:-mpirun}" --oversubscribe -n 1 -x OPENBLAS_CORETYPE=Prescott "$mpistill" "$@" : \
+    -n 1 -x OPENBLAS_CORETYPE=Nehalem "$mpistill" "$@" >out 2>err </dev/null || status=$?
+}
+unlike "${train[@]}" unlike.onnx
+expect_error 'processors that are not alike are told at the start' 2 Prescott Nehalem 'hosts of one kind' --mixed-processors "$(hostname)"
 check 'nothing was written' test ! -e unlike.onnx
+unlike "${train[@]}" unlike.onnx --mixed-processors
+check '--mixed-processors: a warning' test "$status $(grep -c 'warning: .*Prescott.*Nehalem.*depend on which rank' err)" = '0 1'
+unlike teach --dataset digits.h5 --teacher unlike.onnx --output soft --mixed-processors
+must 0 aggregate soft/unlike.h5 --output ensemble.h5
+python_check '--mixed-processors: the outputs are marked' <<'END'
+import h5py, json
+assert json.load(open("unlike.onnx.inputs"))["inputs"]["mixed_processors"] is True
+assert "mixed_processors" not in json.load(open("alone.onnx.inputs"))["inputs"]
+for name in "soft/unlike.h5", "ensemble.h5":
+    assert h5py.File(name).attrs["mixed_processors"] == 1, name
+END
+run 2 "${train[@]}" unlike.onnx
+expect_error 'ranks that are alike have not made that output' 2 unlike.onnx --force
 
 # ---- a full /dev/shm ----
 if unshare --mount mount -t tmpfs tmpfs /dev/shm 2>/dev/null; then

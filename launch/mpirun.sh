@@ -39,6 +39,10 @@ case $place in
   *) echo "mpirun.sh: --place is core, numa or node, not '$place'" >&2; exit 2 ;;
 esac
 export OMP_NUM_THREADS=$threads
+if [ "$(id -u)" = 0 ] && [ "${OMPI_ALLOW_RUN_AS_ROOT:-}${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-}" != 11 ]; then
+  echo 'Open MPI refuses root: be another user, or set OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1' >&2
+  exit 2
+fi
 # A host that is lost is noticed within half a minute.
 export OMPI_MCA_oob_tcp_keepalive_time=10 OMPI_MCA_oob_tcp_keepalive_intvl=5 OMPI_MCA_oob_tcp_keepalive_probes=3
 

@@ -48,6 +48,19 @@ check 'mpirun.sh names the places there are' test "$? $(grep -c 'core, numa or n
 timeout 60 "$top/launch/mpirun.sh" -n 2 run nowhere.yaml >out 2>err
 check 'mpirun.sh does not repeat what is wrong' test "$? $(grep -c 'nowhere.yaml' err)" = '2 1'
 
+hostname >nodes
+as_root() { # SCRIPT COMMAND...: without the variables that Open MPI wants of root
+  env -u OMPI_ALLOW_RUN_AS_ROOT -u OMPI_ALLOW_RUN_AS_ROOT_CONFIRM "${@:2}" >out 2>err </dev/null
+  check "$1 as root: what Open MPI wants is said once, before mpirun" test "$? $(grep -c . err) $(grep -c OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 err)" = '2 1 1'
+}
+if [ "$(id -u)" = 0 ]; then
+  as_root mpirun.sh "$top/launch/mpirun.sh" run core.yaml
+  as_root slurm.sh env SLURM_JOB_NUM_NODES=1 bash "$top/launch/slurm.sh" core.yaml
+  as_root slurm-chain.sh env SLURM_JOB_NUM_NODES=1 SLURM_ARRAY_TASK_ID=0 bash "$top/launch/slurm-chain.sh" teach
+  as_root pbs.sh env PBS_O_WORKDIR="$PWD" PBS_JOBID=1.fake PBS_NODEFILE=nodes recipe=core.yaml bash "$top/launch/pbs.sh"
+  as_root lsf.sh env LSB_DJOB_HOSTFILE=nodes recipe=core.yaml bash "$top/launch/lsf.sh"
+fi
+
 ranks_below() { # PROCESS
   local child
   for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
@@ -66,7 +79,6 @@ losing() { # NAME RANKS COMMAND...: its last rank is lost while it trains; it go
   [ -z "$2" ] || check "$1: without it" test "$(told "$1" ranks)" = "$2"
   same "$1: the student is that of an undisturbed training" "$1/student.onnx" straight/student.onnx
 }
-hostname >nodes
 losing lost-mpirun 3 "$top/launch/mpirun.sh" -n 4 run lost-mpirun.yaml --quiet
 losing lost-slurm '' env SLURM_JOB_NUM_NODES=1 bash "$top/launch/slurm.sh" lost-slurm.yaml --quiet
 losing lost-lsf '' env LSB_DJOB_HOSTFILE=nodes recipe=lost-lsf.yaml bash "$top/launch/lsf.sh"

@@ -61,6 +61,7 @@ static void print_space(const json_t *p) {
          "ranks\n",
          size_text(number(m, "rank"), a), text(m, "rank_at"), size_text(number(m, "node"), b),
          text(m, "node_at"), size_text(number(m, "shared"), c));
+  printf("  (the most at one time; what ranks share is counted once, as batch systems do)\n");
   printf("\ndisk\n");
   json_array_foreach(json_object_get(p, "files"), i, x)
       printf("  %10s   %s\n", size_text(number(x, "bytes"), a), text(x, "file"));

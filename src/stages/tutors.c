@@ -35,6 +35,7 @@ static status open_tutor(tutor *t, comm *c, const mpistill_train_options *o, dat
   TRY(subject_open(&s, c, &from, d, o->split, t->t->input));
   stage_tell_mode(comm_rank(c) == 0 && !o->out.no_result, s.m, false);
   TRY(subject_order(&s, c, d));
+  model_drop_data(s.m); /* the block holds it */
   t->m = s.m;
   t->block = s.block;
   t->k = s.k;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# plan: what it says of disk and memory against a run on 1, 2 and 4 ranks, within a tenth; the counts, the warnings, the line for Slurm.
+# plan: what it says of disk and memory against runs on 1, 2 and 4 ranks, within a tenth; the counts, the warnings, the line for Slurm.
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 
@@ -41,21 +41,25 @@ memory() {
   echo $((most * 1024))
 }
 
-for n in 1 2 4; do
-  rm -rf made
-  run 0 plan 'my recipe.yaml' --ranks $n --json
-  mv out plan.json
-  start $n run 'my recipe.yaml' --quiet
-  mv out run.out && mv err run.err
-  held=$(memory "$job")
-  wait "$job" || fail "the run on $n ranks"
-  python_check "memory of a node with $n ranks" "$held" <<'END'
+# compare RECIPE NODE'S RANKS...: what plan says of memory, and what a run holds.
+compare() {
+  local recipe=$1 n held
+  for n in "${@:2}"; do
+    rm -rf made
+    run 0 plan "$recipe" --ranks "$n" --json
+    mv out plan.json
+    start "$n" run "$recipe" --quiet
+    held=$(memory "$job")
+    wait "$job" || fail "$recipe: the run on $n ranks"
+    python_check "$recipe: memory of a node with $n ranks" "$held" <<'END'
 import json, sys
 foreseen, held = json.load(open("plan.json"))["memory"]["node"], int(sys.argv[1])
 assert abs(foreseen - held) <= 0.1 * held, f"foreseen {foreseen}, held {held}"
 END
-done
-python_check 'every file that lies there is foreseen, its size within a tenth' <<'END'
+  done
+}
+files() { # RECIPE: of the last run
+  python_check "$1: every file that lies there is foreseen, its size within a tenth" <<'END'
 import json, os
 files = {f["file"]: f["bytes"] for f in json.load(open("plan.json"))["files"]}
 small = {"recipe.yaml", "state.json", "result.json", "run.jsonl", "mpistill.lock"}
@@ -65,9 +69,37 @@ for folder, _, names in os.walk("made"):
         if path in small or path.endswith(".inputs"): continue
         size = os.path.getsize(os.path.join("made", path))
         assert path in files, f"{path} is not foreseen"
-        assert abs(files[path] - size) <= 0.1 * size, f"{path}: foreseen {files[path]}, is {size}"
-assert "soft/wide.h5" in files and "soft/test/conv.h5" in files and "ensemble.h5" in files, files
+        assert abs(files.pop(path) - size) <= 0.1 * size, f"{path} is {size}"
+assert set(files) == {"run.jsonl", "checkpoint/ (while it trains)"}, f"foreseen, but not there: {files}"
 END
+}
+compare 'my recipe.yaml' 1 2 4
+files 'my recipe.yaml'
+
+sed -e 's/^student:.*/student: {create: mlp, layers: [256, 200, 10]}/' -e '/^baseline/d' -e '/^distill/i teach: live' 'my recipe.yaml' >live.yaml
+compare live.yaml 1 2 4
+files live.yaml
+
+# Inner tensors, the largest logits, tasks, a student of fewer bytes; on the rows of the test.
+cat >more.yaml <<'END'
+dataset: set.h5
+output: made
+teachers:
+  - {name: wide, model: wide.onnx, task: one}
+  - {name: conv, model: conv.onnx, task: two}
+teach: {split: test, top_k: 3}
+student: {create: mlp, layers: [256, 100], tasks: ["one:10", "two:10"]}
+distill:
+  split: test
+  precision: float16
+  tasks: [{name: one, labels: label}, {name: two, labels: label}]
+  optimizer: {learning_rate: 1.0e-6}
+  features: [{kind: hint, weight: 1.0e-9, student: act1, teacher: act1, from: wide, projector: linear}]
+  epochs: 1
+  batch: 256
+END
+compare more.yaml 2
+files more.yaml
 
 run 0 plan 'my recipe.yaml' --json
 mv out plan.json

@@ -1,4 +1,4 @@
-"""What `mpistill plan` foresees against what the runs take, on as many ranks as there are cores for."""
+"""What `mpistill plan` foresees against what the runs take: time on as many ranks as there are cores for, memory and disk on 1, 2 and 4."""
 import os
 import statistics
 import subprocess
@@ -7,16 +7,17 @@ import time
 import h5py
 import numpy as np
 
-RECIPES = {
-    "mlp": ((784,), ("mlp --layers 784,1200,1200,10", "mlp --layers 784,800,800,10"), "{create: mlp, layers: [784, 400, 400, 10]}", 4),
-    "cnn": ((1, 28, 28), ("cnn --input 1x28x28 --classes 10", "resnet --depth 8 --input 1x28x28 --classes 10"),
-            "{create: cnn, input: [1, 28, 28], channels: [16, 32], kernel: 3, hidden: 64, classes: 10}", 2),
+CNN = "{create: cnn, input: [1, 28, 28], channels: [16, 32], kernel: 3, hidden: 64, classes: 10}"
+RECIPES = {  # a row, the teachers, the student, epochs, further lines
+    "mlp": ((784,), ("mlp --layers 784,1200,1200,10", "mlp --layers 784,800,800,10"), "{create: mlp, layers: [784, 400, 400, 10]}", 4, ""),
+    "cnn": ((1, 28, 28), ("cnn --input 1x28x28 --classes 10", "resnet --depth 8 --input 1x28x28 --classes 10"), CNN, 2, ""),
     "vit": ((3, 32, 32), ("vit --input 3x32x32 --classes 10 --depth 4", "resnet --depth 8 --input 3x32x32 --classes 10"),
-            "{create: vit, input: [3, 32, 32], classes: 10, width: 32, depth: 2}", 2),
+            "{create: vit, input: [3, 32, 32], classes: 10, width: 32, depth: 2}", 2, ""),
+    "live": ((1, 28, 28), ("mlp --layers 784,1200,1200,10", "resnet --depth 8 --input 1x28x28 --classes 10"), CNN, 2, "teach: live\n"),
 }
 
 
-def prepare(folder, program, row, teachers, student, epochs):
+def prepare(folder, program, row, teachers, student, epochs, more):
     random = np.random.default_rng(1)
     with h5py.File(f"{folder}/set.h5", "w") as f:
         f.attrs.update({"format": "mpistill-dataset", "version": 1})
@@ -29,30 +30,71 @@ def prepare(folder, program, row, teachers, student, epochs):
         subprocess.run([program, "create", *kind.split(), "--output", f"{folder}/t{i}.onnx", "--force"], check=True)
         names.append(f"  - {{name: t{i}, model: t{i}.onnx}}\n")
     with open(f"{folder}/recipe.yaml", "w") as f:
-        f.write(f"dataset: set.h5\noutput: run\nteachers:\n{''.join(names)}student: {student}\ndistill: {{epochs: {epochs}, batch: 256}}\n")
+        f.write(f"dataset: set.h5\noutput: run\nteachers:\n{''.join(names)}student: {student}\n{more}"
+                f"distill: {{epochs: {epochs}, batch: 256}}\ncheckpoint: {{every_seconds: 1}}\n")
+
+
+def held(process):
+    """What the ranks below a process hold, bytes: what they share counted once."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{task}/children") as f:
+                for child in f.read().split():
+                    with open(f"/proc/{child}/smaps_rollup") as rollup:
+                        total += sum(1024 * int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+    except (OSError, ProcessLookupError):
+        pass  # it has just ended
+    return total
+
+
+def watch(command):
+    """Seconds, and the most bytes held."""
+    at, most = time.monotonic(), 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, held(process.pid))
+            time.sleep(0.02)
+        if process.returncode:
+            raise SystemExit(f"bench: {' '.join(command)}: status {process.returncode}")
+    return time.monotonic() - at, most
+
+
+def sizes(folder, files):
+    """Bytes as foreseen and as they are, of the files that lie there in the end."""
+    both = [(f["bytes"], os.path.getsize(f"{folder}/run/{f['file']}")) for f in files if os.path.isfile(f"{folder}/run/{f['file']}")]
+    return sum(a for a, _ in both), sum(b for _, b in both)
 
 
 def measure(folder, program, mpirun, repeats, run, load):
-    """Rows of (recipe, ranks, foreseen seconds, measured seconds)."""
     rows = []
-    counts = [n for n in (1, 2, 4) if n <= os.cpu_count()]
-    for name, (row, teachers, student, epochs) in RECIPES.items():
-        prepare(folder, program, row, teachers, student, epochs)
-        for ranks in counts:
-            foreseen, taken = [], []
-            for _ in range(repeats):
-                foreseen.append(load(run([program, "plan", f"{folder}/recipe.yaml", "--ranks", str(ranks), "--json"]))["seconds"])
+    for name, (row, teachers, student, epochs, more) in RECIPES.items():
+        prepare(folder, program, row, teachers, student, epochs, more)
+        for ranks in (1, 2, 4):
+            plans, times, memory = [], [], []
+            fits = ranks <= os.cpu_count()
+            for _ in range(repeats if fits else 1):
+                plans.append(load(run([program, "plan", f"{folder}/recipe.yaml", "--ranks", str(ranks), "--json"])))
                 subprocess.run(["rm", "-rf", f"{folder}/run"], check=True)
-                at = time.monotonic()
-                run([mpirun, "-n", str(ranks), "--bind-to", "core", program, "run", f"{folder}/recipe.yaml", "--quiet"])
-                taken.append(time.monotonic() - at)
-            rows.append({"recipe": name, "ranks": ranks, "foreseen": foreseen, "taken": taken,
-                         "ratio": statistics.median(foreseen) / statistics.median(taken)})
+                seconds, most = watch([mpirun, "-n", str(ranks), *(("--bind-to", "core") if fits else ("--oversubscribe",)), program, "run",
+                                       f"{folder}/recipe.yaml", "--quiet"])
+                times.append(seconds)
+                memory.append(most)
+            disk = sizes(folder, plans[0]["files"])
+            rows.append({"recipe": name, "ranks": ranks, "seconds": ([p["seconds"] for p in plans], times) if fits else None,
+                         "memory": ([p["memory"]["node"] for p in plans], memory), "disk": ([disk[0]], [disk[1]])})
     return rows
 
 
+def column(pair, scale, digits):
+    if pair is None:
+        return f"{'-':>9} {'-':>9} {'-':>6}"
+    foreseen, taken = (statistics.median(x) for x in pair)
+    return f"{foreseen / scale:9.{digits}f} {taken / scale:9.{digits}f} {foreseen / taken:6.2f}"
+
+
 def show(rows):
-    print("\nplan: seconds of a whole run as foreseen and as taken, medians")
-    print(f"{'recipe':10} {'ranks':>5} {'foreseen':>9} {'taken':>9} {'ratio':>6}")
+    print("\nplan: a whole run as foreseen, as it was, and the ratio; medians")
+    print(f"{'recipe':8} {'ranks':>5}   {'seconds':26}   {'MB of a node':26}   MB on disk")
     for r in rows:
-        print(f"{r['recipe']:10} {r['ranks']:5} {statistics.median(r['foreseen']):9.2f} {statistics.median(r['taken']):9.2f} {r['ratio']:6.2f}")
+        print(f"{r['recipe']:8} {r['ranks']:5}   {column(r['seconds'], 1, 2)}   {column(r['memory'], 1e6, 1)}   {column(r['disk'], 1e6, 2)}")

@@ -65,7 +65,7 @@ float *reducer_leaf(reducer *r, int shard); /* [n_floats], 64-byte aligned; only
 double *reducer_stats(reducer *r, int shard); /* [n_stats] */
 void reducer_fold(reducer *r, int wave);      /* local */
 
-/* Whether reducer_ready does anything of use: there are other nodes. */
+/* Whether reducer_ready does anything of use: there are other nodes, and MPISTILL_OVERLAP is not 0. */
 bool reducer_overlaps(const reducer *r);
 /* Local, main thread. Floats `from` and beyond of all leaves of this rank's last wave are final: what the
  * other nodes need of them is sent, and what has come is added up. Does not wait. */

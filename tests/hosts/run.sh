@@ -1,7 +1,7 @@
 #!/bin/bash
 # mpirun.sh over hosts of this machine's own (hosts.sh): 2 and 4 of them, uneven ones, with cables that are slow, lossy or cut. Run by
 # `make check-hosts`, as root. Prints "ok NAME", "not ok NAME" or "skip NAME REASON" lines and at the end "N passed, N failed".
-# Usage: tests/hosts/run.sh [placed|cables|lost|unlike]...
+# Usage: tests/hosts/run.sh [placed|cables|lost|unlike|overlap]...    (overlap only where it is named: it is a measurement)
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 # shellcheck source=tests/hosts/hosts.sh
@@ -180,6 +180,30 @@ unlike() {
   on_hosts 'host3 slots=2\nhost4 slots=2' run full.yaml --quiet
   check 'a host whose /dev/shm is full: a warning' test "$status $(grep -c 'warning: ranks of one host share no memory' err)" = '0 1'
   equals 'a host whose /dev/shm is full' full alone
+}
+
+# What it gains that gradients are sent while the backward pass goes on: 10 MB of them, two hosts, cables of RATE (1gbit).
+overlap() {
+  local way
+  must 0 create mlp --layers 64,1600,1600,10 --seed 4 --output shared/large.onnx
+  for way in 0 1; do
+    printf '#!/bin/sh\nMPISTILL_OVERLAP=%s exec "%s" "$@"\n' $way "$mpistill" >shared/overlap$way
+    chmod +x shared/overlap$way
+  done
+  hosts_rate "${RATE:-1gbit}"
+  for _ in 1 2 3 4 5; do
+    for way in 0 1; do
+      MPISTILL=$PWD/shared/overlap$way on_hosts 'host1\nhost2' --place node train --model shared/large.onnx --dataset shared/digits.h5 --batch 1437 \
+        --shards 2 --epochs 40 --output shared/large$way.onnx --log shared/large$way.jsonl --force --quiet
+      [ $status = 0 ] || fail "overlap $way: status $status"
+    done
+  done
+  hosts_rate ''
+  same 'sent beside the backward pass or after it: the same student' shared/large0.onnx shared/large1.onnx
+  for way in 0 1; do
+    sed -n 's/.*"event":"done".*"seconds":\([0-9.]*\).*/\1/p' shared/large$way.jsonl | sort -g |
+      awk -v way=$way '{ s[NR] = $1 } END { printf "  %s: %.1f ms a step\n", way ? "beside" : "after", 25 * s[(NR + 1) / 2] }'
+  done
 }
 
 if [ "$(id -u)" != 0 ]; then

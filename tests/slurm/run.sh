@@ -2,7 +2,7 @@
 # launch/slurm.sh and launch/slurm-chain.sh under a Slurm of this machine's own: a controller and two node daemons on loopback, all of
 # their state in a temporary folder. Run by `make check-slurm`, as root (node daemons start jobs as their owner). Takes ten minutes.
 # Prints "ok NAME" or "not ok NAME" lines and at the end "N passed, N failed".
-# Usage: tests/slurm/run.sh [one_job|chain|time_limit|signals]...
+# Usage: tests/slurm/run.sh [one_job|by_srun|chain|lost|time_limit|signals]...
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 # shellcheck source=tests/slurm/cluster.sh
@@ -96,6 +96,15 @@ trains() { # RUN TIMES: it trains, went on that often, and has written a checkpo
     tail -n 1 "$1/run.jsonl" | grep -q '"checkpoint"\|"epoch"\|"progress"' && [ -e "$1/checkpoint/student/0.h5" ]
 }
 
+# A rank of this test's jobs is lost: the last one started.
+lose_rank() {
+  local rank last=''
+  for rank in $(pgrep -x mpistill); do
+    [ "$(readlink "/proc/$rank/cwd")" != "$work" ] || last=$rank
+  done
+  kill -KILL "$last"
+}
+
 # An undisturbed training, in one process, that takes these nodes some 100 seconds.
 straight() {
   local rate epochs
@@ -107,6 +116,7 @@ straight() {
   recipe straight "$epochs"
   recipe limited "$epochs"
   recipe moved "$epochs"
+  recipe lost "$epochs"
   alone run straight.yaml --set threads=2
 }
 
@@ -127,11 +137,27 @@ one_job() {
   check_job 'a recipe that cannot be read ends the job with 2, at once and for good' "$job" test $status = 2
 }
 
+# Ranks that srun itself starts.
+by_srun() {
+  local train="train --model student.onnx --dataset digits.h5 --epochs 2 --batch 256 --shards 8 --quiet --output"
+  submit --time=2 --nodes=2 --ntasks=2 --output=pmix-%j.log --wrap "srun --mpi=pmix $mpistill $train pmix.onnx"
+  # shellcheck disable=SC2086 # a list of arguments
+  alone $train process.onnx
+  check_job 'srun --mpi=pmix: the ranks find each other' "$job" test $status = 0
+  same 'srun --mpi=pmix: the student is that of one process' pmix.onnx process.onnx
+  for kind in none pmi2; do
+    submit --time=2 --nodes=2 --ntasks=2 --output=$kind-%j.log --wrap "srun --mpi=$kind $mpistill $train $kind.onnx"
+    check_job "srun --mpi=$kind: ends at once, with 2" "$job" test "$status $(test -e $kind.onnx || echo nothing)" = '2 nothing'
+    check "srun --mpi=$kind: one message with the remedy" test \
+      "$(grep -c '^mpistill: error: ' $kind-*.log) $(grep -c 'srun --mpi=pmix' $kind-*.log)" = '1 1'
+  done
+}
+
 chain() {
   local ids="sed 's/[a-z,]//g'" teach aggregate distill before
   sed -e 's/^dataset=.*/dataset=digits.h5/' -e "s/^groups=.*/groups=('wide=wide.onnx' 'conv=late.onnx')/" \
     -e 's/^soft=.*/soft="soft labels" ensemble=ensemble.h5 output=distilled.onnx/' \
-    -e 's/^training=.*/training=(--epochs 3 --batch 256 --shards 8 --kd-weight 0.9)/' \
+    -e 's/^training=.*/training=(--epochs 100 --batch 256 --shards 8 --kd-weight 0.9 --checkpoint-seconds 1 --log distill.jsonl)/' \
     -e 's/--time=[0-9:]*/--time=5/g' "$top/launch/slurm-chain.sh" >chain.sh
   chmod +x chain.sh
   read -r teach aggregate distill <<<"$(./chain.sh | eval "$ids")"
@@ -143,16 +169,32 @@ chain() {
   before=$(stat -c %Y.%i 'soft labels/wide.h5')
   cp conv.onnx late.onnx
   read -r teach aggregate distill <<<"$(./chain.sh 1 | eval "$ids")"
+  until_true 180 test -e distilled.onnx.ckpt/0.h5
+  lose_rank
   until_true 180 ended "$distill"
   check_job 'that teacher again, alone, then the rest of the chain' "$distill" test \
     "$(job_state "${teach}_1") $(job_state "$aggregate") $(job_state "$distill")" = 'COMPLETED COMPLETED COMPLETED'
+  check 'a rank was lost as the student learned: it went on from the checkpoint' grep -q '"event":"resume"' distill.jsonl
   check 'the other teacher was not touched' test "$(stat -c %Y.%i 'soft labels/wide.h5')" = "$before"
   alone teach --dataset digits.h5 --teacher wide=wide.onnx --teacher conv=late.onnx --output alone
   alone aggregate alone/wide.h5 alone/conv.h5 --temperature 4 --output alone/ensemble.h5
-  alone distill --student student.onnx --dataset digits.h5 --soft-labels alone/ensemble.h5 --temperature 4 --epochs 3 --batch 256 \
+  alone distill --student student.onnx --dataset digits.h5 --soft-labels alone/ensemble.h5 --temperature 4 --epochs 100 --batch 256 \
     --shards 8 --kd-weight 0.9 --output alone/distilled.onnx
   same 'the chain and one process give the same ensemble' ensemble.h5 alone/ensemble.h5
   same 'the chain and one process give the same student' distilled.onnx alone/distilled.onnx
+}
+
+lost() {
+  straight
+  job=$(sbatch --parsable --time=30 --output=lost-%j.log "$top/launch/slurm.sh" lost.yaml --quiet)
+  for times in 0 1; do
+    until_true 120 trains lost $times
+    lose_rank
+  done
+  until_true 300 ended "$job"
+  check_job 'ranks are lost, twice: the same job goes on to the end' "$job" test "$(job_state "$job") $(job_field "$job" Restarts)" = 'COMPLETED 0'
+  check 'each time it went on where it was' test "$(grep -c '"event":"resume"' lost/run.jsonl)" = 2
+  same 'the student is that of a training without a loss' lost/student.onnx straight/student.onnx
 }
 
 time_limit() {
@@ -211,6 +253,6 @@ must 0 create mlp --layers 64,256,10 --seed 1 --output wide.onnx
 must 0 create cnn --input 1x8x8 --channels 8,16 --hidden 32 --classes 10 --seed 2 --output conv.onnx
 must 0 create mlp --layers 64,384,384,10 --seed 3 --output student.onnx
 rm -f err
-[ $# -gt 0 ] || set -- one_job chain time_limit signals
+[ $# -gt 0 ] || set -- one_job by_srun chain lost time_limit signals
 for group in "$@"; do $group; done
 [ "$failures" = 0 ]

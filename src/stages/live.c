@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "stages/order.h"
-#include "stages/tasks.h"
 #include "stages/trainer.h"
 
 #include <math.h>
@@ -24,17 +23,20 @@ static int server_of(int64_t step, int i, int n_teachers, int servers) {
 
 /* ---- roles ---- */
 
-/* The student and its only output. */
-static status open_student(subject *s, comm *c, const mpistill_train_options *o, const model_source *student,
-                           dataset *d) {
+/* Whom it is about. */
+typedef struct pupil {
+  tasks work; /* without soft labels */
+  subject its;
+} pupil;
+
+static status open_pupil(pupil *p, comm *c, const mpistill_train_options *o, const model_source *student,
+                         dataset *d) {
   status st = STATUS_OK;
-  tasks work;
   model_source from = *student;
-  TRY(tasks_describe(&work, &o->tasks, &o->losses, d));
-  if (work.n > 1) THROW(STATUS_BAD_INPUT, "live teachers: are for a student of one task, not of %d", work.n);
-  from.heads = work.heads;
-  from.n_heads = work.n;
-  TRY(subject_open(s, c, &from, d, o->split, o->input));
+  TRY(tasks_describe(&p->work, &o->tasks, &o->losses, d));
+  from.heads = p->work.heads;
+  from.n_heads = p->work.n;
+  TRY(subject_open(&p->its, c, &from, d, o->split, o->input));
 done:
   return st;
 }
@@ -49,10 +51,10 @@ int live_teaching_ranks(const mpistill_train_options *o, double teachers, double
 
 /* Ranks that teach. All teachers and the student are opened once to look at them. */
 static status count_ranks(comm *c, const mpistill_train_options *o, const model_source *student,
-                          int *teaching, int64_t *row_values) {
+                          int *teaching, int64_t *most_values) {
   status st = STATUS_OK;
   dataset *d = NULL;
-  subject s = {0};
+  pupil p = {0};
   tutors all = {0};
   const int size = comm_size(c);
   *teaching = 0;
@@ -60,13 +62,13 @@ static status count_ranks(comm *c, const mpistill_train_options *o, const model_
     THROW(STATUS_BAD_INPUT, "--teaching-ranks %lld: there are %d ranks, and one or more must train",
           (long long)o->teaching_ranks, size);
   TRY(dataset_open(&d, c, o->dataset));
-  TRY(open_student(&s, c, o, student, d));
-  TRY(tutors_open(&all, c, o, d, &s.k.heads[0]));
-  *teaching = live_teaching_ranks(o, (double)all.work, (double)s.k.work, size);
-  *row_values = all.row_values;
+  TRY(open_pupil(&p, c, o, student, d));
+  TRY(tutors_open(&all, c, o, d, &p.work, &p.its.k));
+  *teaching = live_teaching_ranks(o, (double)all.work, (double)p.its.k.work, size);
+  *most_values = all.most_values;
 done:
   tutors_close(&all);
-  subject_close(&s);
+  subject_close(&p.its);
   dataset_close(&d);
   return st;
 }
@@ -82,7 +84,7 @@ typedef struct desk {
   int64_t n;                       /* rows of the split */
   order *order;
   int64_t *seen;
-  float *numbers; /* [batch, values] */
+  float *numbers; /* [batch, most values] */
 } desk;
 
 static int64_t first_row(int64_t shard, int64_t rows, int n_shards) {
@@ -98,9 +100,10 @@ static int64_t rows_of(desk *k, int64_t step) {
   return rows;
 }
 
-/* To each client its rows, with what went wrong, if anything did. */
-static status answer(desk *k, int64_t rows, status code) {
+/* To each client its rows of a teacher's, with what went wrong, if anything did. */
+static status answer(desk *k, int teacher, int64_t rows, status code) {
   status st = STATUS_OK;
+  const int64_t values = k->teachers.items[teacher].row_values;
   char *at;
   void *buffer;
   verdict v = {.code = code};
@@ -110,10 +113,10 @@ static status answer(desk *k, int64_t rows, status code) {
   for (int i = 0; i < k->clients; i++) {
     const int64_t from = first_row(k->shards[i][0], rows, k->n_shards),
                   n = first_row(k->shards[i][1], rows, k->n_shards) - from;
-    const size_t bytes = (size_t)(n * k->teachers.row_values) * sizeof(float);
+    const size_t bytes = (size_t)(n * values) * sizeof(float);
     if (n < 1) continue;
     memcpy(at, &v, sizeof v);
-    memcpy(at + sizeof v, k->numbers + from * k->teachers.row_values, bytes);
+    memcpy(at + sizeof v, k->numbers + from * values, bytes);
     TRY(stream_send(k->s, i, at, sizeof v + bytes));
     at += sizeof v + bytes;
   }
@@ -127,7 +130,7 @@ static status make_desk(desk *k, int64_t rows) {
   TRY(mem_new(&k->shards, (size_t)k->clients, sizeof *k->shards));
   TRY(order_new(&k->order, k->o->seed, k->n, k->o->shuffle_window, k->o->batch));
   TRY(mem_new(&k->seen, (size_t)k->o->batch, sizeof *k->seen));
-  TRY(mem_new(&k->numbers, (size_t)(k->o->batch * k->teachers.row_values), sizeof *k->numbers));
+  TRY(mem_new(&k->numbers, (size_t)(k->o->batch * k->teachers.most_values), sizeof *k->numbers));
 done:
   return st;
 }
@@ -145,7 +148,7 @@ static status answer_all(desk *k) {
     const int64_t rows = rows_of(k, question[1]);
     status mine = tutors_label(&k->teachers, (int)question[0], k->seen, rows, k->numbers);
     if (mine) worst = mine;
-    TRY(answer(k, rows, mine));
+    TRY(answer(k, (int)question[0], rows, mine));
   }
 done:
   return st ? st : worst;
@@ -170,17 +173,17 @@ status live_serve(comm *c, const live_link *link, const mpistill_train_options *
                   const model_source *student) {
   status st = STATUS_OK;
   dataset *d = NULL;
-  subject its = {0};
+  pupil p = {0};
   desk k = {.o = o, .s = link->s, .clients = comm_size(link->all) - link->teaching};
   mpistill_output_options quiet = o->out;
   quiet.no_result = true;
   stage_listen(c, &quiet); /* signals stop those that train, and they dismiss this rank */
   k.n_shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   TRY(dataset_open(&d, c, o->dataset));
-  TRY(open_student(&its, c, o, student, d));
-  TRY(tutors_open(&k.teachers, c, o, d, &its.k.heads[0]));
+  TRY(open_pupil(&p, c, o, student, d));
+  TRY(tutors_open(&k.teachers, c, o, d, &p.work, &p.its.k));
   TRY(prepare(&k, c, d));
-  TRY(comm_agree(c, make_desk(&k, its.sp->n)));
+  TRY(comm_agree(c, make_desk(&k, p.its.sp->n)));
 done:
   st = live_meet(link, st);
   if (!st) st = answer_all(&k);
@@ -189,7 +192,7 @@ done:
   mem_free(k.seen);
   mem_free(k.numbers);
   tutors_close(&k.teachers);
-  subject_close(&its);
+  subject_close(&p.its);
   dataset_close(&d);
   return st;
 }
@@ -201,20 +204,37 @@ struct live {
   const mpistill_train_options *o;
   const live_link *link; /* NULL: each rank asks the teachers itself */
   int n_teachers, rank;
-  int64_t row_values;
+  int64_t *before; /* [teachers + 1] values of a row of those before each */
   tutors own;
   int from, to, n_shards; /* this rank's */
   int64_t n, most;        /* rows of the split; of this rank in a step */
   int64_t steps, per_epoch;
   int64_t asked, next; /* steps */
   int64_t *seen;       /* [most] */
-  float *numbers;      /* [teachers, most, values] of this step */
+  float *numbers;      /* of this step; those of teacher i begin at most * before[i]: [most, its values] */
   char *piece;
   int32_t *place; /* [n] of a row among those of this step */
 };
 
-status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const head *student,
-                 const live_link *link) {
+static int64_t row_values(const live *l, int i) {
+  return l->before[i + 1] - l->before[i];
+}
+
+static float *numbers_of(const live *l, int i) {
+  return l->numbers + l->most * l->before[i];
+}
+
+static status lay_out(live *l, const tasks *work, const classifier *student) {
+  status st = mem_new(&l->before, (size_t)l->n_teachers + 1, sizeof *l->before);
+  for (int i = 0; !st && i < l->n_teachers; i++) {
+    const int task = tasks_find(work, l->o->live_teachers.items[i].task);
+    l->before[i + 1] = l->before[i] + head_row_values(&student->heads[task]);
+  }
+  return st;
+}
+
+status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const tasks *work,
+                 const classifier *student, const live_link *link) {
   status st = STATUS_OK;
   live *l;
   TRY(comm_agree(c, mem_new(out, 1, sizeof **out)));
@@ -223,10 +243,10 @@ status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *
               .o = o,
               .link = link->s ? link : NULL,
               .rank = comm_rank(c),
-              .n_teachers = (int)o->live_teachers.n,
-              .row_values = head_row_values(student)};
+              .n_teachers = (int)o->live_teachers.n};
+  TRY(comm_agree(c, lay_out(l, work, student)));
   if (l->link) goto done;
-  TRY(tutors_open(&l->own, c, o, d, student));
+  TRY(tutors_open(&l->own, c, o, d, work, student));
   TRY(tutors_prepare(&l->own, c, o, d, NULL));
 done:
   return st;
@@ -248,13 +268,13 @@ static int64_t my_rows(const live *l, int64_t step, int64_t *from) {
 static status take(live *l, int64_t step, int i) {
   status st = STATUS_OK;
   int64_t from, n = my_rows(l, step, &from);
-  const size_t bytes = (size_t)(n * l->row_values) * sizeof(float);
+  const size_t bytes = (size_t)(n * row_values(l, i)) * sizeof(float);
   verdict v;
   if (n < 1) return st;
   TRY(stream_take(l->link->s, server_of(step, i, l->n_teachers, l->link->teaching), l->piece,
                   sizeof v + bytes));
   memcpy(&v, l->piece, sizeof v);
-  memcpy(l->numbers + i * l->most * l->row_values, l->piece + sizeof v, bytes);
+  memcpy(numbers_of(l, i), l->piece + sizeof v, bytes);
   if (v.code) THROW((status)v.code, "%.*s", PIECE_TEXT, v.text);
 done:
   return st;
@@ -276,6 +296,7 @@ void live_close(live **out) {
   if (!l) return;
   if (l->link && l->numbers) drain(l);
   tutors_close(&l->own);
+  mem_free(l->before);
   mem_free(l->seen);
   mem_free(l->numbers);
   mem_free(l->piece);
@@ -286,11 +307,12 @@ void live_close(live **out) {
 
 static status make_room(live *l) {
   status st = STATUS_OK;
-  const size_t values = (size_t)(l->most * l->row_values);
+  int64_t widest = 0;
+  for (int i = 0; i < l->n_teachers; i++) widest = row_values(l, i) > widest ? row_values(l, i) : widest;
   TRY(mem_new(&l->seen, (size_t)l->most, sizeof *l->seen));
   TRY(mem_new(&l->place, (size_t)l->n, sizeof *l->place));
-  TRY(mem_new(&l->piece, sizeof(verdict) + values * sizeof(float), 1));
-  TRY(mem_new(&l->numbers, (size_t)l->n_teachers * values, sizeof *l->numbers));
+  TRY(mem_new(&l->piece, sizeof(verdict) + (size_t)(l->most * widest) * sizeof(float), 1));
+  TRY(mem_new(&l->numbers, (size_t)(l->most * l->before[l->n_teachers]), sizeof *l->numbers));
 done:
   return st;
 }
@@ -345,8 +367,7 @@ static status ask_own(live *l, int64_t step, const int64_t *ids, int64_t n) {
   status st = STATUS_OK;
   const int64_t view = l->o->augment.n ? step / l->per_epoch * l->n : 0;
   for (int64_t j = 0; j < n; j++) l->seen[j] = ids[j] + view;
-  for (int i = 0; i < l->n_teachers; i++)
-    TRY(tutors_label(&l->own, i, l->seen, n, l->numbers + i * l->most * l->row_values));
+  for (int i = 0; i < l->n_teachers; i++) TRY(tutors_label(&l->own, i, l->seen, n, numbers_of(l, i)));
 done:
   return st;
 }
@@ -358,10 +379,10 @@ status live_step(live *l, int64_t step, const int64_t *ids) {
 }
 
 void live_rows(const live *l, int i, const int64_t *ids, int64_t n, float *out) {
-  const float *all = l->numbers + i * l->most * l->row_values;
+  const float *all = numbers_of(l, i);
+  const int64_t values = row_values(l, i);
   for (int64_t j = 0; j < n; j++)
-    memcpy(out + j * l->row_values, all + l->place[ids[j]] * l->row_values,
-           (size_t)l->row_values * sizeof *out);
+    memcpy(out + j * values, all + l->place[ids[j]] * values, (size_t)values * sizeof *out);
 }
 
 /* ---- all ranks ---- */
@@ -374,23 +395,23 @@ status live_meet(const live_link *link, status mine) {
 }
 
 /* Rows of the largest answer, in bytes, with what stands before each piece. */
-static size_t answer_bytes(const mpistill_train_options *o, int64_t row_values, int clients) {
-  return (size_t)clients * sizeof(verdict) + (size_t)(o->batch * row_values) * sizeof(float);
+static size_t answer_bytes(const mpistill_train_options *o, int64_t most_values, int clients) {
+  return (size_t)clients * sizeof(verdict) + (size_t)(o->batch * most_values) * sizeof(float);
 }
 
 status live_train(comm *c, const mpistill_train_options *o, const model_source *student, live_trains *train) {
   status st = STATUS_OK;
   live_link link = {.all = c};
   comm *part = NULL;
-  int64_t row_values;
+  int64_t most_values;
   TRY(stage_begin(c, &o->out));
-  TRY(count_ranks(c, o, student, &link.teaching, &row_values));
+  TRY(count_ranks(c, o, student, &link.teaching, &most_values));
   if (!link.teaching) return train(c, o, student, &link);
   const int clients = comm_size(c) - link.teaching;
   say(comm_rank(c) == 0 && !o->out.quiet, "%d of %d ranks teach, %d train", link.teaching, comm_size(c),
       clients);
   if (!o->out.no_result) pulse_share(c, o->output);
-  TRY(stream_new(&link.s, c, link.teaching, answer_bytes(o, row_values, clients)));
+  TRY(stream_new(&link.s, c, link.teaching, answer_bytes(o, most_values, clients)));
   const bool teaches = comm_rank(c) >= clients;
   TRY(comm_split(&part, c, teaches));
   st = teaches ? live_serve(part, &link, o, student) : train(part, o, student, &link);

@@ -36,16 +36,16 @@ status live_meet(const live_link *link, status mine);
 
 typedef struct live live;
 
-/* Collective over c. d, link, o are borrowed. */
-status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const head *student,
-                 const live_link *link);
+/* Collective over c. d, link, o, work are borrowed. */
+status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const tasks *work,
+                 const classifier *student, const live_link *link);
 void live_close(live **l); /* collective; what was asked and not taken is taken */
 
 /* Collective over c. Shards from..to of n_shards are this rank's; rows: of the split; steps: in all. */
 status live_begin(live *l, int from, int to, int n_shards, int64_t rows, int64_t steps);
 /* Local, on all ranks alike. Labels for this rank's rows of a global batch ids, the one of `step`. */
 status live_step(live *l, int64_t step, const int64_t *ids);
-/* Local, any thread. out[n, values] of teacher i, for rows of that step. */
+/* Local, any thread. out[n, its values] of teacher i, for rows of that step. */
 void live_rows(const live *l, int i, const int64_t *ids, int64_t n, float *out);
 
 #endif

@@ -12,8 +12,8 @@ const option live_option_rows[] = {
      .parse_item = parse_teacher,
      .value = "NAME=FILE[:KEY=VALUE...]",
      .help = "a teacher, ONNX, that labels what the student sees as it learns, in place of soft labels; "
-             "repeat it "
-             "for several"},
+             "repeat it for several; task=NAME where the student has several tasks, and as --teacher of "
+             "teach"},
     {.flag = "teaching-ranks",
      .type = OPTION_INT,
      .at = AT(teaching_ranks),

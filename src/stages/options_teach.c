@@ -136,7 +136,7 @@ const option teacher_fields[] = {
 
 /* Takes ":KEY=VALUE" from the end of the text, *text "" without any. Other colons belong to the path. */
 static status take_pair(char *text, void *item, bool *taken) {
-  static const char *const keys[] = {"input", "output", "labels", "class_axis", "values"};
+  static const char *const keys[] = {"input", "output", "labels", "class_axis", "values", "task"};
   char *colon = strrchr(text, ':'), *equals = colon ? strchr(colon, '=') : NULL;
   *taken = false;
   for (size_t i = 0; equals && i < sizeof keys / sizeof *keys; i++) {

@@ -119,7 +119,7 @@ done:
 /* All generations of the student are alike. */
 static status measure_learners(plan_job *j) {
   status st = STATUS_OK;
-  TRY(chain_make(&j->students, &j->r));
+  TRY(chain_make(&j->students, &j->r, &j->work));
   TRY(mem_new(&j->learners, (size_t)j->students.n, sizeof *j->learners));
   for (int i = 0; i < j->students.n; i++)
     if (i > (int)j->r.assistants.n)
@@ -244,6 +244,12 @@ static void time_teach(const plan_job *j, const cluster *k, times *t) {
   t->bound[PLAN_TEACH] = read > work ? "disk" : "compute";
 }
 
+/* Forward passes of a student that teaches the next one. */
+static double lesson_seconds(const plan_job *j, int i, double rows, int64_t ranks, int64_t threads) {
+  const measured *m = &j->learners[i].forward;
+  return j->students.steps[i].n_lessons * cost_of_items(rows / (double)m->rows, m->batch_s, ranks, threads);
+}
+
 /* One training, and the pass over the rows for the next one. */
 static status time_learner(const plan_job *j, int i, const cluster *k, cost_step *one, double *seconds,
                            const char **bound) {
@@ -257,9 +263,8 @@ static status time_learner(const plan_job *j, int i, const cluster *k, cost_step
   double compute = epochs * n / (double)batch_rows(j) * one->compute_s;
   double sums = (double)x->training.steps * one->sums_s, network = (double)x->training.steps * one->network_s;
   *seconds = compute + sums + network + read + STAGE_S;
-  if (step->labels)
-    *seconds +=
-        cost_of_items(n / (double)x->forward.rows, x->forward.batch_s, k->ranks, k->threads) + read + STAGE_S;
+  if (step->n_lessons && !j->r.live)
+    *seconds += lesson_seconds(j, i, n, k->ranks, k->threads) + read + STAGE_S;
   *bound = "compute";
   if (sums > compute) *bound = "memory";
   if (network > compute && network > sums) *bound = "network";
@@ -268,18 +273,27 @@ done:
   return st;
 }
 
-/* The first student of the chain, from live teachers: some ranks label while the others learn, or each does
- * both. */
-static status time_live(const plan_job *j, const cluster *k, times *t) {
+/* Ranks that only teach student i. */
+static int teaching_ranks(const plan_job *j, int i, int64_t ranks) {
+  const planned_student *x = &j->learners[i];
+  if (!i) return plan_teaching_ranks(j, x, ranks);
+  const double work = j->students.steps[i - 1].n_lessons * x[-1].work;
+  return live_teaching_ranks(&j->r.distill, work, x->work, (int)ranks);
+}
+
+/* A student of the chain, from live teachers or the one before it: some ranks label while the others learn,
+ * or each does both. */
+static status time_live(const plan_job *j, int i, const cluster *k, times *t, double *seconds) {
   status st = STATUS_OK;
-  const int teaching = plan_teaching_ranks(j, &j->learners[0], k->ranks);
-  const double rows = (double)j->train->n * (double)j->students.steps[0].epochs;
-  const double labels = forward_seconds(j, rows, teaching ? teaching : k->ranks, k->threads);
+  const int teaching = teaching_ranks(j, i, k->ranks);
+  const int64_t asked = teaching ? teaching : k->ranks;
+  const double rows = (double)j->train->n * (double)j->students.steps[i].epochs;
+  const double labels =
+      i ? lesson_seconds(j, i - 1, rows, asked, k->threads) : forward_seconds(j, rows, asked, k->threads);
   cluster learn = *k;
-  double seconds;
   learn.ranks -= teaching;
-  TRY(time_learner(j, 0, &learn, &t->step, &seconds, &t->bound[PLAN_DISTILL]));
-  t->seconds[PLAN_DISTILL] += teaching ? fmax(seconds, labels) : seconds + labels;
+  TRY(time_learner(j, i, &learn, &t->step, seconds, &t->bound[PLAN_DISTILL]));
+  *seconds = teaching ? fmax(*seconds, labels) : *seconds + labels;
 done:
   return st;
 }
@@ -287,11 +301,13 @@ done:
 static status time_students(const plan_job *j, const cluster *k, times *t) {
   status st = STATUS_OK;
   double seconds = 0;
-  for (int i = j->r.live; i < j->students.n; i++) {
-    TRY(time_learner(j, i, k, &t->step, &seconds, &t->bound[PLAN_DISTILL]));
+  for (int i = 0; i < j->students.n; i++) {
+    if (j->r.live)
+      TRY(time_live(j, i, k, t, &seconds));
+    else
+      TRY(time_learner(j, i, k, &t->step, &seconds, &t->bound[PLAN_DISTILL]));
     t->seconds[PLAN_DISTILL] += seconds;
   }
-  if (j->r.live) TRY(time_live(j, k, t));
   if (j->r.baseline) {
     cost_step ignored;
     TRY(time_learner(j, j->students.n - 1, k, &ignored, &seconds, &t->bound[PLAN_BASELINE]));

@@ -203,10 +203,11 @@ static status list_student(const plan_job *j, int i, json_t *files) {
     bytes -= (double)x->training.n_floats * (strcmp(j->r.distill.precision, "int8") ? 2 : 3);
   }
   TRY(add_file(files, bytes, "%s%s.onnx", k->name, ""));
-  if (k->labels)
-    TRY(add_file(files,
-                 FILE_BYTES + (double)(j->train->n * j->values) * (double)soft_element(j->r.teach.dtype),
-                 "soft/%s%s.h5", k->name, ""));
+  for (int t = 0; t < k->n_lessons && !j->r.live; t++) {
+    const double values = (double)(j->train->n * j->task_values[k->lessons[t].task]);
+    TRY(add_file(files, FILE_BYTES + values * (double)soft_element(j->r.teach.dtype), "soft/%s%s.h5",
+                 k->lessons[t].name, ""));
+  }
 done:
   return st;
 }

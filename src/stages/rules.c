@@ -138,6 +138,18 @@ static void check_tasks(const mpistill_train_options *o, problems *p) {
                    o->losses.items[i].kind ? o->losses.items[i].kind : "", o->losses.items[i].task);
 }
 
+/* Which task a teacher is of must be told where there are several. */
+static void check_task_teachers(const mpistill_teachers *teachers, const mpistill_tasks *tasks,
+                                const char *where, problems *p) {
+  for (size_t i = 0; i < teachers->n; i++) {
+    const mpistill_teacher *t = &teachers->items[i];
+    if (t->task && !is_task(tasks, t->task))
+      problems_add(p, "teacher '%s': there is no task '%s'; see %s", t->name ? t->name : "", t->task, where);
+    if (!t->task && tasks->n > 1)
+      problems_add(p, "teacher '%s': task names one of %s", t->name ? t->name : "", where);
+  }
+}
+
 typedef struct told { /* by the losses that are listed */
   bool uses_soft, weighs;
 } told;
@@ -210,11 +222,14 @@ static void check_live(const mpistill_train_options *o, problems *p) {
   if (!o->live_teachers.n) return;
   if (o->soft_labels.n) problems_add(p, "live teachers: soft labels are given, too; leave one out");
   if (o->fixed_labels) problems_add(p, "fixed_labels: live teachers label what the student sees");
-  for (size_t i = 0; i < o->live_teachers.n; i++)
-    if (o->live_teachers.items[i].is_private)
+  for (size_t i = 0; i < o->live_teachers.n; i++) {
+    const mpistill_teacher *t = &o->live_teachers.items[i];
+    if (t->is_private)
       problems_add(
           p, "teacher '%s' is private: what it says of its rows can be stored (teach), but not asked live",
-          o->live_teachers.items[i].name);
+          t->name);
+  }
+  check_task_teachers(&o->live_teachers, &o->tasks, "--task", p);
 }
 
 static void check_train(mpistill_train_options *o, const options_seen *seen, bool has_soft, problems *p) {
@@ -446,21 +461,6 @@ static void check_temperatures(const mpistill_recipe *r, const options_seen *see
     check_ensemble(&r->distill.tasks.items[i].losses, rule, made_for, p);
 }
 
-/* Which task a teacher is of must be told where there are several. */
-static void check_task_teachers(const mpistill_recipe *r, problems *p) {
-  const mpistill_tasks *tasks = &r->distill.tasks;
-  for (size_t i = 0; i < r->teachers.n; i++) {
-    const mpistill_teacher *t = &r->teachers.items[i];
-    if (t->task && !is_task(tasks, t->task))
-      problems_add(p, "teacher '%s': there is no task '%s'; see distill.tasks", t->name ? t->name : "",
-                   t->task);
-    if (!t->task && tasks->n > 1)
-      problems_add(p, "teacher '%s': task names one of distill.tasks", t->name ? t->name : "");
-  }
-  if (tasks->n > 1 && (r->assistants.n || r->generations > 1))
-    problems_add(p, "distill.tasks: assistants and generations are for students of one task");
-}
-
 /* Which teacher a loss between inner tensors reads must be told. */
 static void check_feature_teachers(const mpistill_recipe *r, problems *p) {
   for (size_t i = 0; i < r->distill.features.n; i++) {
@@ -502,14 +502,11 @@ static void check_live_recipe(const mpistill_recipe *r, const options_seen *seen
   if (rule && (!combine_on_the_fly(rule) || rule->unites))
     problems_add(p, "teach: live: method '%s' needs stored labels", rule->name);
   if (r->aggregate.calibrate || r->fit_split) problems_add(p, "teach: live: nothing can be fitted before");
-  if (r->distill.tasks.n > 1) problems_add(p, "teach: live: is for a student of one task");
   if (r->teach.top_k) problems_add(p, "teach.top_k: is for stored labels, and teachers are live");
   if (r->distill.features.n)
     problems_add(p, "distill.features: inner tensors are stored, and teachers are live");
   if (r->distill.fixed_labels)
     problems_add(p, "distill.fixed_labels: live teachers label what the student sees");
-  if (r->distill.augment.n && (r->assistants.n || r->generations > 1))
-    problems_add(p, "teach: live: assistants and generations label the rows as they are, without augment");
   for (size_t i = 0; i < r->teachers.n; i++) {
     const mpistill_teacher *t = &r->teachers.items[i];
     if (!t->model) problems_add(p, "teacher '%s': has no model that could be asked live", t->name);
@@ -540,6 +537,17 @@ static bool is_teacher(const mpistill_recipe *r, const char *name) {
   return false;
 }
 
+/* Whether a teacher has the name that an assistant's labels of a task get. */
+static bool teaches_task(const mpistill_recipe *r, const char *assistant, const char *task) {
+  const size_t n = strlen(assistant);
+  for (size_t i = 0; i < r->teachers.n; i++) {
+    const char *its = r->teachers.items[i].name;
+    if (its && task && !strncmp(its, assistant, n) && its[n] == '.' && !strcmp(its + n + 1, task))
+      return true;
+  }
+  return false;
+}
+
 /* Names that the run gives files itself. */
 static bool is_taken(const char *name) {
   return !strcmp(name, "student") || !strcmp(name, "baseline") || !strncmp(name, "generation-", 11);
@@ -553,6 +561,8 @@ static void check_chain(const mpistill_recipe *r, const options_seen *seen, prob
     bool twice = is_teacher(r, name) || is_taken(name);
     for (size_t j = 0; j < i; j++)
       twice = twice || (r->assistants.items[j].name && !strcmp(r->assistants.items[j].name, name));
+    for (size_t t = 0; r->distill.tasks.n > 1 && t < r->distill.tasks.n; t++)
+      twice = twice || teaches_task(r, name, r->distill.tasks.items[t].name);
     check_file_name("assistant", name, p);
     if (twice) problems_add(p, "assistant '%s': another model of the run has this name", name);
     if (!a->model == !a->create.kind) problems_add(p, "assistant '%s': give either model or create", name);
@@ -579,7 +589,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_adaptive(r, &p);
   check_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);
   check_temperatures(r, seen, &p);
-  check_task_teachers(r, &p);
+  check_task_teachers(&r->teachers, &r->distill.tasks, "distill.tasks", &p);
   check_feature_teachers(r, &p);
   return problems_end(&p, NULL);
 }

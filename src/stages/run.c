@@ -200,7 +200,8 @@ static status dry_run(run_job *j) {
   for (int i = 0; i < j->students.n; i++) {
     const chain_step *k = &j->students.steps[i];
     printf("%d. distill    %s, %lld epochs -> %s\n", step++, k->source.path, (long long)k->epochs, k->output);
-    if (k->labels) printf("%d. teach      %s -> %s\n", step++, k->output, k->labels);
+    for (int t = 0; t < k->n_lessons && !j->r.live; t++)
+      printf("%d. teach      %s -> %s\n", step++, k->output, k->lessons[t].labels);
   }
   printf("%d. evaluate   all of them -> %s/result.json\n", step, j->r.output);
   fflush(stdout);

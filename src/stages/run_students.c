@@ -35,7 +35,7 @@ done:
   return st;
 }
 
-/* t->live_teachers.items is the caller's to free. */
+/* t->live_teachers.items is the caller's to free, here and below. */
 static status ask_teachers(const run_job *j, mpistill_train_options *t) {
   const size_t n = j->r.teachers.n;
   t->soft_labels = (mpistill_strings){0};
@@ -75,11 +75,34 @@ done:
   return st;
 }
 
+/* A student as a teacher of a task. */
+static mpistill_teacher teacher_of(const run_job *j, const chain_step *k, const chain_lesson *lesson) {
+  const char *task = j->work.items[lesson->task].name, *output = j->work.heads[lesson->task].output;
+  const mpistill_teacher its = {.name = lesson->name,
+                                .model = k->output,
+                                .input = j->r.distill.input,
+                                .task = (char *)(uintptr_t)task,
+                                .output = (char *)(uintptr_t)output};
+  return tasks_teacher(&j->work, &its);
+}
+
+static status ask_student(const run_job *j, const chain_step *before, mpistill_train_options *t) {
+  const size_t n = (size_t)before->n_lessons;
+  status st = comm_agree(j->c, mem_new(&t->live_teachers.items, n, sizeof *t->live_teachers.items));
+  if (st) return st;
+  for (size_t i = 0; i < n; i++) t->live_teachers.items[i] = teacher_of(j, before, &before->lessons[i]);
+  t->live_teachers.n = n;
+  t->live_dtype = j->r.teach.dtype;
+  return st;
+}
+
 /* Those of the student before; what the teachers have inside is theirs alone. */
 static status learn_from_student(run_job *j, const chain_step *before, mpistill_train_options *t,
                                  material *own) {
   status st = STATUS_OK;
-  TRY(comm_agree(j->c, add_label(j, 0, before->labels, &own->labels)));
+  if (j->r.live) return ask_student(j, before, t);
+  for (int i = 0; i < before->n_lessons; i++)
+    TRY(comm_agree(j->c, add_label(j, before->lessons[i].task, before->lessons[i].labels, &own->labels)));
   t->soft_labels = own->labels;
   t->adaptive_split = NULL; /* the teachers alone have labelled those rows */
   if (!t->features.n) goto done;
@@ -178,12 +201,12 @@ done:
 
 /* A student labels the rows that the next one learns from. */
 static status teach_next(run_job *j, const chain_step *k) {
-  mpistill_teacher its = {.name = k->name, .model = k->output, .input = j->r.distill.input};
+  mpistill_teacher its[TASKS_MAX];
   mpistill_teach_options t = j->r.teach;
   t.dataset = j->r.dataset;
   t.split = j->r.distill.split;
-  its = tasks_teacher(&j->work, &its);
-  t.teachers = (mpistill_teachers){.n = 1, .items = &its};
+  for (int i = 0; i < k->n_lessons; i++) its[i] = teacher_of(j, k, &k->lessons[i]);
+  t.teachers = (mpistill_teachers){.n = (size_t)k->n_lessons, .items = its};
   t.preprocess = (mpistill_preprocess){0};
   t.top_k = 0;
   if (t.views) t.augment = j->r.distill.augment;
@@ -202,10 +225,10 @@ status run_students(run_job *j) {
     mem_free(stage);
     stage = NULL;
     TRY(comm_agree(j->c,
-                   k->labels ? mem_format(&stage, "distill %s", k->name) : mem_string(&stage, "distill")));
+                   k->n_lessons ? mem_format(&stage, "distill %s", k->name) : mem_string(&stage, "distill")));
     TRY(run_begin(j, stage));
     TRY(distill(j, i));
-    if (k->labels) TRY(teach_next(j, k));
+    if (k->n_lessons && !j->r.live) TRY(teach_next(j, k));
   }
 done:
   mem_free(stage);

@@ -168,7 +168,7 @@ status run_check_all(run_job *j) {
     j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
   TRY(tasks_describe(&j->work, &j->r.distill.tasks, &j->r.distill.losses, j->d));
   TRY(comm_agree(j->c, name_ensembles(j)));
-  TRY(comm_agree(j->c, chain_make(&j->students, &j->r)));
+  TRY(comm_agree(j->c, chain_make(&j->students, &j->r, &j->work)));
   for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], forms));
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));

@@ -38,7 +38,12 @@ static status check_rule(const sources *s, const char *path) {
         "%s: holds numbers, not logits: method '%s' is for classes; numbers are combined by their "
         "weighted mean (logit-mean)",
         path, k->name);
-  if (is_dense(s) && (k->unites || k->epsilon || k->n_parameters))
+  if (is_dense(s) && k->epsilon)
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: has %lld positions a row, and method '%s' is for rows of one: each position would "
+                      "be an answer of its own, and what a row costs of epsilon would be that of %lld rows",
+                      path, (long long)s->f.positions, k->name, (long long)s->f.positions);
+  if (is_dense(s) && k->n_parameters)
     return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, and method '%s' is for rows of one",
                       path, (long long)s->f.positions, k->name);
   return STATUS_OK;
@@ -242,11 +247,13 @@ done:
   return st;
 }
 
-status sources_open_live(sources *s, int n, const form *f, const sources_options *o,
+status sources_open_live(sources *s, const int *asked, int n, const form *f, const sources_options *o,
                          const struct live *live) {
   status st = STATUS_OK;
   *s = (sources){.n = n, .f = *f, .live = live};
   TRY(mem_new(&s->place, (size_t)n, sizeof *s->place));
+  TRY(mem_new(&s->asked, (size_t)n, sizeof *s->asked));
+  memcpy(s->asked, asked, (size_t)n * sizeof *asked);
   TRY(set_weights(s, o->weights));
   TRY(set_rule(s, o));
   if (s->rule->unites)
@@ -259,13 +266,14 @@ done:
 void sources_close(sources *s) {
   for (int i = 0; i < s->n; i++) {
     if (s->files) softlabels_close(&s->files[i]);
-    mem_free(s->place[i]);
+    if (s->place) mem_free(s->place[i]);
     if (s->known) mem_free(s->known[i]);
   }
   mem_free(s->known);
   mem_free(s->others);
   mem_free(s->files);
   mem_free(s->place);
+  mem_free(s->asked);
   mem_free(s->weights);
   mem_free(s->calibration);
   mem_free(s->class_weights);
@@ -324,16 +332,17 @@ done:
   return st;
 }
 
-/* Rows of a teacher's own classes to rows of all. */
+/* Rows of a teacher's own classes, [n, width, positions], to rows of all, [n * positions, C]. */
 static void spread_rows(const sources *s, int i, int64_t n, const float *raw, float *out) {
-  const int64_t width = softlabels_get(s->files[i])->dims[1];
-  for (int64_t r = 0; r < n; r++, raw += width, out += s->f.classes) {
-    float rest = isnan(raw[0]) ? NAN : -INFINITY;
+  const int64_t width = softlabels_get(s->files[i])->dims[1], positions = s->f.positions;
+  for (int64_t r = 0; r < n * positions; r++, out += s->f.classes) {
+    const float *z = raw + r / positions * width * positions + r % positions;
+    float rest = isnan(z[0]) ? NAN : -INFINITY;
     for (int64_t j = 0; j < width; j++)
-      if (s->place[i][j] < 0) rest = raw[j];
+      if (s->place[i][j] < 0) rest = z[j * positions];
     for (int64_t c = 0; c < s->f.classes; c++) out[c] = rest;
     for (int64_t j = 0; j < width; j++)
-      if (s->place[i][j] >= 0) out[s->place[i][j]] = raw[j];
+      if (s->place[i][j] >= 0) out[s->place[i][j]] = z[j * positions];
   }
 }
 
@@ -367,7 +376,7 @@ status sources_read(const sources *s, int i, int64_t from, int64_t n, float *raw
 
 status sources_rows(const sources *s, int i, const int64_t *ids, int64_t n, float *raw, float *out) {
   if (s->live) {
-    live_rows(s->live, i, ids, n, out);
+    live_rows(s->live, s->asked[i], ids, n, out);
     return STATUS_OK;
   }
   if (is_in_place(s, i)) raw = out;

@@ -23,6 +23,7 @@ typedef struct sources {
   int64_t rows;
   form f;
   const struct live *live; /* teachers that are asked in training, in place of files; borrowed */
+  int *asked;              /* [n] which of those they are */
 } sources;
 
 /* How many files there are: none where teachers are live. */
@@ -43,8 +44,9 @@ typedef struct sources_options {
 /* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the
  * files are compared with each other only; sp NULL: the split they name. One file is taken as it is. */
 status sources_open(sources *s, comm *c, const sources_options *o, dataset *d, const split *sp);
-/* Local. n teachers that are asked as the student learns (live.h); files stays NULL. */
-status sources_open_live(sources *s, int n, const form *f, const sources_options *o, const struct live *live);
+/* Local. Teachers asked[n] of those that are asked as the student learns (live.h); files stays NULL. */
+status sources_open_live(sources *s, const int *asked, int n, const form *f, const sources_options *o,
+                         const struct live *live);
 void sources_close(sources *s);
 
 /* Local. Calibration and weights of an ensemble that was made before from the same teachers. */

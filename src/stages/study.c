@@ -55,17 +55,36 @@ static status check_views(const study *s) {
   if (augmenter_mixes(a) && s->h->positions > 1)
     return status_set(STATUS_BAD_INPUT, "augment '%s': is for outputs of one position a row",
                       a->kinds[a->n - 1]->name);
-  if (augmenter_moves(a) && s->seen->fixed && s->h->positions > 1)
-    return status_set(
-        STATUS_BAD_INPUT,
-        "augment: soft labels of the images as they are would be those of other pixels; label the views "
-        "(teach --augment ... --views N)");
   if (augmenter_mixes(a) && s->seen->fixed && s->t->soft.n > 1 && s->t->soft.rule->n_parameters)
     return status_set(STATUS_BAD_INPUT, "augment '%s': method '%s' gives weights to rows, not to mixed ones",
                       a->kinds[a->n - 1]->name, s->t->soft.rule->name);
   if (augmenter_mixes(a) && s->h->values)
     return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers",
                       a->kinds[a->n - 1]->name);
+  return STATUS_OK;
+}
+
+static augment_shape planes_of(const augment_shape *image, int64_t values) {
+  return (augment_shape){.values = values,
+                         .channels = values / (image->height * image->width),
+                         .height = image->height,
+                         .width = image->width};
+}
+
+/* Soft labels of the image as it is move with it, if they are of its pixels. */
+static status open_fixed(study *s) {
+  const augmenter *a = &s->seen->augment;
+  const augment_shape *image = &a->shape;
+  const shape *y = &s->h->shape;
+  const int end = y->rank - (s->h->last ? 1 : 0);
+  if (!augmenter_moves(a) || !s->seen->fixed || !s->t->soft.n || s->h->positions == 1) return STATUS_OK;
+  const bool pixels = end >= 3 && y->dims[end - 2] == image->height && y->dims[end - 1] == image->width;
+  if (!pixels && !s->h->values)
+    return status_set(STATUS_BAD_INPUT,
+                      "augment: soft labels that are not of the pixels of the image, which is %lld x %lld, "
+                      "cannot move with it; label the views (teach --augment ... --views N)",
+                      (long long)image->height, (long long)image->width);
+  if (pixels) s->fixed = planes_of(image, s->h->positions);
   return STATUS_OK;
 }
 
@@ -87,11 +106,7 @@ static status open_moving(study *s) {
         "leave shift, flip and crop out",
         dataset_path(s->labels.d), s->labels.sp->name, of->name, (long long)image->height,
         (long long)image->width);
-  if (pixels)
-    s->planes = (augment_shape){.values = of->row_values,
-                                .channels = of->row_values / (image->height * image->width),
-                                .height = image->height,
-                                .width = image->width};
+  if (pixels) s->planes = planes_of(image, of->row_values);
   return STATUS_OK;
 }
 
@@ -104,6 +119,7 @@ status study_open(study *s, comm *c, const mpistill_train_options *o, task *t, c
   if (t->soft.n) TRY(check_teachers(s, k->path));
   TRY(open_labels(s, c, k, d, sp));
   TRY(open_moving(s));
+  TRY(open_fixed(s));
   for (int i = 0; i < sources_n_files(&t->soft); i++) TRY(softlabels_load(t->soft.files[i], 0));
 done:
   return st;
@@ -168,7 +184,9 @@ status study_desk_new(study_desk *w, const study *s, int64_t samples) {
     TRY(mem_new(&w->logits, values, sizeof(float)));
     TRY(mem_new(&w->gradient, values, sizeof(float)));
   }
-  TRY(mem_new(&w->moving, 3 * (size_t)s->planes.values, sizeof *w->moving));
+  const int64_t moving = s->planes.values > s->fixed.values ? s->planes.values : s->fixed.values;
+  TRY(mem_new(&w->moving, 3 * (size_t)moving, sizeof *w->moving));
+  TRY(mem_new(&w->origin, (size_t)s->fixed.values, sizeof *w->origin));
   TRY(mixing_new(&w->mixed, s->seen, samples, s->h->classes, s->goal.needs_soft ? s->t->soft.n : 0));
   if (!s->goal.needs_soft) goto done;
   TRY(mem_new(&w->teachers, (size_t)s->t->soft.n * values, sizeof(float)));
@@ -194,6 +212,7 @@ void study_desk_clear(study_desk *w) {
   mem_free(w->row_ids);
   mem_free(w->mask_room);
   mem_free(w->moving);
+  mem_free(w->origin);
   mixing_clear(&w->mixed);
 }
 
@@ -205,6 +224,24 @@ static status read_teachers(const study *s, study_desk *w, const int64_t *rows, 
   return st;
 }
 
+/* The teachers' matrices of rows ids[n], as they lie in the view: no answer where something came in. */
+static void move_teachers(const study *s, study_desk *w, int64_t epoch, const int64_t *ids, int64_t n) {
+  const int64_t positions = s->fixed.values, classes = s->h->classes, values = positions * classes;
+  for (int64_t i = 0; i < n; i++) {
+    for (int64_t p = 0; p < positions; p++) w->origin[p] = (int32_t)p;
+    views_move(s->seen, epoch, ids[i], &s->fixed, w->origin, NULL, w->moving);
+    for (int k = 0; k < s->t->soft.n; k++) {
+      float *row = w->teachers + (k * n + i) * values;
+      memcpy(w->raw, row, (size_t)values * sizeof *row);
+      for (int64_t p = 0; p < positions; p++, row += classes)
+        if (w->origin[p] < 0)
+          *row = NAN;
+        else
+          memcpy(row, w->raw + w->origin[p] * classes, (size_t)classes * sizeof *row);
+    }
+  }
+}
+
 status study_read(const study *s, study_desk *w, int64_t epoch, const int64_t *ids, const int64_t *stored,
                   int64_t n) {
   status st = STATUS_OK;
@@ -214,6 +251,7 @@ status study_read(const study *s, study_desk *w, int64_t epoch, const int64_t *i
   if (s->goal.needs_labels) move_labels(s, epoch, ids, n, w->labels, w->targets, w->moving);
   if (s->goal.needs_labels && m->partners) TRY(truth_read(&s->labels, m->partners, n, m->labels, NULL));
   TRY(read_teachers(s, w, stored, n, w->teachers));
+  if (s->fixed.values && w->teachers) move_teachers(s, w, epoch, ids, n);
   TRY(read_teachers(s, w, m->partners, n, m->teachers));
 done:
   return st;

@@ -13,6 +13,7 @@ typedef struct study {
   truth labels;
   const views *seen;
   augment_shape planes;  /* of a row's labels, where they move with the image; values 0: they do not */
+  augment_shape fixed;   /* the same of soft labels, where those of the image as it is are moved */
   int tensor;            /* of the plans, for a rule that learns */
   int64_t first_learned; /* what it learns beside the student, among that of all tasks */
 } study;
@@ -44,6 +45,7 @@ typedef struct study_desk {
   int64_t *row_ids;
   int32_t *mask_room; /* [positions] */
   float *moving;      /* [3, positions] */
+  int32_t *origin;    /* [positions] where what lies there now came from, -1: from outside */
   mixing mixed;
 } study_desk;
 

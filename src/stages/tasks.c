@@ -204,6 +204,38 @@ done:
   return st;
 }
 
+static status ask_of(tasks *t, int i, const mpistill_train_options *o, const form *f,
+                     const struct live *live) {
+  status st = STATUS_OK;
+  const size_t all = o->live_teachers.n;
+  int *asked = NULL, n = 0;
+  mpistill_reals weights = {0};
+  TRY(mem_new(&asked, all, sizeof *asked));
+  TRY(mem_new(&weights.items, all, sizeof *weights.items));
+  for (size_t k = 0; k < all; k++) {
+    if (tasks_find(t, o->live_teachers.items[k].task) != i) continue;
+    asked[n++] = (int)k;
+    if (o->weights.n) weights.items[weights.n++] = o->weights.items[k];
+  }
+  if (n)
+    TRY(sources_open_live(&t->items[i].soft, asked, n, f,
+                          &(sources_options){.weights = &weights, .method = o->method, .of_logits = true},
+                          live));
+done:
+  mem_free(asked);
+  mem_free(weights.items);
+  return st;
+}
+
+status tasks_ask(tasks *t, const mpistill_train_options *o, const classifier *k, const struct live *live) {
+  status st = STATUS_OK;
+  for (int i = 0; i < t->n && !st; i++) {
+    const form f = head_form(&k->heads[i]);
+    st = ask_of(t, i, o, &f, live);
+  }
+  return st;
+}
+
 status tasks_tap(tasks *t, classifier *k, const char *name) {
   status st = STATUS_OK;
   for (int i = 0; i < t->n && name; i++) {

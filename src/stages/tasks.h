@@ -30,6 +30,9 @@ typedef struct tasks {
 status tasks_open(tasks *t, comm *c, const mpistill_train_options *o, dataset *d, const split *sp);
 void tasks_close(tasks *t); /* collective */
 
+/* Local. o's live teachers, in place of soft-label files: each of its task, for a student k. */
+status tasks_ask(tasks *t, const mpistill_train_options *o, const classifier *k, const struct live *live);
+
 /* Local. The tensor that rules learn weights from becomes one of k's inner tensors. STATUS_BAD_INPUT when
  * there is no such tensor. */
 status tasks_tap(tasks *t, classifier *k, const char *name);

@@ -97,12 +97,18 @@ static unsigned ask(void *data) {
   return clock_seconds() - j->saved_s >= j->o->checkpoint_seconds ? WANT_CHECKPOINT : 0;
 }
 
-/* Temperatures that are learned; NULL: none is. */
+/* Temperatures that move, over the steps of the epoch done last, and that of the next step; NULL: none does.
+ */
 static json_t *temperatures_json(const job *j) {
   json_t *all = json_object();
-  for (int i = 0; i < trainer_n_losses(j->t); i++)
-    if (trainer_temperature(j->t, i) > 0)
-      json_object_set_new(all, trainer_loss_name(j->t, i), json_number(trainer_temperature(j->t, i)));
+  for (int i = 0; i < trainer_n_losses(j->t); i++) {
+    const span *s = &trainer_result(j->t)->temperatures[i];
+    if (s->most > 0)
+      json_object_set_new(all, trainer_loss_name(j->t, i),
+                          json_pack("{s:o, s:o, s:o, s:o}", "least", json_number(s->least), "mean",
+                                    json_number(s->mean), "most", json_number(s->most), "next",
+                                    json_number(trainer_temperature(j->t, i))));
+  }
   if (json_object_size(all)) return all;
   json_decref(all);
   return NULL;
@@ -330,6 +336,15 @@ done:
   return st;
 }
 
+static void print_temperatures(const job *j) {
+  for (int i = 0; i < trainer_n_losses(j->t); i++) {
+    const span *s = &trainer_result(j->t)->temperatures[i];
+    if (s->most > 0)
+      printf("%s: temperature %.4g to %.4g in the last epoch, mean %.4g\n", trainer_loss_name(j->t, i),
+             s->least, s->most, s->mean);
+  }
+}
+
 static void print_scores(const job *j, const char *what, const score *m) {
   char text[256];
   for (int i = 0; i < j->work.n; i++) {
@@ -361,11 +376,12 @@ static status report(job *j) {
   }
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
   const double reading = j->thread_s > 0 ? j->read_s / j->thread_s : 0;
-  json_t *result = json_pack(
-      "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "output", o->output, "epochs", (json_int_t)o->epochs,
-      "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)), "loss",
-      json_number(trainer_result(j->t)->loss), "seconds", json_number(j->train_s), "samples_per_s",
-      json_number(rate), "reading_share", json_number(reading), "test", scores_json(j, m));
+  json_t *result =
+      json_pack("{s:s, s:I, s:I, s:o, s:o*, s:o, s:o, s:o, s:o}", "output", o->output, "epochs",
+                (json_int_t)o->epochs, "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)),
+                "loss", json_number(trainer_result(j->t)->loss), "temperature", temperatures_json(j),
+                "seconds", json_number(j->train_s), "samples_per_s", json_number(rate), "reading_share",
+                json_number(reading), "test", scores_json(j, m));
   if (reduced)
     json_object_set_new(result, "written",
                         json_pack("{s:s, s:o}", "precision", o->precision, "test", scores_json(j, written)));
@@ -375,6 +391,7 @@ static status report(job *j) {
   } else if (comm_rank(j->c) == 0 && !o->out.no_result) {
     printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s, %.1f %% of the time reading\n", o->output,
            (long long)o->epochs, trainer_result(j->t)->loss, j->train_s, rate, 100 * reading);
+    print_temperatures(j);
     print_scores(j, o->test_split, m);
     if (reduced) {
       char what[64];
@@ -390,15 +407,8 @@ done:
 
 /* Teachers that are asked, in place of soft-label files. */
 static status open_teachers(job *j) {
-  status st = STATUS_OK;
-  const head *h = &j->s.k.heads[0];
-  const form f = head_form(h);
-  const sources_options from = {.weights = &j->o->weights, .method = j->o->method, .of_logits = true};
-  TRY(live_open(&j->teachers, j->c, j->o, j->d, h, j->link));
-  TRY(comm_agree(
-      j->c, sources_open_live(&j->work.items[0].soft, (int)j->o->live_teachers.n, &f, &from, j->teachers)));
-done:
-  return st;
+  status st = live_open(&j->teachers, j->c, j->o, j->d, &j->work, &j->s.k, j->link);
+  return st ? st : comm_agree(j->c, tasks_ask(&j->work, j->o, &j->s.k, j->teachers));
 }
 
 static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {

@@ -244,7 +244,12 @@ static const study *study_of(const trainer *t, int i, int *place) {
 double trainer_temperature(const trainer *t, int i) {
   int place;
   const study *s = study_of(t, i, &place);
-  return s ? objective_temperature(&s->goal, place, trainer_learned(t, s, reducer_parameters(t->sums))) : 0;
+  if (!s) return 0;
+  const mpistill_loss *l = &s->goal.losses[place];
+  const double learned =
+      objective_temperature(&s->goal, place, trainer_learned(t, s, reducer_parameters(t->sums)));
+  if (learned > 0 || !loss_is_scheduled(l)) return learned;
+  return loss_temperature(l, trainer_progress(t, t->epoch * trainer_steps_per_epoch(t) + t->batch));
 }
 
 double trainer_loss_weight(const trainer *t, int i) {

@@ -12,13 +12,18 @@
 #include "stages/views.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 2 - 2 }; /* two sums each, two in all, and the gap */
+enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 8 - 2 }; /* eight sums each, two in all, and the gap */
 
 typedef struct trainer trainer;
+
+typedef struct span { /* of a number, over an epoch's steps */
+  double least, mean, most;
+} span;
 
 typedef struct epoch_result {
   double loss;                                    /* mean over the epoch's steps of the weighted sum */
   double parts[TRAINER_MAX_LOSSES];               /* of each loss, not weighted */
+  span temperatures[TRAINER_MAX_LOSSES];          /* of each loss where it moves */
   double learning_rate;                           /* at the last step */
   double seconds;                                 /* of this run, where the epoch began in another */
   double read_s, forward_s, backward_s, reduce_s; /* of this rank, threads together */
@@ -38,7 +43,7 @@ reduce_dtype trainer_reduce_dtype(const mpistill_train_options *o);
 
 int trainer_n_losses(const trainer *t);
 const char *trainer_loss_name(const trainer *t, int i); /* "kd", "TASK/kd", "hint:act1" */
-double trainer_temperature(const trainer *t, int i);    /* where it is learned: of the next step; else 0 */
+double trainer_temperature(const trainer *t, int i);    /* where it moves: of the next step; else 0 */
 int trainer_shards(const trainer *t);
 bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);

@@ -11,19 +11,32 @@ static int vectors_to_save(const trainer *t) {
   return t->batch ? updater_n_vectors(t->update) : updater_n_vectors(t->update) / 2;
 }
 
-static checkpoint_position position(const trainer *t) {
+/* What is kept of the epoch under way and of the last one. Returns how many they are. */
+static int sums_of(trainer *t, double *at[CHECKPOINT_MAX_SUMS]) {
+  epoch_result *both[] = {&t->now, &t->last};
+  int n = 0;
+  for (int e = 0; e < 2; e++) at[n++] = &both[e]->loss;
+  for (int i = 0; i < trainer_n_losses(t); i++)
+    for (int e = 0; e < 2; e++) at[n++] = &both[e]->parts[i];
+  for (int i = 0; i < trainer_n_losses(t); i++)
+    for (int e = 0; e < 2 && trainer_temperature(t, i) > 0; e++) {
+      span *s = &both[e]->temperatures[i];
+      at[n++] = &s->least;
+      at[n++] = &s->mean;
+      at[n++] = &s->most;
+    }
+  if (t->fit->on) at[n++] = &t->fit->student;
+  return n;
+}
+
+static checkpoint_position position(trainer *t) {
+  double *sums[CHECKPOINT_MAX_SUMS];
   checkpoint_position at = {.epoch = t->epoch,
                             .batch = t->batch,
                             .rollbacks = t->rollbacks,
                             .rate_scale = t->rate_scale,
-                            .n_sums = 2 * (trainer_n_losses(t) + 1) + t->fit->on};
-  at.sums[0] = t->now.loss;
-  at.sums[1] = t->last.loss;
-  for (int i = 0; i < trainer_n_losses(t); i++) {
-    at.sums[2 + 2 * i] = t->now.parts[i];
-    at.sums[3 + 2 * i] = t->last.parts[i];
-  }
-  if (t->fit->on) at.sums[at.n_sums - 1] = t->fit->student;
+                            .n_sums = sums_of(t, sums)};
+  for (int i = 0; i < at.n_sums; i++) at.sums[i] = *sums[i];
   return at;
 }
 
@@ -72,19 +85,15 @@ done:
 status trainer_restore(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   const checkpoint_position *at = checkpoint_at(k);
-  if (at->n_sums != 2 * (trainer_n_losses(t) + 1) + t->fit->on)
-    THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
+  double *sums[CHECKPOINT_MAX_SUMS];
+  const int n_sums = sums_of(t, sums);
+  if (at->n_sums != n_sums) THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
   t->epoch = at->epoch;
   t->batch = at->batch;
   t->rollbacks = (int)at->rollbacks;
   t->rate_scale = at->rate_scale;
-  t->now = (epoch_result){.loss = at->sums[0]};
-  t->last = (epoch_result){.loss = at->sums[1]};
-  for (int i = 0; i < trainer_n_losses(t); i++) {
-    t->now.parts[i] = at->sums[2 + 2 * i];
-    t->last.parts[i] = at->sums[3 + 2 * i];
-  }
-  if (t->fit->on) t->fit->student = at->sums[at->n_sums - 1];
+  t->now = t->last = (epoch_result){0};
+  for (int i = 0; i < n_sums; i++) *sums[i] = at->sums[i];
   trainer_adapt(t);
   TRY(comm_agree(t->c, read_vectors(t, k)));
   TRY(reducer_share(t->sums));

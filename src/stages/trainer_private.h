@@ -64,7 +64,8 @@ size_t trainer_n_trained(const trainer *t);
 /* What a task learns beside the student, in a vector of that length. */
 float *trainer_learned(const trainer *t, const study *s, float *whole);
 double trainer_loss_weight(const trainer *t, int i);
-int64_t trainer_steps(const trainer *t); /* of the whole training */
+int64_t trainer_steps(const trainer *t);                 /* of the whole training */
+double trainer_progress(const trainer *t, int64_t step); /* from 0 to 1, at the last step and behind it */
 /* Collective. In windows: what does not fit into memory is read by the window from now on. */
 status trainer_read_ahead(trainer *t);
 /* Collective. The rows in places [from, from + n) of this epoch are there; the next window is on its way. */

@@ -34,9 +34,9 @@ static status read_shard(const trainer *t, trainer_worker *w, plan *p, int64_t n
   return st;
 }
 
-static double progress_at(const trainer *t, int64_t step) {
+double trainer_progress(const trainer *t, int64_t step) {
   int64_t last = trainer_steps(t) - 1;
-  return last > 0 ? (double)step / (double)last : 0;
+  return last > 0 ? fmin((double)step / (double)last, 1) : 0;
 }
 
 /* A model that ends with a Softmax goes on behind its logits, and may have outputs of no task: no loss reads
@@ -65,7 +65,7 @@ static status evaluate_losses(const trainer *t, trainer_worker *w, plan *p, cons
                                .n = n,
                                .batch_rows = b->positions[i],
                                .batch_labelled = b->labelled[i],
-                               .progress = progress_at(t, b->step),
+                               .progress = trainer_progress(t, b->step),
                                .seed = t->o->seed,
                                .step = (uint64_t)b->step,
                                .learned = trainer_learned(t, s, parameters),
@@ -255,10 +255,18 @@ done:
   return st;
 }
 
+/* Adds one of `steps` to the span of an epoch. */
+static void span_add(span *s, double x, int64_t steps) {
+  s->least = s->most > 0 ? fmin(s->least, x) : x;
+  s->most = fmax(s->most, x);
+  s->mean += x / (double)steps;
+}
+
 static status next_step(trainer *t, unsigned *events) {
   status st = STATUS_OK;
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
-  double totals[TRAINER_MAX_LOSSES + 1], loss, started = clock_seconds(), reducing = reducer_seconds(t->sums);
+  double totals[TRAINER_MAX_LOSSES + 1], temperatures[TRAINER_MAX_LOSSES], loss,
+      started = clock_seconds(), reducing = reducer_seconds(t->sums);
   TRY(start_epoch(t));
   const int64_t rows = t->n - from < t->o->batch ? t->n - from : t->o->batch;
   TRY(trainer_reach(t, from, rows));
@@ -267,6 +275,7 @@ static status next_step(trainer *t, unsigned *events) {
   for (int i = 0; i < t->n_studies; i++)
     study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
   TRY(count_moved(t, &b));
+  for (int i = 0; i < trainer_n_losses(t); i++) temperatures[i] = trainer_temperature(t, i);
   TRY(train_step(t, &b, totals, &loss));
   *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;
@@ -276,7 +285,10 @@ static status next_step(trainer *t, unsigned *events) {
     goto done;
   }
   t->now.loss += loss / (double)steps;
-  for (int j = 0; j < trainer_n_losses(t); j++) t->now.parts[j] += totals[j] / (double)steps;
+  for (int j = 0; j < trainer_n_losses(t); j++) {
+    t->now.parts[j] += totals[j] / (double)steps;
+    span_add(&t->now.temperatures[j], temperatures[j], steps);
+  }
   if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
   if (++t->batch == steps) {
     finish_epoch(t);

@@ -258,6 +258,30 @@ assert len(losses("reads")) == 3 and max(losses("reads") + losses("noise")) < 1e
 assert len(losses("same")) == 3 and max(losses("same")) < 1e-9, losses("same")
 checks.close(losses("even"), [np.log(4)] * 3, 1e-6, "the mean over the labels there are")
 END
+# Soft labels of the images as they are move with them, too: those of `reads` are its own of the moved image where nothing came in.
+must 2 teach --dataset map.h5 --teacher reads.onnx --dtype float32 --quiet --output map
+must 2 teach --dataset map.h5 --teacher same=same.onnx:values=true --dtype float32 --quiet --output map
+for ranks in 1 4; do
+  must "$ranks" distill --student reads.onnx "${still[@]}" --soft-labels map/reads.h5 --fixed-labels --loss logit-mse:1 --log fixed.jsonl --output "fixed$ranks.onnx"
+  must "$ranks" distill --student even.onnx "${still[@]}" --soft-labels map/reads.h5 --fixed-labels --loss kd:1:temperature=1 --log even-fixed.jsonl \
+    --output "even$ranks.onnx"
+done
+must 2 distill --student same.onnx "${still[@]}" --task out:labels=target --soft-labels out=map/same.h5 --fixed-labels --loss out/soft-mse:1 --log same-fixed.jsonl \
+  --output same-fixed.onnx
+must 2 train --model even.onnx --dataset map.h5 "${moves[@]}" --epochs 1 --batch 40 --loss cross-entropy:1 --quiet --output fresh-even.onnx
+for ranks in 1 2; do
+  must "$ranks" distill --student fresh-even.onnx --dataset map.h5 "${moves[@]}" --epochs 2 --batch 40 --shards 4 --soft-labels map/reads.h5 --fixed-labels \
+    --quiet --output "learnt$ranks.onnx"
+done
+same 'soft labels that move: the same student on 2 ranks' learnt1.onnx learnt2.onnx
+python_check 'soft labels of pixels lie where the pixels are, and say nothing of what came in' <<'END'
+import checks, h5py, numpy as np
+losses = lambda name: np.array([line["loss"]["total"] for line in checks.events(name + ".jsonl") if line["event"] == "epoch"])
+for name in ("fixed", "same-fixed"):
+    assert losses(name).max() < 1e-6, (name, losses(name))
+# All of them are one-hot, log 4 from an even row; the mean is over all positions, those with nothing to say among them.
+assert (losses("even-fixed") < 0.8 * np.log(4)).all() and (losses("even-fixed") > 0.4 * np.log(4)).all(), losses("even-fixed")
+END
 for ranks in 1 2 4; do
   must "$ranks" teach --dataset pixels.h5 --teacher a.onnx "${moves[@]}" --views 2 --quiet --output "moved$ranks"
   must "$ranks" distill --student student.onnx --dataset pixels.h5 "${moves[@]}" --soft-labels "moved$ranks/a.h5" --loss kd:0.8:temperature=2 \
@@ -266,20 +290,44 @@ for ranks in 1 2 4; do
   [ "$ranks" = 1 ] || same "a student of moved pixels on $ranks ranks" moved1.onnx "moved$ranks.onnx"
 done
 
+# ---- teachers that know different classes of the pixels ----
+"$python" - <<'END' || exit 1
+import h5py, numpy as np, checks
+random = np.random.default_rng(8)
+for name, classes in {"two": ["paper", "ink"], "rest": ["edge", "*"]}.items():
+    checks.write_soft_labels(name + ".h5", random.normal(size=(400, 2, 8, 8)) * 2, "pixels.h5", "train", dtype=np.float32)
+    with h5py.File(name + ".h5", "r+") as f:
+        f["classes"] = np.array(classes, "S8")
+END
+for ranks in 1 2 4; do
+  must "$ranks" aggregate two.h5 rest.h5 --dataset pixels.h5 --method union --temperature 2 --dtype float32 --quiet --output "union$ranks.h5"
+  [ "$ranks" = 1 ] || same "a union of pixels on $ranks ranks" union1.h5 "union$ranks.h5"
+done
+must 2 distill --student student.onnx --dataset pixels.h5 --soft-labels two.h5 --soft-labels rest.h5 --method union --loss kd:1:temperature=2 --epochs 1 --quiet \
+  --output union.onnx
+python_check 'a union of pixels is that of each: what each says of its own classes, exactly' <<'END'
+import numpy as np, checks
+p = lambda name: np.exp(checks.log_softmax(checks.logits(name).astype(float).transpose(0, 2, 3, 1).reshape(-1, checks.logits(name).shape[1]), 2))
+q, two, rest = p("union1.h5"), p("two.h5"), p("rest.h5")
+inside = q.min(1) > 1e-5
+checks.close(q[inside, 1], rest[inside, 0], 1e-4, "edge against all others")
+checks.close((q[:, 0] / (q[:, 0] + q[:, 2]))[inside], two[inside, 0], 1e-4, "paper against ink")
+END
+
 # ---- what is refused ----
+must 1 teach --dataset coarse.h5 --teacher coarse.onnx --quiet --output coarse
 refused() { # NAME TEXT ARGUMENT...
   run 1 "${@:3}" --quiet --output refused
   expect_error "$1" 2 "$2"
 }
-for method in union pate-lnmax; do
-  extra=()
-  [ $method = pate-lnmax ] && extra=(--noise 1)
-  refused "$method of pixels" "has 64 positions a row, and method '$method' is for rows of one" \
-    aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method "${extra[@]}"
+for method in 'pate-lnmax --noise 1' 'pate-gnmax --sigma1 1 --sigma2 1 --threshold 1'; do
+  # shellcheck disable=SC2086 # a list of words
+  refused "$method of pixels" "each position would be an answer of its own, and what a row costs of epsilon would be that of 64 rows" \
+    aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method
 done
 refused 'pixels of two images' "augment 'cutmix': is for outputs of one position a row" train --model student.onnx --dataset pixels.h5 --augment cutmix
-refused 'soft labels of other pixels' 'would be those of other pixels' distill --student student.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 \
-  --augment flip --fixed-labels
+refused 'soft labels of no pixels' 'not of the pixels of the image, which is 8 x 8, cannot move with it' distill --student coarse.onnx --dataset coarse.h5 \
+  --soft-labels coarse/coarse.h5 --loss kd:1 --augment flip --fixed-labels
 refused 'labels of no pixels' '/train/label is not of the pixels of the image, which is 8 x 8' train --model coarse.onnx --dataset coarse.h5 --augment flip
 refused 'labels of one position' 'has 9 numbers a row, but the output has 3 positions' train --model fresh-last.onnx --dataset sound.h5
 refused 'lengths past the end' 'there are 9 positions' train --model fresh-first.onnx --dataset long.h5

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A student of three outputs: classes, classes known for some rows, and numbers; each with its own teachers, one of which reads another
-# array. From the commands and from a recipe, the same bytes; the same on any number of ranks and after a stop.
+# array. From the commands and from a recipe, with stored labels and live teachers, and over assistants, the same bytes; the same on any number
+# of ranks and after a stop.
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 "$python" - "$digits" <<'END' || exit 1
@@ -11,6 +12,7 @@ heads.digits("three.h5", image, label)
 three = {"digit": 10, "parity": 2, "ink": 1}
 heads.heads("student.onnx", "image", [1, 8, 8], 12, three, 1)
 heads.heads("fresh.onnx", "image", [1, 8, 8], 48, three, 2)
+heads.heads("medium.onnx", "image", [1, 8, 8], 20, three, 4)
 heads.heads("sees-vector.onnx", "x", [64], 32, {"digit": 10}, 3)
 END
 tasks=(--task digit --task parity:weight=0.5 --task ink:labels=target.ink)
@@ -65,6 +67,17 @@ unset MPISTILL_END_TIME
 check 'a job that ends soon stops it' test "$status" = 75
 must 3 distill "${made[@]}" --output halted.onnx
 same 'and it goes on to the same bytes' d1.onnx halted.onnx
+
+# ---- live teachers: those of the labels that are combined as the student learns ----
+asked=(--student student.onnx --dataset three.h5 --input image "${tasks[@]}" "${losses[@]}" --epochs 2 --batch 120 --shards 6 --weights 3,1,1,1 --quiet)
+live=(--live-teacher wide-digit=wide.onnx:input=image:task=digit --live-teacher vector=vector.onnx:input=vector:task=digit
+  --live-teacher wide-parity=wide.onnx:input=image:task=parity --live-teacher wide-ink=wide.onnx:input=image:output=ink:task=ink --live-dtype float32)
+must 2 distill "${asked[@]}" --soft-labels digit=soft1/wide-digit.h5 --soft-labels digit=soft1/vector.h5 --soft-labels parity=soft1/wide-parity.h5 \
+  --soft-labels ink=soft1/wide-ink.h5 --output stored.onnx
+for case in 1:-1 2:0 3:2 4:1; do
+  must "${case%:*}" distill "${asked[@]}" "${live[@]}" --teaching-ranks "${case#*:}" --output "live-$case.onnx"
+  same "live teachers on ${case%:*} ranks, ${case#*:} of them teach" stored.onnx "live-$case.onnx"
+done
 
 # ---- evaluate ----
 must 2 evaluate --model d1.onnx --dataset three.h5 --input image "${tasks[@]}" --json --quiet
@@ -157,6 +170,48 @@ must 0 create mlp --layers 64,12 --task digit:10 --task parity:2 --task ink:1 --
 recipe given | sed '/^baseline/d; s/student: {model: student.onnx}/student: {model: made.onnx}/' >given.yaml
 must 1 run given.yaml --quiet
 same 'a student that the recipe makes, with an output for each task' made/student.onnx given/student.onnx
+# An assistant and two generations: each teaches all that it has learnt from teachers; parity has none here, and hard labels alone.
+chain() { # OUTPUT
+  recipe "$1" | sed "/^baseline/d; /wide-parity/d; s/kind: kd, weight: 1, temperature: 2/kind: cross-entropy, weight: 1/; s/epochs: 3/epochs: 2/
+    s/^student:/generations: 2\nassistants: [{name: medium, model: medium.onnx}]\nstudent:/"
+}
+for ranks in 1 3; do
+  chain "chain$ranks" >chain.yaml
+  must "$ranks" run chain.yaml --quiet
+  cp out "chain-table$ranks"
+  chain "asked$ranks" | sed 's/^teach: {/teach: {live: true, /; s/^aggregate:.*//' >asked.yaml
+  must "$ranks" run asked.yaml --quiet
+done
+hard=(--loss digit/kd:0.8:temperature=3 --loss digit/cross-entropy:0.2 --loss parity/cross-entropy:1 --loss ink/soft-mse:0.5 --loss ink/smooth-l1:0.5:delta=0.5)
+learn() { # NAME MODEL SEED DIGIT INK
+  must 2 distill --student "$2" --dataset three.h5 --input image "${tasks[@]}" "${hard[@]}" --soft-labels "digit=$4" --soft-labels "ink=$5" --seed "$3" \
+    --epochs 2 --batch 120 --shards 6 --quiet --output "$1.onnx"
+  must 2 teach --dataset three.h5 --teacher "$1.digit=$1.onnx:input=image:output=digit" --teacher "$1.ink=$1.onnx:input=image:output=ink:values=true" \
+    --dtype float32 --quiet --output handed
+}
+learn m medium.onnx 0 digit.h5 soft1/wide-ink.h5
+learn g1 student.onnx 0 handed/m.digit.h5 handed/m.ink.h5
+learn g2 student.onnx 1 handed/g1.digit.h5 handed/g1.ink.h5
+for ranks in 1 3; do
+  same "chain: the assistant, on $ranks ranks" m.onnx "chain$ranks/medium.onnx"
+  same "chain: the first generation, on $ranks ranks" g1.onnx "chain$ranks/generation-1.onnx"
+  same "chain: the student, on $ranks ranks" g2.onnx "chain$ranks/student.onnx"
+done
+must 2 teach --dataset three.h5 --teacher m.digit=asked1/medium.onnx:input=image:task=digit --teacher m.ink=asked1/medium.onnx:input=image:output=ink:values=true \
+  --dtype float32 --quiet --output asked
+learn g1-asked student.onnx 0 asked/m.digit.h5 asked/m.ink.h5
+same 'chain: a student that is asked teaches what stored labels would' g1-asked.onnx asked1/generation-1.onnx
+for file in medium generation-1 student; do
+  same "chain: teachers and students are asked, $file on 3 ranks" asked1/$file.onnx asked3/$file.onnx
+done
+check 'chain: what is handed on' test "$(cd chain1/soft && echo *.h5)" = \
+  'generation-1.digit.h5 generation-1.ink.h5 medium.digit.h5 medium.ink.h5 vector.h5 wide-digit.h5 wide-ink.h5'
+check 'chain: where students are asked nothing is stored of them' test ! -e asked1/soft/medium.digit.h5 -a -e asked1/medium.onnx
+check 'chain: each student has its row in each table' test "$(grep -c '^generation-1' chain-table1)" = 3
+must 0 run chain.yaml --dry-run
+check 'chain: the dry run' grep -q 'teach      chain3/medium.onnx -> chain3/soft/medium.ink.h5' out
+must 0 plan chain.yaml --json
+check 'chain: plan knows the files' grep -q '"soft/medium.ink.h5"' out
 run 1 run recipe.yaml --dry-run
 check 'a dry run names the ensembles' grep -q 'aggregate  2 soft-label files -> run4/ensemble.digit.h5' out
 run 0 plan recipe.yaml --ranks 2 --json
@@ -178,7 +233,15 @@ refused 'a teacher of other classes' 'gives 2 classes, but the student 10' 's/wi
 refused 'a loss of classes for numbers' "loss 'kd' is of classes (labels), but task 'ink' learns numbers (targets)" 's/kind: soft-mse/kind: kd/'
 refused 'two tasks of one name' 'two tasks have this name' 's/name: parity, weight/name: digit, weight/'
 refused 'a loss of no task' "loss 'kd': there is no task 'digits'" 's/^  epochs: 3/  losses: [{kind: kd, weight: 1, task: digits}]/'
-refused 'students on the way' 'are for students of one task' 's/^baseline: true/generations: 2/'
+refused 'an assistant of a name that a teacher has' "assistant 'wide': another model" 's/^baseline: true/assistants: [{name: wide, model: medium.onnx}]/; s/wide-ink/wide.ink/'
+for n in 2 4; do
+  run $n distill "${asked[@]}" "${live[@]/:task=ink/}" --output bad.onnx
+  expect_error "a live teacher of no task, $n ranks" 2 "teacher 'wide-ink': task names one of --task"
+  run $n distill "${asked[@]}" "${live[@]/:task=ink/:task=inks}" --output bad.onnx
+  expect_error "a live teacher of another task, $n ranks" 2 "teacher 'wide-ink': there is no task 'inks'"
+  run $n distill "${asked[@]}" "${live[@]/parity=wide.onnx:input=image:task=parity/parity=wide.onnx:input=image:output=digit:task=parity}" --output bad.onnx
+  expect_error "a live teacher of other classes, $n ranks" 2 "teacher 'wide-parity' gives 10 logits, but the student 2"
+done
 run 1 aggregate soft1/wide-ink.h5 --method vote --output bad.h5
 expect_error 'a vote of numbers' 2 "holds numbers, not logits: method 'vote' is for classes"
 run 1 aggregate soft1/wide-ink.h5 soft1/wide-digit.h5 --output bad.h5

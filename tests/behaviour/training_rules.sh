@@ -26,8 +26,11 @@ distil 2 fixed --soft-labels soft/t4.h5 --loss kd:1:temperature=4
 differ 'it is another student than with the first temperature' t-1.onnx fixed.onnx
 python_check 'the temperature is told, and moves' <<'END'
 import checks
-got = [e["temperature"]["kd"] for e in checks.events("t-1.jsonl")]
+spans = [e["temperature"]["kd"] for e in checks.events("t-1.jsonl")]
+got = [s["next"] for s in spans]
 assert len(got) == 3 and all(1 < t < 21 for t in got) and got[0] != 4 and got[2] != got[0], got
+assert all(s["least"] <= s["mean"] <= s["most"] and s["least"] < s["most"] for s in spans), spans
+assert all(s["least"] - 1e-6 <= before <= s["most"] + 1e-6 for s, before in zip(spans, [4, *got])), spans
 assert not any("temperature" in e for e in checks.events("fixed.jsonl"))
 END
 export MPISTILL_END_TIME=1
@@ -36,6 +39,29 @@ check 'stopped' test "$status" = 75
 unset MPISTILL_END_TIME
 distil 2 parts "${learned[@]}"
 same 'resumed: the same student as in one go' t-1.onnx parts.onnx
+# From 8 down to 2 over ten steps, one in the middle of a second epoch that is stopped and gone on with.
+moving=(--soft-labels soft/t4.h5 --loss kd:1:temperature=8:temperature_end=2)
+epochs=2 distil 1 moving "${moving[@]}" --json
+cp out moving.json
+export MPISTILL_END_TIME=1
+for part in 1 2 3; do epochs=2 distil 2 halves "${moving[@]}" --stop-before 10; done
+unset MPISTILL_END_TIME
+cp halves.jsonl halves-1.jsonl
+epochs=2 distil 2 halves "${moving[@]}"
+cat halves.jsonl >>halves-1.jsonl
+python_check 'a temperature that is scheduled is told as well, of all steps of an epoch that was stopped' <<'END'
+import json, numpy as np, checks
+steps = 8 - 6 * np.arange(10) / 9
+wanted = [dict(least=s.min(), mean=s.mean(), most=s.max()) for s in (steps[:5], steps[5:])]
+for name in ("moving", "halves-1"):
+    told = [e["temperature"]["kd"] for e in checks.events(name + ".jsonl")]
+    assert len(told) == 2, told
+    for s, w in zip(told, wanted):
+        checks.close([s[k] for k in w], list(w.values()), 1e-7, name)
+    checks.close([s["next"] for s in told], [steps[5], 2], 1e-7, "next")
+final = json.load(open("moving.json"))["temperature"]["kd"]
+checks.close([final[k] for k in told[1]], list(told[1].values()), 1e-7, "the result")
+END
 must 2 aggregate soft/t2.h5 soft/t3.h5 --temperature 4 --quiet --output ensemble.h5
 distil 1 never --soft-labels ensemble.h5 --loss kd:1:temperature=4:learn_temperature=true
 expect_error 'an ensemble made for one temperature' 2 'made for temperature 4' "that of loss 'kd' moves"
@@ -62,7 +88,9 @@ for progress in (0, 1):
         for p, g in zip(w, grads[1:]):
             p -= 0.5 * g
     temperatures.append(1 + 20 / (1 + np.exp(-at.item())))
-checks.close([e["temperature"]["kd"] for e in checks.events("two.jsonl")], temperatures, 1e-4, "temperatures")
+spans = [e["temperature"]["kd"] for e in checks.events("two.jsonl")]
+checks.close([s["next"] for s in spans], temperatures, 1e-4, "temperatures")
+checks.close([s[k] for s in spans for k in ("least", "mean", "most")], np.repeat([4, temperatures[0]], 3), 1e-4, "one step an epoch")
 END
 
 # ---- only rows that the teachers are sure of ----

@@ -8,8 +8,7 @@
 mnist
 teachers=
 for t in 1 2 3 4 5; do
-  alone create mlp --layers 784,1200,1200,10 --dropout 0.5 --seed "$t" --output "untrained$t.onnx"
-  all train --model "untrained$t.onnx" --dataset "$OUT/mnist.h5" --augment shift:pixels=2 --epochs 150 --batch 256 --seed "$t" --output "teacher$t.onnx"
+  large_teacher "$t"
   teachers+=" $(errors "teacher$t.onnx" "$OUT/mnist.h5")"
   all teach --dataset "$OUT/mnist.h5" --teacher "teacher$t.onnx" --output soft
 done

@@ -38,4 +38,23 @@ mnist() {
   [ -s "$OUT/mnist.h5" ] || MPISTILL=$mpistill "$top/datasets/mnist.sh" "$DATA/mnist" "$OUT/mnist.h5" 2>>log
 }
 
+# part FILE SPLIT...: other splits of MNIST (parts.py).
+part() {
+  [ -s "$1" ] || { "$python" "$top/tests/reproduce/parts.py" "$OUT/mnist.h5" "$1.part" "${@:2}" && mv "$1.part" "$1"; }
+}
+
+# large_teacher N: the Nth of Hinton's teachers, made once for all scripts: $OUT/hinton/teacherN.onnx.
+large_teacher() {
+  local n=$1
+  mkdir -p "$OUT/hinton"
+  cd "$OUT/hinton"
+  alone create mlp --layers 784,1200,1200,10 --dropout 0.5 --seed "$n" --output "untrained$n.onnx"
+  all train --model "untrained$n.onnx" --dataset "$OUT/mnist.h5" --augment shift:pixels=2 --epochs 150 --batch 256 --seed "$n" --output "teacher$n.onnx"
+  cd "$work"
+}
+
+# How his students of 800 units learn from soft labels at T = 20; hinton.sh tells how it was found.
+# shellcheck disable=SC2034 # the scripts that source this use it
+small_student='--batch 128 --learning-rate 0.01'
+
 seeds() { seq 1 "$SEEDS"; }

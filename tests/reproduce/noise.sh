@@ -4,8 +4,7 @@
 # shellcheck source=tests/reproduce/lib.sh
 . "$(dirname "$0")/lib.sh"
 mnist
-[ -s set.h5 ] || "$python" "$top/tests/reproduce/parts.py" "$OUT/mnist.h5" part.h5 train=train:0-50000 held-out=train:50000-60000 test=test:0-10000
-[ ! -e part.h5 ] || mv part.h5 set.h5
+part set.h5 train=train:0-50000 held-out=train:50000-60000 test=test:0-10000
 alone create mlp --layers 784,300,10 --seed 1 --output untrained1.onnx
 alone create mlp --layers 784,400,400,10 --dropout 0.3 --seed 2 --output untrained2.onnx
 alone create cnn --input 1x28x28 --channels 8,16 --kernel 3 --hidden 64 --classes 10 --seed 3 --output untrained3.onnx

@@ -67,7 +67,7 @@ go() { # mpistill's arguments: on all ranks of this job
     wait "$job" || status=$?
     if [ $status -le 128 ] || [ -n "$asked" ]; then break; fi # above: a rank was lost
   done
-  if [ -n "$asked" ] && [ $status = 75 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+  if [ -n "$asked" ] && { [ $status = 75 ] || [ $status -gt 128 ]; }; then scontrol requeue "$SLURM_JOB_ID"; fi
   exit $status
 }
 

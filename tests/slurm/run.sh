@@ -110,7 +110,7 @@ straight() {
   local rate epochs
   [ ! -e straight.yaml ] || return
   recipe probe 200
-  submit --time=5 --output=probe-%j.log "$top/launch/slurm.sh" probe.yaml --quiet
+  submit --time=30 --output=probe-%j.log "$top/launch/slurm.sh" probe.yaml --quiet
   rate=$(sed -n 's/.*"event":"done".*"samples_per_s":\([0-9]*\).*/\1/p' probe/run.jsonl)
   epochs=$((100 * ${rate:-6000} / 1437))
   recipe straight "$epochs"
@@ -126,31 +126,30 @@ one_job() {
   recipe 'one job' 3
   recipe 'one process' 3
   alone run 'one process.yaml'
-  submit --time=5 --output=single-%j.log "$top/launch/slurm.sh" 'one job.yaml' --quiet
+  submit --time=30 --output=single-%j.log "$top/launch/slurm.sh" 'one job.yaml' --quiet
   check_job 'a recipe as one job on two nodes' "$job" test $status = 0
   check_job 'its ranks are on both nodes' "$job" test "$(told 'one job' nodes)" = 2
   same 'the student is that of one process' 'one job/student.onnx' 'one process/student.onnx'
   same 'the ensemble is that of one process' 'one job/ensemble.h5' 'one process/ensemble.h5'
-  PLACE=node submit --time=5 --output=node-%j.log "$top/launch/slurm.sh" 'one job.yaml' --set distill.epochs=2 --force --quiet
+  PLACE=node submit --time=30 --output=node-%j.log "$top/launch/slurm.sh" 'one job.yaml' --set distill.epochs=2 --force --quiet
   check_job 'one rank a node' "$job" test "$status $(told 'one job' ranks)" = '0 2'
-  submit --time=5 --output=wrong-%j.log "$top/launch/slurm.sh" nowhere.yaml
+  submit --time=30 --output=wrong-%j.log "$top/launch/slurm.sh" nowhere.yaml
   check_job 'a recipe that cannot be read ends the job with 2, at once and for good' "$job" test $status = 2
 }
 
 # Ranks that srun itself starts.
 by_srun() {
   local train="train --model student.onnx --dataset digits.h5 --epochs 2 --batch 256 --shards 8 --quiet --output"
-  submit --time=2 --nodes=2 --ntasks=2 --output=pmix-%j.log --wrap "srun --mpi=pmix $mpistill $train pmix.onnx"
+  # On one node: Slurm's PMIx takes the two, which are one host, for one.
+  submit --time=2 --nodes=1 --ntasks=2 --output=pmix-%j.log --wrap "srun --mpi=pmix $mpistill $train pmix.onnx"
   # shellcheck disable=SC2086 # a list of arguments
   alone $train process.onnx
   check_job 'srun --mpi=pmix: the ranks find each other' "$job" test $status = 0
   same 'srun --mpi=pmix: the student is that of one process' pmix.onnx process.onnx
-  for kind in none pmi2; do
-    submit --time=2 --nodes=2 --ntasks=2 --output=$kind-%j.log --wrap "srun --mpi=$kind $mpistill $train $kind.onnx"
-    check_job "srun --mpi=$kind: ends at once, with 2" "$job" test "$status $(test -e $kind.onnx || echo nothing)" = '2 nothing'
-    check "srun --mpi=$kind: one message with the remedy" test \
-      "$(grep -c '^mpistill: error: ' $kind-*.log) $(grep -c 'srun --mpi=pmix' $kind-*.log)" = '1 1'
-  done
+  submit --time=2 --nodes=2 --ntasks=2 --output=none-%j.log --wrap "srun --mpi=none $mpistill $train none.onnx"
+  check_job 'srun --mpi=none: ends at once, with 2' "$job" test "$status $(test -e none.onnx || echo nothing)" = '2 nothing'
+  check 'srun --mpi=none: one message with the remedy' test \
+    "$(grep -c '^mpistill: error: ' none-*.log) $(grep -c 'srun --mpi=pmix' none-*.log)" = '1 1'
 }
 
 chain() {
@@ -158,7 +157,7 @@ chain() {
   sed -e 's/^dataset=.*/dataset=digits.h5/' -e "s/^groups=.*/groups=('wide=wide.onnx' 'conv=late.onnx')/" \
     -e 's/^soft=.*/soft="soft labels" ensemble=ensemble.h5 output=distilled.onnx/' \
     -e 's/^training=.*/training=(--epochs 100 --batch 256 --shards 8 --kd-weight 0.9 --checkpoint-seconds 1 --log distill.jsonl)/' \
-    -e 's/--time=[0-9:]*/--time=5/g' "$top/launch/slurm-chain.sh" >chain.sh
+    -e 's/--time=[0-9:]*/--time=30/g' "$top/launch/slurm-chain.sh" >chain.sh
   chmod +x chain.sh
   read -r teach aggregate distill <<<"$(./chain.sh | eval "$ids")"
   until_true 120 ended "$distill"

@@ -57,7 +57,8 @@ INLINE void NAME(height)(const tile *t, int rows, const mask *some) {
     CASE(1)
     CASE(2)
     CASE(3)
-    CASE(4) CASE(5) CASE(6)
+    CASE(4)
+    CASE(5) CASE(6)
 #if ROWS > 6
         CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif

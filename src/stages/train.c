@@ -231,12 +231,22 @@ done:
   return st;
 }
 
+/* More ranks than shards, or than rows of a step. */
+static void tell_idle(const job *j, bool show) {
+  const int ranks = comm_size(j->c), shards = trainer_shards(j->t);
+  const int64_t all = trainer_rows(j->t), rows = j->o->batch < all ? j->o->batch : all;
+  if (rows < ranks)
+    say(show, "a step has %lld rows for %d ranks: use %lld of them at most%s", (long long)rows, ranks,
+        (long long)rows, rows < all ? ", or a larger --batch (which changes the student)" : "");
+  else if (shards < ranks)
+    say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
+        ranks - shards, ranks, ranks);
+}
+
 static status run_training(job *j) {
   const mpistill_train_options *o = j->o;
   bool show = comm_rank(j->c) == 0 && !o->out.quiet;
-  if (comm_size(j->c) > trainer_shards(j->t))
-    say(show, "%d of %d ranks have no shard to train; --shards %d would use them (and change the student)",
-        comm_size(j->c) - trainer_shards(j->t), comm_size(j->c), comm_size(j->c));
+  tell_idle(j, show);
   say_warning(
       comm_rank(j->c) == 0 && shared_is_wanted() && !trainer_is_shared(j->t),
       "ranks of one host share no memory: their gradients go by messages, which is slower and gives the "

@@ -61,4 +61,9 @@ same 'are dealt unevenly, to the same student' three.onnx alone.onnx
 run 6 "${train[@]/--quiet/--force}" six.onnx
 check 'more ranks than shards: a hint with the remedy' test "$status $(grep -c '2 of 6 ranks have no shard.*--shards 6' err)" = '0 1'
 same 'and the same student' six.onnx alone.onnx
+few=(train --model untrained.onnx --dataset digits.h5 --epochs 1 --batch 3 --shards 4 --output)
+run 4 "${few[@]}" few4.onnx
+check 'more ranks than rows: a hint with the remedy' test "$status $(grep -c '3 rows for 4 ranks: use 3 of them at most, or a larger --batch' err)" = '0 1'
+must 0 "${few[@]}" few1.onnx
+same 'and the same student as of one rank' few4.onnx few1.onnx
 finish

@@ -114,6 +114,10 @@ static json_t *operators_json(void) {
   return all;
 }
 
+status profile_check(void) {
+  return profile_is_on ? file_make_folder(getenv("MPISTILL_PROFILE")) : STATUS_OK;
+}
+
 status profile_write(int rank) {
   status st = STATUS_OK;
   char *path = NULL, *text = NULL;

@@ -24,6 +24,7 @@ typedef enum profile_phase {
 extern bool profile_is_on; /* set by profile_start, before there are threads */
 
 void profile_start(void);       /* at the start of the process */
+status profile_check(void);     /* makes the folder; STATUS_BAD_INPUT */
 status profile_write(int rank); /* at its end, on the same thread; STATUS_FAILED, STATUS_BAD_INPUT */
 profile_phase profile_switch(profile_phase to);
 void profile_add(const char *what, bool backward, double seconds);

@@ -102,6 +102,7 @@ static status command_call(const command *k, int argc, char **argv, long rank) {
   TRY(k->mpi ? comm_start(&c) : comm_alone(&c));
   rank = comm_rank(c);
   TRY(comm_agree(c, call_prepare(&a, argc, argv)));
+  TRY(comm_agree(c, profile_check()));
   if (k->mpi) TRY(pulse_start(c, k->name, call_output(&a)->stall_timeout, leave));
   TRY(k->run(c, a.config));
   TRY(comm_agree(c, rank == 0 ? flush_results() : STATUS_OK));

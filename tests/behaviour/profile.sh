@@ -28,6 +28,10 @@ for rank in range(2):
     assert 0.5 < computed / (p["forward"] + p["backward"]) <= 1, (computed, p)
 assert json.load(open("times/0.json"))["phases"]["write"] > 0
 END
-MPISTILL_PROFILE=$work/nowhere run 2 "${train[@]}" --output other.onnx
-expect_error 'a folder that is not there' 2 nowhere
+MPISTILL_PROFILE=$work/deep/folder must 2 "${train[@]}" --output other.onnx
+check 'a folder is made' test -s deep/folder/1.json
+echo >file
+MPISTILL_PROFILE=$work/file run 2 "${train[@]}" --output third.onnx
+expect_error 'a file is in its place' 2 'file: is a file, a folder is needed'
+check 'nothing was computed' test ! -e third.onnx
 finish

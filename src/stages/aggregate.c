@@ -172,10 +172,10 @@ static status make_buffers(job *j) {
   status st = STATUS_OK;
   const form *f = &j->in.f;
   size_t rows = (size_t)(j->header.block_rows * f->positions), n = rows * (size_t)f->classes,
-         members = (size_t)j->in.n + 1;
+         n_members = (size_t)j->in.n + 1;
   TRY(members_new(&j->members, &j->in, j->n_blocks, j->header.block_rows));
-  TRY(mem_new(&j->logits, members, sizeof *j->logits));
-  for (size_t i = 0; i < members; i++) TRY(mem_new(&j->logits[i], n, sizeof(float)));
+  TRY(mem_new(&j->logits, n_members, sizeof *j->logits));
+  for (size_t i = 0; i < n_members; i++) TRY(mem_new(&j->logits[i], n, sizeof(float)));
   TRY(mem_new(&j->raw, n, sizeof *j->raw));
   TRY(mem_new(&j->stored, n, sizeof *j->stored));
   TRY(mem_new(&j->y, rows, sizeof *j->y));
@@ -453,7 +453,7 @@ done:
   return st;
 }
 
-status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const char *ensemble, score *members) {
+status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const char *ensemble, score *scores) {
   status st = STATUS_OK;
   mpistill_aggregate_options measured = *o;
   job j = {.c = c, .o = &measured};
@@ -464,8 +464,8 @@ status aggregate_measure(comm *c, const mpistill_aggregate_options *o, const cha
   TRY(open_all(&j));
   if (ensemble && repeatable) TRY(take_found(&j, ensemble));
   TRY(write_and_measure(&j));
-  for (int i = 0; i <= j.in.n; i++) members[i] = members_score(&j.members, i);
-  if (!repeatable) members[j.in.n].sums = (metric_sums){0};
+  for (int i = 0; i <= j.in.n; i++) scores[i] = members_score(&j.members, i);
+  if (!repeatable) scores[j.in.n].sums = (metric_sums){0};
 done:
   free_all(&j);
   return st;

@@ -86,12 +86,14 @@ enum {
  * NULL for all other values and for -1. */
 typedef const struct step *(*step_maker)(const void *plan, int value);
 
-/* One operator of one input for several: of.op on the value `input`. */
+/* One operator for several: op on those values. */
+enum { SHORT_INPUTS = 4, SHORT_ATTRIBUTES = 5 };
 typedef struct short_form {
   const struct op *op;
-  int input;
-  attribute *attributes; /* of static storage */
+  int inputs[SHORT_INPUTS], n_inputs;
+  attribute attributes[SHORT_ATTRIBUTES]; /* names, texts and lists of static storage */
   int n_attributes;
+  bool like_input; /* only where the output has the shape of input 0 */
 } short_form;
 
 /* What a step can do with tensors whose channels are in blocks (tensor.block). */

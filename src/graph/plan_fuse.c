@@ -14,6 +14,7 @@ struct merged_step {
   int inputs[MERGED_INPUTS];
   tensor *in[MERGED_INPUTS], *din[MERGED_INPUTS];
   bool accumulate[MERGED_INPUTS], constant[MERGED_INPUTS];
+  attribute attributes[SHORT_ATTRIBUTES];
   step followers[MERGED_FOLLOWERS];
 };
 
@@ -55,15 +56,16 @@ static void adopt(plan *p, step *s, merged_step *m, int n) {
 static void shorten(plan *p, step *s) {
   short_form form = {0};
   if (!s->op->shorten || !s->op->shorten(s, maker_for_op, p, &form)) return;
-  if (!shape_equal(&p->values[form.input].data.shape, &s->out[0]->shape)) return; /* something broadcast it */
+  if (form.like_input && !shape_equal(&p->values[form.inputs[0]].data.shape, &s->out[0]->shape)) return;
   merged_step *m = &p->merged[p->n_merged++];
   m->node = *s->node;
   m->node.op = s->op = form.op;
   m->node.opset = form.op->since;
-  m->node.attributes = form.attributes;
+  memcpy(m->attributes, form.attributes, sizeof m->attributes);
+  m->node.attributes = m->attributes;
   m->node.n_attributes = form.n_attributes;
-  m->inputs[0] = form.input;
-  adopt(p, s, m, 1);
+  memcpy(m->inputs, form.inputs, sizeof form.inputs);
+  adopt(p, s, m, form.n_inputs);
 }
 
 /* What next does, which reads f's output as its input `input`, is done by f in its place. */

@@ -3,7 +3,7 @@
 #include "ops/gelu_forms.h"
 
 #include "ops/ops.h"
-#include "ops/support.h"
+#include "ops/pattern.h"
 
 #include <math.h>
 
@@ -11,27 +11,11 @@ extern const op op_Add, op_Mul, op_Div, op_Pow, op_Erf, op_Tanh, op_Gelu;
 
 enum { FACTORS_MAX = 4 };
 
-typedef struct reader {
-  step_maker maker;
-  const void *plan;
-} reader;
-
 /* constant * values[0] * values[1] * ... */
 typedef struct factors {
   double constant;
   int values[FACTORS_MAX], n;
 } factors;
-
-static bool known_number(const step *s, int i, double *out) {
-  if (!s->constant[i] || s->in[i]->type != DTYPE_FLOAT || tensor_count(s->in[i]) != 1) return false;
-  *out = tensor_real(s->in[i], 0);
-  return true;
-}
-
-/* Which input of a step of two is a known number; -1: none. */
-static int number_of(const step *s, double *out) {
-  return known_number(s, 1, out) ? 1 : known_number(s, 0, out) ? 0 : -1;
-}
 
 static bool add_factor(factors *f, int value, int times) {
   if (f->n + times > FACTORS_MAX) return false;
@@ -119,7 +103,8 @@ static bool is_inner_of_erf(const reader *r, int value, int x) {
 }
 
 bool gelu_shorten(const step *s, step_maker maker, const void *plan, short_form *out) {
-  static attribute tanh_form = {.name = (char *)"approximate", .type = ATTRIBUTE_STRING, .s = (char *)"tanh"};
+  static const attribute tanh_form = {
+      .name = (char *)"approximate", .type = ATTRIBUTE_STRING, .s = (char *)"tanh"};
   const reader r = {maker, plan};
   factors f = {.constant = 1};
   if (s->out[0]->type != DTYPE_FLOAT || !collect_step(&r, s, FACTORS_MAX, &f) || f.n != 2 ||
@@ -131,7 +116,10 @@ bool gelu_shorten(const step *s, step_maker maker, const void *plan, short_form 
     bool erf = one_plus(&r, f.values[i], &op_Erf, &inner) && is_inner_of_erf(&r, inner, x);
     bool tanh = !erf && one_plus(&r, f.values[i], &op_Tanh, &inner) && is_inner_of_tanh(&r, inner, x);
     if (!erf && !tanh) continue;
-    *out = (short_form){&op_Gelu, x, tanh ? &tanh_form : NULL, tanh};
+    /* like_input: not where something broadcast it. */
+    *out =
+        (short_form){.op = &op_Gelu, .inputs = {x}, .n_inputs = 1, .n_attributes = tanh, .like_input = true};
+    if (tanh) out->attributes[0] = tanh_form;
     return true;
   }
   return false;

@@ -1,5 +1,6 @@
 /* MatMul: numpy's matmul. Leading axes are a batch and broadcast; a vector on the left is a row, on the right
  * a column, and the axis it lacked is left out of the result. */
+#include "ops/attention.h"
 #include "ops/blas.h"
 #include "ops/dnnl.h"
 #include "ops/follow.h"
@@ -247,4 +248,5 @@ const op op_MatMul = {.name = "MatMul",
                       .forward = matmul_forward,
                       .backward = matmul_backward,
                       .release = matmul_release,
+                      .shorten = attention_shorten,
                       .absorb = matmul_absorb};

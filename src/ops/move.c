@@ -2,6 +2,7 @@
  * gradient goes the same ways back; where an element went to several places, their gradients are summed in
  * the order of the output. */
 #include "base/mem.h"
+#include "ops/attention.h"
 #include "ops/nest.h"
 #include "ops/support.h"
 
@@ -319,4 +320,17 @@ MOVE(Slice_1, "Slice", 1, 9, 1, slice, move_backward, "starts", "ends", "axes", 
 MOVE(Slice_10, "Slice", 10, 0, 5, slice, move_backward, NULL);
 MOVE(SpaceToDepth, "SpaceToDepth", 1, 0, 1, space_to_depth, transpose_backward, "blocksize", NULL);
 MOVE(Tile, "Tile", 6, 0, 2, tile, move_backward, NULL);
-MOVE(Transpose, "Transpose", 1, 0, 1, transpose, transpose_backward, "perm", NULL);
+const op op_Transpose = {.name = "Transpose",
+                         .domain = "",
+                         .since = 1,
+                         .min_inputs = 1,
+                         .max_inputs = 1,
+                         .max_outputs = 1,
+                         .attributes = (const char *const[]){"perm", NULL},
+                         .differentiable = 1,
+                         .infer = transpose_infer,
+                         .prepare = transpose_prepare,
+                         .forward = move_forward,
+                         .backward = transpose_backward,
+                         .release = move_release,
+                         .shorten = attention_turn};

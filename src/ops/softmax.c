@@ -3,6 +3,8 @@
  * From opset 13 along one axis; before that along all from `axis` on, taken together. The greatest x is taken
  * away first, so that nothing overflows. An array is [outer][axis][inner]; rows with inner 1 lie next to each
  * other. */
+#include "ops/softmax.h"
+
 #include "base/mem.h"
 #include "ops/curve.h"
 #include "ops/support.h"
@@ -67,14 +69,17 @@ FOR_EACH_PROCESSOR static float greatest(const float *x, int64_t n) {
   return top;
 }
 
-/* y may be x. */
-FOR_EACH_PROCESSOR static void softmax_row(float *y, const float *x, int64_t n) {
+FOR_EACH_PROCESSOR static void exp_row(float *y, const float *x, int64_t n) {
   const float top = greatest(x, n);
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) y[i] = curve_exp(x[i] - top);
   const float scale = 1 / floats_sum(y, n);
   EACH_ALONE
   for (int64_t i = 0; i < n; i++) y[i] *= scale;
+}
+
+void softmax_row(float *y, const float *x, int64_t n) {
+  exp_row(y, x, n);
 }
 
 FOR_EACH_PROCESSOR static float exponential_sum(const float *x, float top, int64_t n) {
@@ -162,6 +167,10 @@ FOR_EACH_PROCESSOR static void backward_row(float *d, const float *g, const floa
       d[i] = add ? d[i] + part : part;
     }
   }
+}
+
+void softmax_row_gradient(float *d, const float *g, const float *y, int64_t n) {
+  backward_row(d, g, y, n, false, false);
 }
 
 FOR_EACH_PROCESSOR static void backward_plane(float *d, const float *g, const float *y, const extent *e,

@@ -1,5 +1,7 @@
 #include "stages/macs.h"
 
+#include "ops/attention.h"
+
 #include <string.h>
 
 static bool is_any(const step *s, const char *const *names) {
@@ -47,6 +49,7 @@ static int64_t macs_of_step(const step *s) {
   if (strcmp(s->op->name, "QLinearConv") == 0 && s->n_in > 3) return convolution(s, 3);
   if (strcmp(s->op->name, "ConvTranspose") == 0) return transposed(s);
   if (strcmp(s->op->name, "Gemm") == 0) return product(s, x->dims[node_int(s->node, "transA", 0) ? 0 : 1]);
+  if (s->op == &op_Attention) return attention_macs(s);
   if (is_any(s, products) || strcmp(s->op->name, "QLinearMatMul") == 0)
     return product(s, x->dims[x->rank - 1]);
   return 0;

@@ -38,8 +38,8 @@ typedef struct one_op {
   } while (0)
 
 static inline attribute attribute_from_text(const char *name, char *value) {
-  static const char *const lists[] = {"strides",      "pads",           "dilations",
-                                      "kernel_shape", "output_padding", "output_shape"};
+  static const char *const lists[] = {"strides",        "pads",         "dilations", "kernel_shape",
+                                      "output_padding", "output_shape", "perm"};
   attribute a = {.type = ATTRIBUTE_INT};
   must(mem_string(&a.name, name));
   for (size_t i = 0; i < COUNT(lists); i++) {

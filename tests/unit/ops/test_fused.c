@@ -1,84 +1,59 @@
 /* Plans that are not for training: products with what follows them, and GELU written out, beside the plain
  * steps. */
-#include "one_op.h"
+#include "small_graph.h"
 
 enum { ROWS = 3, WIDTH = 40, UNITS = 24 };
 
-/* Every value has a name of its own. */
-static const char *new_name(void) {
-  static char name[16];
-  static int n;
-  snprintf(name, sizeof name, "v%d", n++);
-  return name;
-}
-
-static int number(graph *g, float x) {
-  tensor *t;
-  int v;
-  must(tensor_new(&t, DTYPE_FLOAT, &(shape){0}));
-  ((float *)t->data)[0] = x;
-  must(graph_add_constant(g, new_name(), false, t, &v));
-  return v;
-}
-
-static int parameter(graph *g, const char *name, shape s) {
-  tensor *t;
-  int v;
-  must(tensor_new(&t, DTYPE_FLOAT, &s));
-  fill_random(t->data, shape_count(&s), (uint64_t)name[0]);
-  must(graph_add_constant(g, name, true, t, &v));
-  return v;
-}
-
-static int apply(graph *g, const char *type, int a, int b) {
-  int y;
-  must(graph_add_value(g, new_name(), &y));
-  must(
-      graph_add_node(g, new_name(), op_find("", type, 17), 17, (int[]){a, b}, b < 0 ? 1 : 2, &y, 1, NULL, 0));
-  return y;
+/* One or two inputs. */
+static int apply_to(graph *g, const char *type, int a, int b) {
+  return apply(g, type, "", (int[]){a, b}, b < 0 ? 1 : 2);
 }
 
 /* The ways in which GELU is written. */
 static int erf_half_last(graph *g, int x) {
-  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
-  return apply(g, "Mul", apply(g, "Mul", x, e), number(g, 0.5f));
+  int e =
+      apply_to(g, "Add", apply_to(g, "Erf", apply_to(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
+  return apply_to(g, "Mul", apply_to(g, "Mul", x, e), number(g, 0.5f));
 }
 
 static int erf_half_first(graph *g, int x) {
-  int e = apply(g, "Add", number(g, 1), apply(g, "Erf", apply(g, "Mul", x, number(g, 0.707106769f)), -1));
-  return apply(g, "Mul", apply(g, "Mul", number(g, 0.5f), x), e);
+  int e = apply_to(g, "Add", number(g, 1),
+                   apply_to(g, "Erf", apply_to(g, "Mul", x, number(g, 0.707106769f)), -1));
+  return apply_to(g, "Mul", apply_to(g, "Mul", number(g, 0.5f), x), e);
 }
 
 static int erf_half_within(graph *g, int x) {
-  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Mul", number(g, 0.707106769f), x), -1), number(g, 1));
-  return apply(g, "Mul", x, apply(g, "Mul", e, number(g, 0.5f)));
+  int e = apply_to(g, "Add", apply_to(g, "Erf", apply_to(g, "Mul", number(g, 0.707106769f), x), -1),
+                   number(g, 1));
+  return apply_to(g, "Mul", x, apply_to(g, "Mul", e, number(g, 0.5f)));
 }
 
 static int tanh_of(graph *g, int x, int inner) {
-  int t = apply(g, "Add", apply(g, "Tanh", inner, -1), number(g, 1));
-  return apply(g, "Mul", apply(g, "Mul", x, number(g, 0.5f)), t);
+  int t = apply_to(g, "Add", apply_to(g, "Tanh", inner, -1), number(g, 1));
+  return apply_to(g, "Mul", apply_to(g, "Mul", x, number(g, 0.5f)), t);
 }
 
 static int tanh_power(graph *g, int x) {
-  int cube = apply(g, "Mul", apply(g, "Pow", x, number(g, 3)), number(g, 0.044715f));
-  return tanh_of(g, x, apply(g, "Mul", apply(g, "Add", x, cube), number(g, 0.797884583f)));
+  int cube = apply_to(g, "Mul", apply_to(g, "Pow", x, number(g, 3)), number(g, 0.044715f));
+  return tanh_of(g, x, apply_to(g, "Mul", apply_to(g, "Add", x, cube), number(g, 0.797884583f)));
 }
 
 static int tanh_products(graph *g, int x) {
-  int square = apply(g, "Mul", apply(g, "Mul", x, x), number(g, 0.044715f));
-  int inner = apply(g, "Mul", x, number(g, 0.797884583f));
-  return tanh_of(g, x, apply(g, "Mul", inner, apply(g, "Add", number(g, 1), square)));
+  int square = apply_to(g, "Mul", apply_to(g, "Mul", x, x), number(g, 0.044715f));
+  int inner = apply_to(g, "Mul", x, number(g, 0.797884583f));
+  return tanh_of(g, x, apply_to(g, "Mul", inner, apply_to(g, "Add", number(g, 1), square)));
 }
 
 /* And what only looks like it. */
 static int other_slope(graph *g, int x) {
-  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.5f)), -1), number(g, 1));
-  return apply(g, "Mul", apply(g, "Mul", x, e), number(g, 0.5f));
+  int e = apply_to(g, "Add", apply_to(g, "Erf", apply_to(g, "Div", x, number(g, 1.5f)), -1), number(g, 1));
+  return apply_to(g, "Mul", apply_to(g, "Mul", x, e), number(g, 0.5f));
 }
 
 static int other_factor(graph *g, int x) {
-  int e = apply(g, "Add", apply(g, "Erf", apply(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
-  return apply(g, "Mul", apply(g, "Mul", apply(g, "Relu", x, -1), e), number(g, 0.5f));
+  int e =
+      apply_to(g, "Add", apply_to(g, "Erf", apply_to(g, "Div", x, number(g, 1.41421354f)), -1), number(g, 1));
+  return apply_to(g, "Mul", apply_to(g, "Mul", apply_to(g, "Relu", x, -1), e), number(g, 0.5f));
 }
 
 static const struct {
@@ -96,9 +71,9 @@ static graph *layer(int form, int *sum) {
   int x;
   must(graph_new(&g));
   must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 3, .dims = {-1, 5, WIDTH}}, &x));
-  int w = parameter(g, "w", (shape){.rank = 2, .dims = {WIDTH, UNITS}});
-  int b = parameter(g, "b", (shape){.rank = 1, .dims = {UNITS}});
-  *sum = apply(g, "Add", b, apply(g, "MatMul", x, w));
+  int w = parameter(g, (shape){.rank = 2, .dims = {WIDTH, UNITS}}, false);
+  int b = parameter(g, (shape){.rank = 1, .dims = {UNITS}}, false);
+  *sum = apply_to(g, "Add", b, apply_to(g, "MatMul", x, w));
   must(graph_add_output(g, forms[form].write(g, *sum)));
   must(graph_finish(g));
   return g;

@@ -1,4 +1,4 @@
-/* Products of a thin matrix: every element is the chain of fused multiply-adds that the header promises, with
+/* Products of a thin matrix: every element is the chain of fused multiply-adds that tiles.h promises, with
  * the kernels for this processor and, where it has those, for AVX2 alone. */
 #include "ops/thin.h"
 

@@ -1,4 +1,5 @@
-/* A tile of a thin product, for one width of vectors: thin.c includes this for each. Of it are expected
+/* A tile of a product, for one width of vectors: tiles.c includes this for each. It defines, and this
+ * takes back,
  *
  *     NAME(x)                              x with the width's own ending
  *     TARGET, ROWS                         processors it is for; the most rows of a tile
@@ -50,17 +51,23 @@ INLINE void NAME(run)(const tile *t, int rows, int64_t a_row, const mask *some) 
       NAME(run)(t, n, 1, some);                                                                              \
     else                                                                                                     \
       NAME(run)(t, n, t->a_row, some);                                                                       \
-    break;
+    break
 
 INLINE void NAME(height)(const tile *t, int rows, const mask *some) {
   switch (rows) {
-    CASE(1)
-    CASE(2)
-    CASE(3)
-    CASE(4)
-    CASE(5) CASE(6)
+    CASE(1);
+    CASE(2);
+    CASE(3);
+    CASE(4);
+    CASE(5);
+    CASE(6);
 #if ROWS > 6
-        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+    CASE(7);
+    CASE(8);
+    CASE(9);
+    CASE(10);
+    CASE(11);
+    CASE(12);
 #endif
   }
 }
@@ -78,3 +85,18 @@ static const tiling NAME(tiles) = {ROWS, 2 * VECTOR, NAME(whole), NAME(some)};
 
 #undef CASE
 #undef INLINE
+#undef NAME
+#undef TARGET
+#undef ROWS
+#undef VECTOR
+#undef vector
+#undef mask
+#undef ZERO
+#undef ALL
+#undef FMA
+#undef ADD
+#undef LOAD
+#undef STORE
+#undef LOAD_SOME
+#undef STORE_SOME
+#undef FIRST

@@ -5,6 +5,8 @@
 #include "ops/support.h"
 #include "ops/tiles.h"
 
+#include <string.h>
+
 /* Rows of scores that are in work at once: a multiple of every tile's. */
 enum { ROWS = 96, LINE = 16 };
 
@@ -17,8 +19,8 @@ typedef struct attention {
   int64_t rows, heads, tokens, others, depth, width; /* T, S, D, E */
   view q, k, v, y, mask;                             /* of mask the last two are token and other token */
   float scale;
-  bool k_turned; /* tokens of k lie beside each other */
-  int64_t room;  /* floats of scratch for turned matrices */
+  bool k_turned;          /* tokens of k lie beside each other */
+  int64_t turned, packed; /* floats of scratch for a matrix turned round, for one without gaps */
 } attention;
 
 static int64_t dim(const tensor *t, int axis) {
@@ -45,6 +47,10 @@ static view mask_view(const tensor *mask, const shape *whole) {
 
 static int64_t padded(int64_t n) {
   return (n + LINE - 1) / LINE * LINE;
+}
+
+static int64_t most(int64_t a, int64_t b) {
+  return a > b ? a : b;
 }
 
 static status attention_prepare(step *s) {
@@ -75,10 +81,11 @@ static status attention_prepare(step *s) {
                                   row ? a->tokens : a->others, a->others}};
     a->mask = mask_view(s->in[3], &whole);
   }
-  const int64_t plane = padded(a->tokens * a->others), turned = padded(a->others);
-  a->room = turned * (a->depth + a->width);
-  if (a->room < padded(a->depth) * a->others) a->room = padded(a->depth) * a->others;
-  s->scratch_bytes = (size_t)(a->room + (s->training ? plane : ROWS * turned)) * sizeof(float);
+  const int64_t plane = padded(a->tokens * a->others), deepest = most(a->depth, a->width);
+  a->turned = most(padded(a->others) * deepest, padded(a->depth) * a->others);
+  a->packed = most(a->tokens, a->others) * padded(deepest);
+  s->scratch_bytes =
+      (size_t)(a->turned + a->packed + (s->training ? plane : ROWS * padded(a->others))) * sizeof(float);
   if (s->training) s->saved_bytes = (size_t)(a->rows * a->heads * plane) * sizeof(float);
 done:
   return st;
@@ -93,14 +100,32 @@ static float *at(const tensor *t, const view *v, int64_t row, int64_t head, int6
   return (float *)t->data + row * v->step[AXIS_ROW] + head * v->step[AXIS_HEAD] + token * v->step[AXIS_TOKEN];
 }
 
-/* k' of a head, [depth, others]. *row: how far its rows are apart. */
-static const float *turned_keys(const step *s, const attention *a, int64_t row, int64_t head, float *room,
+static float *turned_room(const step *s) {
+  return s->scratch;
+}
+
+static float *scores_room(const step *s, const attention *a) {
+  return (float *)s->scratch + a->turned + a->packed;
+}
+
+/* Rows of n numbers without the gaps between them, *apart from one to the next: rows that lie whole lines
+ * apart would push each other out of the first cache. */
+static const float *packed(const step *s, const attention *a, const float *from, int64_t rows, int64_t n,
+                           int64_t *apart) {
+  float *to = turned_room(s) + a->turned;
+  for (int64_t i = 0; i < rows; i++) memcpy(to + i * padded(n), from + i * *apart, (size_t)n * sizeof *to);
+  *apart = padded(n);
+  return to;
+}
+
+/* k' of a head, [depth, others]. */
+static const float *turned_keys(const step *s, const attention *a, int64_t row, int64_t head,
                                 int64_t *apart) {
   const float *k = at(s->in[1], &a->k, row, head, 0);
   *apart = a->k_turned ? a->k.step[AXIS_DEPTH] : padded(a->others);
   if (a->k_turned) return k;
-  tiles_turn(a->others, a->depth, k, a->k.step[AXIS_TOKEN], false, room, *apart);
-  return room;
+  tiles_turn(a->others, a->depth, k, a->k.step[AXIS_TOKEN], false, turned_room(s), *apart);
+  return turned_room(s);
 }
 
 FOR_EACH_PROCESSOR static void scale_row(float *x, int64_t n, float scale, const float *mask, int64_t apart) {
@@ -137,21 +162,21 @@ static void probabilities(const step *s, const attention *a, int64_t row, int64_
 }
 
 static void forward_head(const step *s, const attention *a, int64_t row, int64_t head) {
-  float *room = s->scratch, *scores = room + a->room;
   float *kept =
       s->training ? (float *)s->saved + (row * a->heads + head) * padded(a->tokens * a->others) : NULL;
-  int64_t apart;
-  const float *keys = turned_keys(s, a, row, head, room, &apart);
+  int64_t keys_apart, values_apart = a->v.step[AXIS_TOKEN];
+  const float *keys = turned_keys(s, a, row, head, &keys_apart),
+              *values = packed(s, a, at(s->in[2], &a->v, row, head, 0), a->others, a->width, &values_apart);
   for (int64_t from = 0; from < a->tokens; from += ROWS) {
     const int64_t n = a->tokens - from < ROWS ? a->tokens - from : ROWS;
-    float *p = kept ? kept + from * a->others : scores;
-    probabilities(s, a, row, head, from, n, keys, apart, p);
+    float *p = kept ? kept + from * a->others : scores_room(s, a);
+    probabilities(s, a, row, head, from, n, keys, keys_apart, p);
     const tile sums = {.k = a->others,
                        .a = p,
                        .a_row = a->others,
                        .a_column = 1,
-                       .b = at(s->in[2], &a->v, row, head, 0),
-                       .b_row = a->v.step[AXIS_TOKEN],
+                       .b = values,
+                       .b_row = values_apart,
                        .y = at(s->out[0], &a->y, row, head, from),
                        .y_row = a->y.step[AXIS_TOKEN]};
     tiles_run(&sums, n, a->width, true);
@@ -168,7 +193,7 @@ static status attention_forward(step *s) {
 /* ds[tokens, others], before the scaling. */
 static void score_gradients(const step *s, const attention *a, int64_t row, int64_t head, const float *p,
                             float *ds) {
-  float *values = (float *)s->scratch + padded(a->others) * a->depth;
+  float *values = turned_room(s);
   tiles_turn(a->others, a->width, at(s->in[2], &a->v, row, head, 0), a->v.step[AXIS_TOKEN], false, values,
              padded(a->others));
   const tile dp = {.k = a->width,
@@ -193,26 +218,32 @@ static void add_to_mask(const step *s, const attention *a, int64_t row, int64_t 
 }
 
 static void value_gradients(const step *s, const attention *a, int64_t row, int64_t head, const float *p) {
+  int64_t apart = a->y.step[AXIS_TOKEN];
+  const float *dy = packed(s, a, at(s->dout[0], &a->y, row, head, 0), a->tokens, a->width, &apart);
   const tile dv = {.k = a->tokens,
                    .a = p,
                    .a_row = 1,
                    .a_column = a->others,
-                   .b = at(s->dout[0], &a->y, row, head, 0),
-                   .b_row = a->y.step[AXIS_TOKEN],
+                   .b = dy,
+                   .b_row = apart,
                    .add = s->accumulate[2],
                    .y = at(s->din[2], &a->v, row, head, 0),
                    .y_row = a->v.step[AXIS_TOKEN]};
   tiles_run(&dv, a->others, a->width, true);
 }
 
+/* k of a head, [others, depth]. */
+static const float *plain_keys(const step *s, const attention *a, int64_t row, int64_t head, int64_t *apart) {
+  const float *k = at(s->in[1], &a->k, row, head, 0);
+  *apart = a->k_turned ? padded(a->depth) : a->k.step[AXIS_TOKEN];
+  if (!a->k_turned) return packed(s, a, k, a->others, a->depth, apart);
+  tiles_turn(a->depth, a->others, k, a->k.step[AXIS_DEPTH], false, turned_room(s), *apart);
+  return turned_room(s);
+}
+
 static void query_gradients(const step *s, const attention *a, int64_t row, int64_t head, const float *ds) {
-  const float *keys = at(s->in[1], &a->k, row, head, 0);
-  int64_t apart = a->k.step[AXIS_TOKEN];
-  if (a->k_turned) {
-    tiles_turn(a->depth, a->others, keys, a->k.step[AXIS_DEPTH], false, s->scratch, padded(a->depth));
-    keys = s->scratch;
-    apart = padded(a->depth);
-  }
+  int64_t apart;
+  const float *keys = plain_keys(s, a, row, head, &apart);
   const tile dq = {.k = a->others,
                    .a = ds,
                    .a_row = a->others,
@@ -228,20 +259,29 @@ static void query_gradients(const step *s, const attention *a, int64_t row, int6
 /* dk = ds' q, or as k lies dk' = q' ds. */
 static void key_gradients(const step *s, const attention *a, int64_t row, int64_t head, const float *ds) {
   const float *q = at(s->in[0], &a->q, row, head, 0);
-  const int64_t q_row = a->q.step[AXIS_TOKEN];
+  int64_t apart = a->q.step[AXIS_TOKEN];
   tile dk = {.k = a->tokens, .a_row = 1, .add = s->accumulate[1], .y = at(s->din[1], &a->k, row, head, 0)};
-  dk.a = a->k_turned ? q : ds;
-  dk.a_column = a->k_turned ? q_row : a->others;
-  dk.b = a->k_turned ? ds : q;
-  dk.b_row = a->k_turned ? a->others : q_row;
-  dk.y_row = a->k.step[a->k_turned ? AXIS_DEPTH : AXIS_TOKEN];
-  tiles_run(&dk, a->k_turned ? a->depth : a->others, a->k_turned ? a->others : a->depth, true);
+  if (a->k_turned) {
+    dk.a = q;
+    dk.a_column = apart;
+    dk.b = ds;
+    dk.b_row = a->others;
+    dk.y_row = a->k.step[AXIS_DEPTH];
+    tiles_run(&dk, a->depth, a->others, true);
+  } else {
+    dk.a = ds;
+    dk.a_column = a->others;
+    dk.b = packed(s, a, q, a->tokens, a->depth, &apart);
+    dk.b_row = apart;
+    dk.y_row = a->k.step[AXIS_TOKEN];
+    tiles_run(&dk, a->others, a->depth, true);
+  }
 }
 
 static void backward_head(const step *s, const attention *a, int64_t row, int64_t head) {
   const int64_t plane = padded(a->tokens * a->others);
   const float *p = (const float *)s->saved + (row * a->heads + head) * plane;
-  float *ds = (float *)s->scratch + a->room;
+  float *ds = scores_room(s, a);
   if (s->din[2]) value_gradients(s, a, row, head, p);
   if (!s->din[0] && !s->din[1] && (s->n_in < 4 || !s->din[3])) return;
   score_gradients(s, a, row, head, p, ds);

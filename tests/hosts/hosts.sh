@@ -106,6 +106,9 @@ hosts_delay() { # MICROSECONDS|''
   fi
 }
 
+children() { # PROCESS
+  cat "/proc/$1/task/$1/children" 2>/dev/null
+}
 cable_pids=()
 cable_slow() { # NUMBER MICROSECONDS
   host_run "$1" ethtool -K eth0 tx off tso off gso off gro off >/dev/null
@@ -119,8 +122,8 @@ cable_slow() { # NUMBER MICROSECONDS
 cables_stop() {
   local i
   for ((i = 1; i <= ${#cable_pids[@]}; i++)); do
-    # shellcheck disable=SC2046 # a list of words
-    kill $(cat "/proc/${cable_pids[i]}/task/${cable_pids[i]}/children") # nsenter waits for it
+    # shellcheck disable=SC2046 # lists of words
+    kill $(children $(children "${cable_pids[i]}")) # of this shell's copy, which waits for nsenter, which waits for it
     host_run 0 ip link del "slow$i"
     host_run 0 ip link set "port$i" master switch
   done

@@ -40,7 +40,7 @@ static status conv_read(const step *s, convolution *c) {
     return step_error(s, "weight expects %lld input channels, its input has %lld",
                       (long long)(c->channels * groups), (long long)x->shape.dims[1]);
   }
-  if (step_has(s, 2) && (s->in[2]->type != DTYPE_FLOAT || tensor_count(s->in[2]) != filters)) {
+  if (conv_has_bias(s) && (s->in[2]->type != DTYPE_FLOAT || tensor_count(s->in[2]) != filters)) {
     return step_error(s, "expected a bias of %lld floats, got %s %s", (long long)filters,
                       dtype_name(s->in[2]->type), shape_text(&s->in[2]->shape, text_x, sizeof text_x));
   }

@@ -159,8 +159,33 @@ static void test_products(void **state) {
   }
 }
 
+/* Two convolutions of the same input, without a bias, added: what is added is no bias. */
+static void test_convolutions_without_a_bias(void **state) {
+  (void)state;
+  graph *g;
+  float *block;
+  int x;
+  must(graph_new(&g));
+  must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 4, .dims = {-1, 4, 6, 5}}, &x));
+  int a = apply(g, "Conv", x, parameter(g, "a", (shape){.rank = 4, .dims = {7, 4, 3, 3}})),
+      b = apply(g, "Conv", x, parameter(g, "b", (shape){.rank = 4, .dims = {7, 4, 3, 3}}));
+  must(graph_add_output(g, apply(g, "Relu", apply(g, "Add", a, b), -1)));
+  must(graph_finish(g));
+  must(mem_new(&block, (size_t)g->n_block, sizeof *block));
+  graph_initial_block(g, block);
+  plan *fused = run_plan(g, block, (plan_options){0}),
+       *plain = run_plan(g, block, (plan_options){.reference = true});
+  assert_int_equal(plan_n_steps(fused), 2);
+  assert_alike("Conv", plan_output(fused, 0), plan_output(plain, 0));
+  plan_free(&fused);
+  plan_free(&plain);
+  graph_free(&g);
+  mem_free(block);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers_become_one_step),
+                                     cmocka_unit_test(test_convolutions_without_a_bias),
                                      cmocka_unit_test(test_products)};
   must(ops_init());
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,11 +32,11 @@ static status need(const graph *g, int v, const char *reader, mark *marks, int *
   return STATUS_OK;
 }
 
-/* Marks every node that one of the values depends on. */
-static status mark_needed(const graph *g, const int *wanted, int n_wanted, mark *marks, int *stack) {
+/* Marks every node that one of the outputs depends on. */
+static status mark_needed(const graph *g, mark *marks, int *stack) {
   status st = STATUS_OK;
   int n = 0;
-  for (int i = 0; i < n_wanted; i++) TRY(need(g, wanted[i], NULL, marks, stack, &n));
+  for (int i = 0; i < g->n_outputs; i++) TRY(need(g, g->outputs[i], NULL, marks, stack, &n));
   while (n) {
     const node *at = &g->nodes[stack[--n]];
     for (int i = 0; i < at->n_inputs; i++) TRY(need(g, at->inputs[i], at->name, marks, stack, &n));
@@ -92,8 +92,9 @@ static status reorder(graph *g, const int *order, int n_order) {
   return STATUS_OK;
 }
 
-/* Walking in the file's order keeps that order wherever it can be executed already. */
-status graph_order(const graph *g, const int *wanted, int n_wanted, int **order, int *n_order) {
+/* The nodes that the outputs depend on, in an order that can be executed; *order is the caller's (mem_free),
+ * also after a failure. Walking in the file's order keeps that order wherever it can be executed already. */
+static status find_order(const graph *g, int **order, int *n_order) {
   status st = STATUS_OK;
   mark *marks = NULL;
   visit *stack = NULL;
@@ -101,7 +102,7 @@ status graph_order(const graph *g, const int *wanted, int n_wanted, int **order,
   TRY(mem_new(order, (size_t)g->n_nodes, sizeof **order));
   TRY(mem_new(&marks, (size_t)g->n_nodes, sizeof *marks));
   TRY(mem_new(&stack, (size_t)g->n_nodes, sizeof *stack));
-  TRY(mark_needed(g, wanted, n_wanted, marks, *order));
+  TRY(mark_needed(g, marks, *order));
   for (int i = 0; i < g->n_nodes; i++)
     if (marks[i] == NEEDED) TRY(place(g, i, marks, stack, *order, n_order));
 done:
@@ -113,7 +114,7 @@ done:
 static status sort_nodes(graph *g) {
   status st = STATUS_OK;
   int *order = NULL, n;
-  TRY(graph_order(g, g->outputs, g->n_outputs, &order, &n));
+  TRY(find_order(g, &order, &n));
   TRY(reorder(g, order, n));
 done:
   mem_free(order);

@@ -12,8 +12,4 @@ static inline bool op_mask_has(uint32_t mask, int i) {
 
 void node_clear(node *n);
 
-/* Local. The nodes that the wanted values depend on, in an order that can be executed. *order is the caller's
- * (mem_free), also after a failure. STATUS_BAD_INPUT for a cycle or a value that nothing gives. */
-status graph_order(const graph *g, const int *wanted, int n_wanted, int **order, int *n_order);
-
 #endif

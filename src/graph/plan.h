@@ -82,10 +82,15 @@ int64_t plan_rows(const plan *p);
 int plan_n_steps(const plan *p);             /* after folding */
 const step *plan_step(const plan *p, int i); /* tests and profiles */
 
+typedef struct probed {
+  int64_t rows_fixed; /* the rows that an input it depends on declares, 0 if they are open; then these are
+                         taken for `rows` */
+  int n_nodes;        /* that it depends on */
+} probed;
+
 /* Local. What a value of a graph that is still being built is in a plan for `rows` rows, as far as that
  * depends on shapes and fixed data alone: *out is the caller's (mem_free), or NULL when it depends on what a
- * batch holds. *rows_fixed: the rows that an input it depends on declares, 0 if they are open; then these are
- * taken for `rows`. */
-status plan_probe(const graph *g, int value, int64_t rows, tensor **out, int64_t *rows_fixed);
+ * batch holds. */
+status plan_probe(const graph *g, int value, int64_t rows, tensor **out, probed *about);
 
 #endif

@@ -2,59 +2,29 @@
  * known as soon as shapes are, so the branch that is taken becomes part of the graph and nobody sees the If.
  */
 #include "base/mem.h"
-#include "graph/plan.h"
 #include "onnx/loader.h"
-#include "ops/ops.h"
-
-#include <string.h>
-
-enum { BRANCHES_MAX = 512 }; /* each costs a plan of what its condition depends on */
-
-bool branch_is(const Onnx__NodeProto *n) {
-  const char *domain = proto_text(n->domain);
-  return strcmp(proto_text(n->op_type), "If") == 0 && (!*domain || strcmp(domain, "ai.onnx") == 0);
-}
 
 /* The condition for any number of rows; -1 when it depends on them or on the batch. */
 static status read_condition(const loader *l, int value, int *out) {
-  status st = STATUS_OK;
-  int64_t fixed = 0;
-  *out = -1;
-  for (int64_t rows = 1; rows <= 3 && !fixed; rows++) {
-    tensor *t = NULL;
-    TRY(plan_probe(l->g, value, rows, &t, &fixed));
-    int now = t && t->type == DTYPE_BOOL && shape_count(&t->shape) == 1 ? tensor_int(t, 0) != 0 : -1;
-    mem_free(t);
-    if (now < 0 || (rows > 1 && now != *out)) {
-      *out = -1;
-      return STATUS_OK;
-    }
-    *out = now;
-  }
-done:
+  tensor *t = NULL;
+  status st = loader_probe(l, value, &t);
+  *out = t && t->type == DTYPE_BOOL && shape_count(&t->shape) == 1 ? tensor_int(t, 0) != 0 : -1;
+  mem_free(t);
   return st;
-}
-
-static const Onnx__GraphProto *find_branch(const Onnx__NodeProto *n, const char *name) {
-  for (size_t i = 0; i < n->n_attribute; i++)
-    if (strcmp(proto_text(n->attribute[i]->name), name) == 0) return n->attribute[i]->g;
-  return NULL;
 }
 
 /* The outputs of the If are those of the branch under other names. */
 static status connect(loader *l, const loader *branch, const Onnx__NodeProto *n, const char *title) {
   status st = STATUS_OK;
-  const op *identity = op_find("", "Identity", 1);
   char *name = NULL;
   for (size_t k = 0; k < n->n_output; k++) {
-    int from = loader_find(branch, proto_text(branch->from->output[k]->name)),
-        to = loader_find(l, n->output[k]);
+    int from = loader_find(branch, proto_text(branch->from->output[k]->name));
     if (!*n->output[k]) continue;
     if (from < 0)
       THROW(STATUS_BAD_INPUT, "%s: node '%s' (If): nothing gives output %zu of its branch", l->name, title,
             k);
     TRY(mem_format(&name, "%s:%zu", title, k));
-    TRY(loader_name_file(l, graph_add_node(l->g, name, identity, 1, &from, 1, &to, 1, NULL, 0)));
+    TRY(loader_connect(l, from, n->output[k], name));
     mem_free(name);
     name = NULL;
   }
@@ -70,8 +40,6 @@ static status check_branch(const loader *l, const Onnx__NodeProto *n, const Onnx
     return status_set(STATUS_BAD_INPUT,
                       "%s: node '%s' (If): its branch has %zu inputs and %zu outputs, not 0 and %zu", l->name,
                       title, g->n_input, g->n_output, n->n_output);
-  if (++*l->n_branches > BRANCHES_MAX)
-    return status_set(STATUS_BAD_INPUT, "%s: has more than %d Ifs", l->name, BRANCHES_MAX);
   return STATUS_OK;
 }
 
@@ -83,8 +51,9 @@ status branch_add(loader *l, size_t i) {
   int condition = -1;
   branch.initializers = NULL;
   branch.wanted = NULL;
+  branch.bound = NULL;
   TRY(loader_title(l, i, &title));
-  TRY(loader_name_file(l, read_condition(l, loader_find(l, n->input[0]), &condition)));
+  TRY(read_condition(l, loader_find(l, n->input[0]), &condition));
   if (condition < 0)
     THROW(STATUS_BAD_INPUT,
           "%s: node '%s' (If): which branch it takes depends on the data or the number of rows; only "
@@ -92,7 +61,7 @@ status branch_add(loader *l, size_t i) {
           "other shapes are supported",
           l->name, title);
   branch.up = l;
-  branch.from = find_branch(n, condition ? "then_branch" : "else_branch");
+  branch.from = loader_subgraph(n, condition ? "then_branch" : "else_branch");
   TRY(check_branch(l, n, branch.from, title));
   TRY(mem_format(&prefix, "%s/", title));
   branch.prefix = prefix;
@@ -100,7 +69,6 @@ status branch_add(loader *l, size_t i) {
   TRY(connect(l, &branch, n, title));
 done:
   mem_free(branch.initializers);
-  mem_free(branch.wanted);
   mem_free(prefix);
   mem_free(title);
   return st;

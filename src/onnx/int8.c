@@ -99,8 +99,27 @@ static int axis_of(const Onnx__NodeProto *n, size_t k, const Onnx__TensorProto *
   return axis >= 0 && axis < (int)t->n_dims ? axis : -1;
 }
 
+/* What branches and loops read keeps its name and type. */
+static void refuse_inside(work *w, const Onnx__NodeProto *n) {
+  for (size_t i = 0; i < n->n_attribute; i++) {
+    const Onnx__GraphProto *g = n->attribute[i]->g;
+    for (size_t j = 0; g && j < g->n_node; j++) {
+      for (size_t k = 0; k < g->node[j]->n_input; k++) {
+        weight *x = find_weight(w, g->node[j]->input[k]);
+        if (x) x->refused = true;
+      }
+      refuse_inside(w, g->node[j]);
+    }
+    for (size_t j = 0; g && j < g->n_output; j++) {
+      weight *x = find_weight(w, proto_text(g->output[j]->name));
+      if (x) x->refused = true;
+    }
+  }
+}
+
 /* A tensor that is a weight wherever it is read, the same way round. */
 static void judge(work *w) {
+  for (size_t i = 0; i < w->g->n_node; i++) refuse_inside(w, w->g->node[i]);
   for (size_t i = 0; i < w->g->n_node; i++)
     for (size_t k = 0; k < w->g->node[i]->n_input; k++) {
       weight *x = find_weight(w, w->g->node[i]->input[k]);

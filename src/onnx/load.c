@@ -18,6 +18,9 @@ enum { OPSET_MIN = 1, OPSET_MAX = 21 };
 
 enum { LARGE = 1 << 16 }; /* floats of an initializer */
 
+/* Bytes, about, of a node in an If or a loop, and of what it computes: in the graph and in its plans. */
+enum { NODE_COST = 1536, VALUE_COST = 512 };
+
 static const char *plain_domain(const char *domain) {
   return strcmp(proto_text(domain), "ai.onnx") == 0 ? "" : proto_text(domain);
 }
@@ -58,6 +61,8 @@ int loader_find(const loader *l, const char *name) {
   for (; l; l = l->up) {
     char *full = NULL;
     int value = -1;
+    for (size_t i = 0; l->bound && i < l->from->n_input; i++)
+      if (strcmp(proto_text(l->from->input[i]->name), name) == 0) return l->bound[i];
     if (!*l->prefix)
       value = graph_find(l->g, name);
     else if (mem_format(&full, "%s%s", l->prefix, name) == STATUS_OK)
@@ -84,6 +89,12 @@ bool load_took_data(const Onnx__TensorProto *t) {
          count_of(t) >= LARGE;
 }
 
+/* Whether it is there once more for every turn of a loop. */
+static bool is_in_turn(const loader *l) {
+  while (l && !l->bound) l = l->up;
+  return l;
+}
+
 static status add_initializer(loader *l, size_t i) {
   status st = STATUS_OK;
   Onnx__TensorProto *from = l->from->initializer[i];
@@ -98,6 +109,11 @@ static status add_initializer(loader *l, size_t i) {
   bool hollow = l->block && onnx_type_dtype(from->data_type) == DTYPE_FLOAT && !tensor_proto_has_data(from);
   TRY(hollow && count_of(from) ? tensor_hollow_from_proto(&t, from, what)
                                : tensor_from_proto(&t, from, what));
+  if (is_in_turn(l)) st = loader_spend(l, (size_t)shape_count(&t->shape) * dtype_bytes(t->type));
+  if (st) {
+    mem_free(t);
+    goto done;
+  }
   bool large = from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && count_of(from) >= LARGE;
   if (large && !l->up) tensor_proto_drop_data(from);
   TRY(loader_name_file(l, graph_add_constant(l->g, full, !l->up, t, &l->initializers[i])));
@@ -149,13 +165,19 @@ done:
   return st;
 }
 
+static bool is_wanted(const loader *l, size_t node) {
+  return !l->wanted || l->wanted[node];
+}
+
 static status add_computed(loader *l, const Onnx__NodeProto *n) {
   status st = STATUS_OK;
   char *full = NULL;
+  if (l->up) TRY(loader_spend(l, NODE_COST));
   for (size_t k = 0; k < n->n_output; k++) {
     int value;
     if (!*n->output[k]) continue;
     TRY(mem_format(&full, "%s%s", l->prefix, n->output[k]));
+    if (l->up) TRY(loader_spend(l, VALUE_COST + 2 * strlen(full)));
     TRY(loader_name_file(l, graph_add_value(l->g, full, &value)));
     mem_free(full);
     full = NULL;
@@ -167,10 +189,13 @@ done:
 
 static status add_values(loader *l) {
   status st = STATUS_OK;
-  TRY(mem_new(&l->initializers, l->from->n_initializer, sizeof *l->initializers));
-  for (size_t i = 0; i < l->from->n_initializer; i++) TRY(add_initializer(l, i));
-  for (size_t i = 0; i < l->from->n_input; i++) TRY(add_input(l, l->from->input[i]));
-  for (size_t i = 0; i < l->from->n_node; i++) TRY(add_computed(l, l->from->node[i]));
+  if (!l->bound) {
+    TRY(mem_new(&l->initializers, l->from->n_initializer, sizeof *l->initializers));
+    for (size_t i = 0; i < l->from->n_initializer; i++) TRY(add_initializer(l, i));
+  }
+  for (size_t i = 0; !l->up && i < l->from->n_input; i++) TRY(add_input(l, l->from->input[i]));
+  for (size_t i = 0; i < l->from->n_node; i++)
+    if (is_wanted(l, i)) TRY(add_computed(l, l->from->node[i]));
 done:
   return st;
 }
@@ -284,15 +309,34 @@ static void explain_missing(const loader *l, const Onnx__NodeProto *n, char *tex
     add_text(text, bytes, "unknown operator");
 }
 
+static void check_given(const loader *l, const Onnx__NodeProto *n, size_t i, char *text, size_t bytes) {
+  if (loader_find(l, n->input[i]) >= 0) return;
+  if (is_text_initializer(l, n->input[i]))
+    add_text(text, bytes, "its input '%s' holds strings, which are not supported", n->input[i]);
+  else
+    add_text(text, bytes, "nothing gives its input '%s'", n->input[i]);
+}
+
+static void check_inlined(const loader *l, const Onnx__NodeProto *n, const inlined *kind, char *text,
+                          size_t bytes) {
+  if (load_opset(l->proto, "") < kind->since)
+    add_text(text, bytes, "understood from opset %d on", kind->since);
+  if (n->n_input < kind->min_inputs)
+    add_text(text, bytes, "has %zu inputs, at least %zu are needed", n->n_input, kind->min_inputs);
+  for (size_t i = 0; i < n->n_input; i++) {
+    if (*n->input[i]) check_given(l, n, i, text, bytes);
+    if (!*n->input[i] && i >= kind->may_lack) add_text(text, bytes, "input %zu is left out", i);
+  }
+}
+
 /* Everything that keeps a node from being run, into text; "" if there is nothing. */
 static void check_node(const loader *l, size_t index, char *text, size_t bytes) {
   const Onnx__NodeProto *n = l->from->node[index];
   const op *o = find_op(l, n);
   *text = '\0';
-  if (!l->wanted[index]) return;
-  if (branch_is(n)) {
-    if (n->n_input != 1 || loader_find(l, n->input[0]) < 0)
-      add_text(text, bytes, "nothing gives its condition");
+  if (!is_wanted(l, index)) return;
+  if (inlined_find(n)) {
+    check_inlined(l, n, inlined_find(n), text, bytes);
     return;
   }
   if (!o) {
@@ -302,11 +346,7 @@ static void check_node(const loader *l, size_t index, char *text, size_t bytes) 
   check_counts(o, n, text, bytes);
   for (size_t i = 0; i < n->n_input; i++) {
     if (!*n->input[i] && i < (size_t)o->min_inputs) add_text(text, bytes, "input %zu is left out", i);
-    if (!*n->input[i] || loader_find(l, n->input[i]) >= 0) continue;
-    if (is_text_initializer(l, n->input[i]))
-      add_text(text, bytes, "its input '%s' holds strings, which are not supported", n->input[i]);
-    else
-      add_text(text, bytes, "nothing gives its input '%s'", n->input[i]);
+    if (*n->input[i]) check_given(l, n, i, text, bytes);
   }
   for (size_t i = 0; i < n->n_attribute; i++)
     if (!has_attribute(o, proto_text(n->attribute[i]->name)))
@@ -372,7 +412,10 @@ done:
 static status add_node(loader *l, size_t i) {
   status st = STATUS_OK;
   const Onnx__NodeProto *n = l->from->node[i];
-  if (branch_is(n)) return branch_add(l, i);
+  if (inlined_find(n)) return inlined_find(n)->add(l, i);
+  if (n->n_input == 1 && n->n_output == 1 && sequence_find(l, loader_find(l, n->input[0])) &&
+      strcmp(proto_text(n->op_type), "Identity") == 0)
+    return loader_connect(l, loader_find(l, n->input[0]), n->output[0], "");
   char *title = NULL;
   int *ends = NULL;
   attribute *attributes = NULL;
@@ -393,10 +436,9 @@ done:
 status loader_add_branch(loader *l) {
   status st = STATUS_OK;
   TRY(add_values(l));
-  TRY(mem_new(&l->wanted, l->from->n_node, sizeof *l->wanted));
-  for (size_t i = 0; i < l->from->n_node; i++) l->wanted[i] = true;
   TRY(check_nodes(l));
-  for (size_t i = 0; i < l->from->n_node; i++) TRY(add_node(l, i));
+  for (size_t i = 0; i < l->from->n_node; i++)
+    if (is_wanted(l, i)) TRY(add_node(l, i));
 done:
   return st;
 }
@@ -425,14 +467,11 @@ static status take_block(const loader *l) {
 
 status load_graph(graph **out, int **initializers, const char *name, Onnx__ModelProto *proto, float *block) {
   status st = STATUS_OK;
-  int n_branches = 0;
-  loader l = {.name = name,
-              .proto = proto,
-              .from = proto->graph,
-              .prefix = "",
-              .n_branches = &n_branches,
-              .block = block};
+  int64_t work = 0;
+  loader l = {
+      .name = name, .proto = proto, .from = proto->graph, .prefix = "", .work = &work, .block = block};
   TRY(check_file(&l));
+  TRY(sequences_new(&l.lists));
   TRY(graph_new(&l.g));
   TRY(add_values(&l));
   TRY(mark_wanted(&l));
@@ -444,6 +483,7 @@ status load_graph(graph **out, int **initializers, const char *name, Onnx__Model
   TRY(loader_name_file(&l, graph_finish(l.g)));
   if (block) TRY(take_block(&l));
 done:
+  sequences_free(&l.lists);
   mem_free(l.wanted);
   if (st) {
     graph_free(&l.g);

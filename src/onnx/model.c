@@ -106,7 +106,7 @@ status model_pack_shell(const model *m, unsigned char **bytes, size_t *n) {
   *bytes = NULL;
   *n = 0;
   for (size_t i = 0; i < m->proto->graph->n_node; i++)
-    if (branch_is(m->proto->graph->node[i])) return STATUS_OK;
+    if (inlined_find(m->proto->graph->node[i])) return STATUS_OK;
   return proto_pack(m->proto, bytes, n);
 }
 

@@ -21,7 +21,7 @@ status model_read(model **out, const char *path);
  * external data is looked for beside. */
 status model_parse(model **out, const char *name, const void *bytes, size_t n);
 /* Local. The file without the numbers of parameters and statistics, for other ranks of the node: *bytes owned
- * by the caller (mem_free). NULL, and *n 0, of a model with Ifs, whose branches may follow from them. */
+ * by the caller (mem_free). NULL, and *n 0, of a model with Ifs or loops, which may follow from them. */
 status model_pack_shell(const model *m, unsigned char **bytes, size_t *n);
 /* Local. The model of such bytes; its numbers are those of `block`, borrowed until model_free, which holds
  * what graph_initial_block writes. model_hash and model_bytes are the shell's own. */

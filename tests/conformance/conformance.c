@@ -289,7 +289,7 @@ static const char *find_operator(const Onnx__ModelProto *m, bool *all) {
     const Onnx__NodeProto *n = m->graph->node[i];
     const char *type = proto_text(n->op_type);
     name = !name || strcmp(name, type) == 0 ? type : "(several)";
-    *all &= branch_is(n) || op_find(proto_text(n->domain), type, load_opset(m, n->domain)) != NULL;
+    *all &= inlined_find(n) || op_find(proto_text(n->domain), type, load_opset(m, n->domain)) != NULL;
   }
   return name ? name : "(none)";
 }

@@ -11,6 +11,7 @@
 #include "onnx/tensor_proto.h"
 #include "onnx/training_mode.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { SPLIT_BYTES = 1024 }; /* smaller tensors stay in the model */
@@ -20,13 +21,11 @@ static const int64_t INLINE_MAX = INT32_MAX - (4 << 20);
 
 struct model {
   char *path;
-  uint64_t hash;
-  int64_t bytes;
+  model_origin origin;
+  float *block;            /* borrowed: a shell's numbers */
   Onnx__ModelProto *proto; /* initializers that are parameters or statistics have lost their data */
   graph *graph;
   int *initializers; /* value of each initializer */
-  int n_ended;       /* nodes that were exported in training mode */
-  char *ended;       /* the first of them */
 };
 
 static bool in_block(const model *m, size_t initializer) {
@@ -39,7 +38,7 @@ static bool in_block(const model *m, size_t initializer) {
 static status unpack(model *m, const void *bytes, size_t n, hash_stream *h) {
   status st = STATUS_OK;
   hash_add(h, bytes, n);
-  m->bytes = (int64_t)n;
+  m->origin.bytes = (int64_t)n;
   if (!n) THROW(STATUS_BAD_INPUT, "%s: is empty", m->path);
   TRY(proto_unpack(&m->proto, m->path, &onnx__model_proto__descriptor, bytes, n));
   if (!m->proto->graph) THROW(STATUS_BAD_INPUT, "%s: is not an ONNX model: it holds no graph", m->path);
@@ -60,9 +59,13 @@ static status restore_data(model *m, size_t i) {
 
 static status build(model *m, hash_stream **h, float *block) {
   status st = STATUS_OK;
-  TRY(side_load(m->proto->graph, m->path, *h, &m->bytes));
-  m->hash = hash_end(h);
-  TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &m->n_ended, &m->ended));
+  int n_ended = 0;
+  char *ended = NULL;
+  TRY(side_load(m->proto->graph, m->path, *h, &m->origin.bytes));
+  m->origin.hash = hash_end(h);
+  TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &n_ended, &ended));
+  m->origin.n_ended = n_ended;
+  snprintf(m->origin.ended, sizeof m->origin.ended, "%s", ended ? ended : "");
   TRY(load_graph(&m->graph, &m->initializers, m->path, m->proto, block));
   for (size_t i = 0; i < m->proto->graph->n_initializer; i++) {
     if (in_block(m, i))
@@ -71,6 +74,7 @@ static status build(model *m, hash_stream **h, float *block) {
       TRY(restore_data(m, i));
   }
 done:
+  mem_free(ended);
   return st;
 }
 
@@ -86,6 +90,7 @@ static status parse(model **out, const char *name, const void *bytes, size_t n, 
   TRY(hash_start(&h));
   TRY(unpack(m, bytes, n, h));
   if (view) file_unmap(view);
+  m->block = block;
   TRY(build(m, &h, block));
 done:
   hash_end(&h);
@@ -98,8 +103,19 @@ status model_parse(model **out, const char *name, const void *bytes, size_t n) {
   return parse(out, name, bytes, n, NULL, NULL);
 }
 
-status model_parse_shell(model **out, const char *name, const void *bytes, size_t n, float *block) {
-  return parse(out, name, bytes, n, NULL, block);
+status model_parse_shell(model **out, const char *name, const void *bytes, size_t n, float *block,
+                         const model_origin *from) {
+  status st = parse(out, name, bytes, n, NULL, block);
+  if (!st) (*out)->origin = *from;
+  return st;
+}
+
+model_origin model_origin_of(const model *m) {
+  return m->origin;
+}
+
+const float *model_block(const model *m) {
+  return m->block;
 }
 
 status model_pack_shell(const model *m, unsigned char **bytes, size_t *n) {
@@ -127,7 +143,6 @@ void model_free(model **m) {
   mem_free((*m)->initializers);
   proto_free((*m)->proto);
   mem_free((*m)->path);
-  mem_free((*m)->ended);
   mem_free(*m);
   *m = NULL;
 }
@@ -145,11 +160,11 @@ const char *model_path(const model *m) {
 }
 
 uint64_t model_hash(const model *m) {
-  return m->hash;
+  return m->origin.hash;
 }
 
 int64_t model_bytes(const model *m) {
-  return m->bytes;
+  return m->origin.bytes;
 }
 
 static bool is_quantiser(const Onnx__NodeProto *n) {
@@ -192,8 +207,8 @@ int model_opset(const model *m) {
 }
 
 const char *model_training_node(const model *m, int *n) {
-  *n = m->n_ended;
-  return m->ended;
+  *n = (int)m->origin.n_ended;
+  return m->origin.n_ended ? m->origin.ended : NULL;
 }
 
 const char *model_folded_weight(const model *m) {

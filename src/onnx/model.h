@@ -10,6 +10,14 @@
  * was. */
 typedef struct model model;
 
+/* What is told of a file besides what its graph is; no pointers, so that ranks can hand it on. */
+typedef struct model_origin {
+  uint64_t hash;
+  int64_t bytes;
+  int64_t n_ended; /* nodes that were exported in training mode */
+  char ended[128]; /* the first of them, cut */
+} model_origin;
+
 /* Local. Reads a file, and the files in its folder or below that hold data of its tensors (external data).
  * STATUS_BAD_INPUT naming the file for anything that is not a model we can run; all operators that are not
  * known, or attributes not understood, are listed at once with their node names. Limits checked before
@@ -24,8 +32,12 @@ status model_parse(model **out, const char *name, const void *bytes, size_t n);
  * by the caller (mem_free). NULL, and *n 0, of a model with Ifs or loops, which may follow from them. */
 status model_pack_shell(const model *m, unsigned char **bytes, size_t *n);
 /* Local. The model of such bytes; its numbers are those of `block`, borrowed until model_free, which holds
- * what graph_initial_block writes. model_hash and model_bytes are the shell's own. */
-status model_parse_shell(model **out, const char *name, const void *bytes, size_t n, float *block);
+ * what graph_initial_block writes. `from` is what model_origin_of says of the model itself. */
+status model_parse_shell(model **out, const char *name, const void *bytes, size_t n, float *block,
+                         const model_origin *from);
+model_origin model_origin_of(const model *m);
+/* That block, NULL of a model that holds its numbers itself. */
+const float *model_block(const model *m);
 void model_free(model **m);
 
 const graph *model_graph(const model *m); /* owned by the model */

@@ -83,16 +83,78 @@ int stage_threads(int64_t threads) {
   return (int)n;
 }
 
-status stage_read_model(model **out, comm *c, const model_source *from) {
+/* Rank 0 reads the file, all ranks parse the same bytes, and hold the numbers themselves. */
+static status read_alone(subject *s, comm *c, const model_source *from) {
   status st = STATUS_OK;
   unsigned char *bytes = NULL;
   size_t n = from->n;
-  *out = NULL;
   if (!from->bytes) TRY(comm_read_file(c, from->path, &bytes, &n));
-  TRY(comm_agree(c, model_parse(out, from->path, bytes ? bytes : from->bytes, n)));
+  TRY(comm_agree(c, model_parse(&s->m, from->path, bytes ? bytes : from->bytes, n)));
+  const graph *g = model_graph(s->m);
+  TRY(comm_agree(c, mem_new(&s->own, (size_t)g->n_block, sizeof *s->own)));
+  graph_initial_block(g, s->own);
+  s->block = s->own;
 done:
   mem_free(bytes);
   return st;
+}
+
+/* What a rank that reads a file tells the others of its node. */
+typedef struct handed {
+  int64_t n_floats, n_shell; /* 0: none */
+  model_origin origin;
+} handed;
+
+static status read_here(const model_source *from, model **m, unsigned char **shell, handed *out) {
+  status st = STATUS_OK;
+  size_t n = 0;
+  TRY(from->bytes ? model_parse(m, from->path, from->bytes, from->n) : model_read(m, from->path));
+  TRY(model_pack_shell(*m, shell, &n));
+  *out = (handed){.n_floats = model_graph(*m)->n_block, .n_shell = (int64_t)n, .origin = model_origin_of(*m)};
+done:
+  return st;
+}
+
+/* One window a node: the numbers, then the model without them. s->m stays NULL where that cannot be. */
+static status read_once(subject *s, comm *c, const model_source *from) {
+  status st = STATUS_OK;
+  model *mine = NULL;
+  unsigned char *shell = NULL;
+  handed of = {0}, first;
+  const bool reads = comm_node_rank(c) == 0;
+  TRY(comm_agree(c, reads ? read_here(from, &mine, &shell, &of) : STATUS_OK));
+  first = of;
+  TRY(comm_broadcast(c, 0, &first, sizeof first));
+  if (reads && of.origin.hash != first.origin.hash)
+    st = status_set(STATUS_BAD_INPUT, "%s: is not the same file on all hosts", from->path);
+  TRY(comm_agree(c, st));
+  if (!first.n_shell) goto done;
+  const size_t bytes = (size_t)first.n_floats * sizeof(float);
+  TRY(shared_new(&s->window, c, bytes + (size_t)first.n_shell));
+  int64_t sharing[1] = {shared_is_shared(s->window)};
+  TRY(comm_combine_counts(c, sharing, 1));
+  if (sharing[0] < comm_size(c)) goto done;
+  float *block = shared_data(s->window);
+  if (reads) {
+    graph_initial_block(model_graph(mine), block);
+    memcpy((char *)block + bytes, shell, (size_t)first.n_shell);
+  }
+  model_free(&mine);
+  TRY(shared_sync(s->window));
+  TRY(comm_agree(c, model_parse_shell(&s->m, from->path, (char *)block + bytes, (size_t)first.n_shell, block,
+                                      &first.origin)));
+  s->block = block;
+done:
+  model_free(&mine);
+  mem_free(shell);
+  return st;
+}
+
+static status read_model(subject *s, comm *c, const model_source *from) {
+  status st = shared_is_wanted() ? read_once(s, c, from) : STATUS_OK;
+  if (st || s->m) return st;
+  shared_free(&s->window);
+  return read_alone(s, c, from);
 }
 
 void stage_tell_mode(bool show, const model *m, bool student) {
@@ -138,13 +200,11 @@ status subject_open_any(subject *s, comm *c, const model_source *from, dataset *
   const array *arrays[CLASSIFIER_MAX_INPUTS];
   *s = (subject){0};
   TRY(dataset_split(d, split_name, &s->sp));
-  TRY(stage_read_model(&s->m, c, from));
+  TRY(read_model(s, c, from));
   TRY(classifier_arrays(s->m, d, s->sp, input_name, arrays));
   s->input = arrays[0];
   TRY(comm_agree(
       c, classifier_bind(&s->k, s->m, arrays, from->pre, dataset_path(d), from->heads, from->n_heads)));
-  TRY(comm_agree(c, mem_new(&s->block, (size_t)s->k.g->n_block, sizeof *s->block)));
-  graph_initial_block(s->k.g, s->block);
 done:
   return st;
 }
@@ -180,7 +240,8 @@ status subject_check_student(subject *s, comm *c, const dataset *d) {
 void subject_close(subject *s) {
   classifier_clear(&s->k);
   model_free(&s->m);
-  mem_free(s->block);
+  shared_free(&s->window);
+  mem_free(s->own);
   *s = (subject){0};
 }
 

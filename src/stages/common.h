@@ -35,9 +35,6 @@ typedef struct model_source {
   int n_heads;                    /* 0: the only one */
 } model_source;
 
-/* Collective. Rank 0 reads the file, all ranks parse the same bytes. */
-status stage_read_model(model **out, comm *c, const model_source *from);
-
 /* Local. Warns of a model that was exported in training mode, and of a student whose batch norms an export
  * for inference has taken away. */
 void stage_tell_mode(bool show, const model *m, bool student);
@@ -46,10 +43,14 @@ void stage_tell_mode(bool show, const model *m, bool student);
  * gives another number of them. */
 status stage_check_classes(const classifier *k, const dataset *d, const split *sp);
 
-/* Collective. A model, the split and the input arrays it reads; stage_check_classes holds. */
+/* Collective, as subject_close. A model, the split and the input arrays it reads; stage_check_classes holds.
+ * One rank of each node reads the file, and the ranks of a node have its numbers once, where they can share
+ * memory; else, and of models with Ifs or loops, rank 0 reads it, and each rank has its own. */
 typedef struct subject {
   model *m;
-  float *block; /* the file's parameters */
+  const float *block; /* the file's parameters */
+  shared *window;     /* which holds them for all ranks of the node */
+  float *own;         /* or this rank's own */
   const split *sp;
   const array *input; /* the first */
   classifier k;

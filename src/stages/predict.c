@@ -141,16 +141,18 @@ done:
 }
 
 /* Where the graph does not tell, the numbers do. */
-static status bind_kind(classifier *k, int i, logits_kind kind, plan *p) {
+static status bind_kind(classifier *k, const model *m, int i, logits_kind kind, plan *p) {
   head *h = &k->heads[i];
-  float *block;
+  float *block = NULL;
   status st;
   h->probabilities = kind == LOGITS_PROBABILITIES;
   if (kind != LOGITS_UNKNOWN || h->values) return STATUS_OK;
-  st = mem_new(&block, (size_t)k->g->n_block, sizeof *block);
-  if (st) return st;
-  graph_initial_block(k->g, block);
-  plan_set_parameters(p, block);
+  if (!model_block(m)) {
+    st = mem_new(&block, (size_t)k->g->n_block, sizeof *block);
+    if (st) return st;
+    graph_initial_block(k->g, block);
+  }
+  plan_set_parameters(p, block ? block : model_block(m));
   h->probabilities = logits_sum_to_one(p, i);
   mem_free(block);
   return STATUS_OK;
@@ -175,7 +177,7 @@ status classifier_bind(classifier *k, const model *m, const array *const *arrays
   for (int i = 0; i < k->n_heads; i++)
     TRY(head_measure(&k->heads[i], k->g, plan_tap(p, i), &places[i], k->path));
   k->work = macs_of_plan(p) + written(p);
-  for (int i = 0; i < k->n_heads; i++) TRY(bind_kind(k, i, places[i].kind, p));
+  for (int i = 0; i < k->n_heads; i++) TRY(bind_kind(k, m, i, places[i].kind, p));
 done:
   plan_free(&p);
   return st;

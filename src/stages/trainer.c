@@ -84,19 +84,26 @@ float *trainer_learned(const trainer *t, const study *s, float *whole) {
   return whole + t->k->g->n_block + t->inner->n_parameters + s->first_learned;
 }
 
+/* The model's numbers go from where they are to the ranks' parts, without a copy of all of them. */
 static status set_initial(trainer *t) {
   status st = STATUS_OK;
-  float *block = NULL;
-  TRY(comm_agree(t->c, mem_new(&block, trainer_n_trained(t), sizeof *block)));
-  graph_initial_block(t->k->g, block);
-  features_initial(t->inner, t->o->seed, block + t->k->g->n_block);
-  for (int i = 0; i < t->n_studies; i++)
-    objective_initial(&t->studies[i].goal, t->studies[i].t, t->o->seed,
-                      trainer_learned(t, &t->studies[i], block));
-  reducer_write(t->sums, 0, block, trainer_n_trained(t));
+  const graph *g = t->k->g;
+  float *beside = NULL;
+  TRY(comm_agree(t->c, mem_new(&beside, n_beside(t), sizeof *beside)));
+  for (int i = 0; i < g->n_values; i++) {
+    const value *v = &g->values[i];
+    if (v->kind == VALUE_PARAMETER || v->kind == VALUE_STATISTIC)
+      reducer_write(t->sums, (size_t)v->offset, v->constant->data, (size_t)shape_count(&v->shape));
+  }
+  features_initial(t->inner, t->o->seed, beside);
+  for (int i = 0; i < t->n_studies; i++) {
+    study *s = &t->studies[i];
+    objective_initial(&s->goal, s->t, t->o->seed, beside + t->inner->n_parameters + s->first_learned);
+  }
+  reducer_write(t->sums, (size_t)g->n_block, beside, n_beside(t));
   TRY(reducer_share(t->sums));
 done:
-  mem_free(block);
+  mem_free(beside);
   return st;
 }
 

@@ -12,14 +12,14 @@ static model_source source_of(const mpistill_teacher *t, const head_options *h) 
 }
 
 static status check_tutor(const tutor *t, const head *student) {
-  const head *h = &t->k.heads[0];
+  const head *h = &t->s.k.heads[0];
   if (t->t.classes.n)
     return status_set(STATUS_BAD_INPUT,
                       "teacher '%s': lists its classes; live teachers must have those of the dataset, others "
                       "store their labels (teach)",
                       t->t.name);
   if (h->values != student->values || h->classes != student->classes || h->positions != student->positions)
-    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld %s, but the student %lld %s", t->k.path,
+    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld %s, but the student %lld %s", t->s.k.path,
                       t->t.name, (long long)head_row_values(h), h->values ? "numbers" : "logits",
                       (long long)head_row_values(student), student->values ? "numbers" : "logits");
   return STATUS_OK;
@@ -28,22 +28,16 @@ static status check_tutor(const tutor *t, const head *student) {
 static status open_tutor(tutor *t, comm *c, const mpistill_train_options *o, dataset *d,
                          const head *student) {
   status st = STATUS_OK;
-  subject s = {0};
   const head_options head = teacher_head(&t->t);
   const model_source from = source_of(&t->t, &head);
-  TRY(subject_open(&s, c, &from, d, o->split, t->t.input));
-  stage_tell_mode(comm_rank(c) == 0 && !o->out.no_result, s.m, false);
-  TRY(subject_order(&s, c, d));
-  model_drop_data(s.m); /* the block holds it */
-  t->m = s.m;
-  t->block = s.block;
-  t->k = s.k;
-  s = (subject){0};
+  TRY(subject_open(&t->s, c, &from, d, o->split, t->t.input));
+  stage_tell_mode(comm_rank(c) == 0 && !o->out.no_result, t->s.m, false);
+  TRY(subject_order(&t->s, c, d));
+  model_drop_data(t->s.m); /* the block holds it */
   st = check_tutor(t, student);
-  if (!st) st = views_make(&t->augment, &o->augment, &t->k, o->seed);
+  if (!st) st = views_make(&t->augment, &o->augment, &t->s.k, o->seed);
   TRY(comm_agree(c, st));
 done:
-  subject_close(&s);
   return st;
 }
 
@@ -52,7 +46,7 @@ status tutors_open(tutors *t, comm *c, const mpistill_train_options *o, dataset 
   status st = STATUS_OK;
   *t = (tutors){.split = o->split, .half = !o->live_dtype || !strcmp(o->live_dtype, "float16")};
   TRY(comm_agree(c, mem_new(&t->items, o->live_teachers.n, sizeof *t->items)));
-  for (; t->n < (int)o->live_teachers.n; t->n++) {
+  while (t->n < (int)o->live_teachers.n) {
     tutor *one = &t->items[t->n];
     one->t = tasks_teacher(work, &o->live_teachers.items[t->n]);
     one->task = tasks_find(work, one->t.task);
@@ -61,8 +55,9 @@ status tutors_open(tutors *t, comm *c, const mpistill_train_options *o, dataset 
     const head *h = &student->heads[one->task];
     one->row_values = head_row_values(h);
     if (one->row_values > t->most_values) t->most_values = one->row_values;
+    t->n++;
     TRY(open_tutor(one, c, o, d, h));
-    t->work += one->k.work;
+    t->work += one->s.k.work;
   }
 done:
   return st;
@@ -73,16 +68,14 @@ void tutors_close(tutors *t) {
     tutor *one = &t->items[i];
     predictor_free(&one->p);
     feed_close(&one->input);
-    classifier_clear(&one->k);
-    model_free(&one->m);
-    mem_free(one->block);
+    subject_close(&one->s);
   }
   mem_free(t->items);
   *t = (tutors){0};
 }
 
 static status make_ready(tutor *t, int threads) {
-  status st = predictor_new(&t->p, &t->k, t->block, predict_batch_rows(&t->k), threads);
+  status st = predictor_new(&t->p, &t->s.k, t->s.block, predict_batch_rows(&t->s.k), threads);
   return st ? st : predictor_see(t->p, &t->augment);
 }
 
@@ -92,7 +85,7 @@ status tutors_prepare(tutors *t, comm *c, const mpistill_train_options *o, datas
   TRY(dataset_split(d, t->split, &sp));
   for (int i = 0; i < t->n; i++) {
     tutor *one = &t->items[i];
-    TRY(feed_open(&one->input, &one->k, d, sp));
+    TRY(feed_open(&one->input, &one->s.k, d, sp));
     one->input.augment = &one->augment;
     TRY(comm_agree(c, !held || held[i] ? make_ready(one, stage_threads(o->threads)) : STATUS_OK));
   }

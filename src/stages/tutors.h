@@ -10,9 +10,7 @@ typedef struct tutor {
   mpistill_teacher t; /* with what its task says of it; strings borrowed */
   int task;
   int64_t row_values; /* of its matrix */
-  model *m;
-  float *block;
-  classifier k;
+  subject s;
   augmenter augment;
   feed input;
   predictor *p; /* NULL: not on this rank */

@@ -10,7 +10,8 @@ struct weights {
   shared *s, *shells; /* floats, then bytes[n]; the models without their numbers, behind each other */
   int n;
   int64_t *offsets; /* [n] floats, -1: not there */
-  int64_t *bytes;   /* [n] of the shells, in the window */
+  int64_t *bytes;   /* [n] of the shells, in the window; behind it [n] */
+  model_origin *origins;
 };
 
 /* What a rank has read, until there is a window for it. */
@@ -43,6 +44,7 @@ static status fill(const weights *w, const weights_of *t, int i, shell *out) {
   model_drop_data(m);
   TRY(model_pack_shell(m, &out->bytes, &out->n));
   w->bytes[i] = (int64_t)out->n;
+  w->origins[i] = model_origin_of(m);
 done:
   model_free(&m);
   return st;
@@ -99,11 +101,13 @@ status weights_new(weights **out, comm *c, const weights_of *teachers, int n) {
   w->n = n;
   TRY(comm_agree(c, place(w, teachers)));
   TRY(comm_agree(c, mem_new(&mine, (size_t)n, sizeof *mine)));
-  TRY(shared_new(&w->s, c, (size_t)total * sizeof(float) + (size_t)n * sizeof *w->bytes));
+  TRY(shared_new(&w->s, c,
+                 (size_t)total * sizeof(float) + (size_t)n * (sizeof *w->bytes + sizeof *w->origins)));
   shared_on[0] = shared_is_shared(w->s);
   TRY(comm_combine_counts(c, shared_on, 1));
   if (shared_on[0] < comm_size(c)) goto done;
   w->bytes = (int64_t *)((float *)shared_data(w->s) + total);
+  w->origins = (model_origin *)(w->bytes + n);
   TRY(comm_agree(c, fill_mine(w, c, teachers, mine)));
   TRY(shared_sync(w->s));
   TRY(share_shells(w, c, mine));
@@ -134,5 +138,5 @@ status weights_model(const weights *w, int i, const char *name, model **out) {
   *out = NULL;
   if (!block || !w->bytes[i] || !shared_is_shared(w->shells)) return STATUS_OK;
   const unsigned char *shells = shared_data(w->shells);
-  return model_parse_shell(out, name, shells + place_of(w, i), (size_t)w->bytes[i], block);
+  return model_parse_shell(out, name, shells + place_of(w, i), (size_t)w->bytes[i], block, &w->origins[i]);
 }

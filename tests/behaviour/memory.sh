@@ -1,6 +1,6 @@
 #!/bin/bash
-# Memory of teach with a teacher of 100 MB of weights: ranks of a node hold them once, whatever their number, and reading the file takes
-# one of them no more than twice its size, and the others nothing.
+# Memory of a model of 100 MB of weights: ranks of a node hold them once, whatever their number, and reading the file takes one of them no
+# more than twice its size, and the others nothing; in teach, evaluate, and with live teachers.
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
 
@@ -11,6 +11,7 @@ with h5py.File("set.h5", "w") as f:
     f["train/x"], f["train/label"] = np.random.default_rng(1).random((2000, 64), np.float32), np.zeros(2000, np.int32)
 END
 must 0 create mlp --layers 64,5000,5000,10 --seed 1 --output teacher.onnx
+must 0 create mlp --layers 64,32,10 --seed 1 --output student.onnx
 
 # Two columns for every look at the ranks of mpirun (process $1): memory they hold together, what they share counted once; the most that one
 # rank holds alone. KiB.
@@ -37,6 +38,22 @@ for n in 1 2 4; do
   look "$job" >held.$n
   wait "$job" || fail "teach on $n ranks"
 done
+
+start 4 evaluate --model teacher.onnx --dataset set.h5 --split train --quiet
+look "$job" >held.evaluate
+wait "$job" || fail 'evaluate on 4 ranks'
+start 4 distill --student student.onnx --dataset set.h5 --live-teacher teacher.onnx --teaching-ranks 0 --epochs 1 --batch 512 --output a.onnx --quiet
+look "$job" >held.live
+wait "$job" || fail 'a live teacher on 4 ranks'
+
+python_check 'memory of 4 ranks that evaluate, or have a live teacher' <<'END'
+import os
+size = os.path.getsize("teacher.onnx") / 2**20
+for what in "evaluate", "live":
+    peak = max(int(line.split()[0]) for line in open(f"held.{what}")) / 1024
+    print(f"{what}: 4 ranks hold {peak:.0f} MiB at most (weights {size:.0f})")
+    assert size < peak <= 3 * size + 130, f"{what}: 4 ranks hold {peak:.0f} MiB"
+END
 
 python_check 'memory of 1, 2 and 4 ranks' <<'END'
 import os, statistics

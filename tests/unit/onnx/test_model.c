@@ -234,8 +234,10 @@ static void test_shell(void **state) {
   put(m, block, (float[]){0.25f, -3, 0, 8});
   model_drop_data(m);
   assert_int_equal(model_pack_shell(m, &bytes, &n), STATUS_OK);
-  assert_int_equal(model_parse_shell(&shell, path, bytes, n, block), STATUS_OK);
+  const model_origin origin = model_origin_of(m);
+  assert_int_equal(model_parse_shell(&shell, path, bytes, n, block, &origin), STATUS_OK);
   mem_free(bytes);
+  assert_true(model_hash(shell) == model_hash(m) && model_bytes(shell) == model_bytes(m));
   assert_int_equal(model_graph(shell)->n_block, model_graph(m)->n_block);
   block2 = new_block(shell);
   assert_memory_equal(block, block2, (size_t)model_graph(m)->n_block * sizeof *block);

@@ -128,6 +128,14 @@ static void count_uses(graph *g) {
       if (g->nodes[i].inputs[j] >= 0) g->values[g->nodes[i].inputs[j]].n_uses++;
 }
 
+/* Exporters leave inputs behind whose readers they have folded. */
+static void drop_inputs(graph *g) {
+  int n = 0;
+  for (int i = 0; i < g->n_inputs; i++)
+    if (g->values[g->inputs[i]].n_uses) g->inputs[n++] = g->inputs[i];
+  g->n_inputs = n;
+}
+
 /* reached[v]: a gradient could come to value v from an output. */
 static void mark_reached(const graph *g, bool *reached) {
   for (int i = 0; i < g->n_outputs; i++) reached[g->outputs[i]] = true;
@@ -140,9 +148,11 @@ static void mark_reached(const graph *g, bool *reached) {
   }
 }
 
-/* What input j of a node is to training, when it is a float initializer. */
+/* What input j of a node is to training, when it is a float initializer. Numbers without a dimension are
+ * constants of formulas, which exporters write like weights: a half, the root of a width, an epsilon. */
 static value_kind trained_kind(const node *n, int j, const value *v) {
   if (op_mask_has(n->op->statistics, j)) return VALUE_STATISTIC;
+  if (!v->shape.rank) return v->kind;
   if (op_mask_has(n->op->differentiable, j) && v->kind != VALUE_STATISTIC) return VALUE_PARAMETER;
   return v->kind;
 }
@@ -182,6 +192,7 @@ status graph_finish(graph *g) {
   if (!g->n_outputs) THROW(STATUS_BAD_INPUT, "the model has no output");
   TRY(sort_nodes(g));
   count_uses(g);
+  drop_inputs(g);
   TRY(find_parameters(g));
 done:
   return st;

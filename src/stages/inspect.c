@@ -388,6 +388,14 @@ static json_t *trainable_json(const graph *g) {
   return why;
 }
 
+/* Names of what training changes; --freeze takes them. */
+static json_t *trained_json(const graph *g) {
+  json_t *names = json_array();
+  for (int i = 0; i < g->n_values; i++)
+    if (g->values[i].kind == VALUE_PARAMETER) json_array_append_new(names, json_string(g->values[i].name));
+  return names;
+}
+
 static json_t *operators_json(const graph *g) {
   json_t *counts = json_object();
   for (int i = 0; i < g->n_nodes; i++) {
@@ -436,6 +444,7 @@ static status model_json(json_t *out, const model *m, bool verify) {
   put(out, "operators", operators_json(g));
   put(out, "per_sample", per_sample_json(g));
   put(out, "trainable", trainable_json(g));
+  put(out, "trained", trained_json(g));
   put(out, "tensors", tensors_json(g));
   return verify ? verify_model(m) : STATUS_OK;
 }

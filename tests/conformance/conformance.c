@@ -174,8 +174,21 @@ static status set_inputs(plan *p, const graph *g, tensor *const *inputs) {
   return STATUS_OK;
 }
 
+/* The data of an input: a model has none of those that nothing reads. */
+static const Onnx__TensorProto *data_of(const Onnx__GraphProto *from, const tensors *inputs,
+                                        const char *name) {
+  int position = 0;
+  for (size_t i = 0; i < from->n_input; i++) {
+    if (is_initializer(from, from->input[i]->name)) continue;
+    if (position < inputs->n && strcmp(from->input[i]->name, name) == 0) return inputs->item[position];
+    position++;
+  }
+  return NULL;
+}
+
 /* *planned: the model can be made ready; what fails after that is no matter of how it is fed. */
-static status run(const model *m, const tensors *inputs, const tensors *outputs, bool *planned) {
+static status run(const model *m, const Onnx__GraphProto *from, const tensors *inputs, const tensors *outputs,
+                  bool *planned) {
   status st = STATUS_OK;
   const graph *g = model_graph(m);
   plan *p = NULL;
@@ -187,7 +200,9 @@ static status run(const model *m, const tensors *inputs, const tensors *outputs,
     THROW(STATUS_FAILED, "the model has %d inputs and %d outputs, the data %d and %d", g->n_inputs,
           g->n_outputs, inputs->n, outputs->n);
   for (int i = 0; i < g->n_inputs; i++) {
-    TRY(tensor_from_proto(&data[i], inputs->item[i], "input"));
+    const Onnx__TensorProto *given = data_of(from, inputs, g->values[g->inputs[i]].name);
+    if (!given) THROW(STATUS_FAILED, "there is no data for input '%s'", g->values[g->inputs[i]].name);
+    TRY(tensor_from_proto(&data[i], given, "input"));
     shapes[i] = data[i]->shape;
   }
   TRY(plan_new(&p, g, &(plan_options){.rows = 1, .input_shapes = shapes}));
@@ -220,7 +235,7 @@ static status try_data_set(const char *path, const char *folder, const Onnx__Mod
     model *m = NULL;
     *how = f;
     st = parse_fed(&m, path, proto, &inputs, first[f]);
-    if (!st) st = run(m, &inputs, &outputs, &planned);
+    if (!st) st = run(m, proto->graph, &inputs, &outputs, &planned);
     if (st && !*message) snprintf(message, sizeof message, "%s", status_message());
     model_free(&m);
   }

@@ -46,15 +46,18 @@ static void test_keeps_the_order_of_the_file(void **state) {
   graph_free(&g);
 }
 
-static void test_drops_unused_nodes(void **state) {
+static void test_drops_unused_nodes_and_inputs(void **state) {
   (void)state;
   graph *g = start();
+  input(g, "nobody's", rows2);
   int x = input(g, "x", rows2), w = initializer(g, "w", square, NULL);
   int y = apply(g, &relu_op, "y", x, -1);
   int unused = apply(g, &matmul_op, "unused", x, w);
   apply(g, &relu_op, "unused too", unused, -1);
   finish(g, y);
   assert_int_equal(g->n_nodes, 1);
+  assert_int_equal(g->n_inputs, 1);
+  assert_int_equal(g->inputs[0], x);
   assert_int_equal(g->values[unused].producer, -1);
   assert_int_equal(g->values[w].kind, VALUE_CONSTANT);
   assert_int_equal(g->values[x].n_uses, 1);
@@ -109,11 +112,12 @@ static void test_finds_parameters(void **state) {
   graph *g = start();
   int x = input(g, "x", rows2), unused;
   int w = initializer(g, "w", square, (float[]){1, 2, 3, 4}), m = initializer(g, "m", (shape){1, {1}}, NULL);
-  int s = initializer(g, "s", square, NULL), fixed = constant(g, "fixed", square, NULL);
+  int s = initializer(g, "s", square, NULL), fixed = constant(g, "fixed", square, NULL),
+      half = initializer(g, "half", (shape){0}, NULL);
   tensor *ints;
   OK(tensor_new(&ints, DTYPE_INT64, &square));
   OK(graph_add_constant(g, "ints", true, ints, &unused));
-  int h = apply(g, &centre_op, "h", apply(g, &matmul_op, "xw", x, w), m);
+  int h = apply(g, &centre_op, "h", apply(g, &matmul_op, "xw", apply(g, &add_op, "x+half", x, half), w), m);
   int i = apply(g, &matmul_op, "i", apply(g, &matmul_op, "f", h, fixed), w);
   int blind = apply(g, &range_op, "r", apply(g, &shape_op, "shape", s, -1), -1);
   finish(g, apply(g, &matmul_op, "y", i, blind));
@@ -121,6 +125,7 @@ static void test_finds_parameters(void **state) {
   assert_int_equal(g->values[m].kind, VALUE_STATISTIC);
   assert_int_equal(g->values[s].kind, VALUE_CONSTANT); /* only its shape matters */
   assert_int_equal(g->values[fixed].kind, VALUE_CONSTANT);
+  assert_int_equal(g->values[half].kind, VALUE_CONSTANT); /* a constant of a formula */
   assert_int_equal(g->values[unused].kind, VALUE_CONSTANT);
   assert_int_equal(g->values[w].offset, 0);
   assert_int_equal(g->values[m].offset, 16);
@@ -226,7 +231,7 @@ static void test_survives_failing_allocations(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sorts_nodes),
                                      cmocka_unit_test(test_keeps_the_order_of_the_file),
-                                     cmocka_unit_test(test_drops_unused_nodes),
+                                     cmocka_unit_test(test_drops_unused_nodes_and_inputs),
                                      cmocka_unit_test(test_refuses_cycles),
                                      cmocka_unit_test(test_refuses_broken_graphs),
                                      cmocka_unit_test(test_finds_parameters),

@@ -1,4 +1,6 @@
 """The models that models.py exports: those of torchvision, and the usual nets of PyTorch's own layers, with random weights."""
+from typing import List
+
 import torch
 import torch.nn.functional as F
 import torchvision.models as V
@@ -181,6 +183,42 @@ for each in ("LSTM", "GRU", "RNN"):
     add(each.lower() + " lengths", lambda kind=each: Packed(kind), with_lengths, dynamic=False)
     add(each.lower() + " states", lambda kind=each: Recurrent(kind), with_states(2 if each == "LSTM" else 1, 1))
 add("rnn relu", lambda: Recurrent("RNN", nonlinearity="relu"), numbers(ROWS, 9, 12))
+
+
+class Looped(nn.Module):
+    """A recurrent net as a script with a loop of its own, which collects its outputs in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Linear(12, 10), nn.Linear(10, 10), nn.Linear(10, 7)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        steps: List[torch.Tensor] = []
+        for t in range(x.size(1)):
+            h = torch.tanh(self.a(x[:, t]) + self.b(h))
+            steps.append(h)
+        return self.last(torch.stack(steps, 1)), h
+
+
+class Halted(nn.Module):
+    """A script whose loop ends by a condition, with another one in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(12, 12)
+
+    def forward(self, x):
+        left = x.size(1)
+        while left > 1:
+            for _ in range(2):
+                x = torch.relu(self.a(x)) + x
+            left = left // 2
+        return x.mean(1)
+
+
+add("scripted loop", lambda: torch.jit.script(Looped()), numbers(ROWS, 9, 12), first=11)
+add("scripted while", lambda: torch.jit.script(Halted()), numbers(ROWS, 9, 12), first=11)
 
 
 def with_mask(*shape):

@@ -55,6 +55,12 @@ done:
   return st;
 }
 
+/* What a model that was opened takes: of each rank, and of a node. */
+static void measure_opened(const subject *s, double before, double *rank, double *node) {
+  *node = s->window ? (double)s->k.g->n_block * sizeof(float) : 0;
+  *rank = fmax(0, measure_resident() - before - *node);
+}
+
 static status measure_teacher(plan_job *j, const mpistill_teacher *t) {
   status st = STATUS_OK;
   subject s = {0};
@@ -68,9 +74,9 @@ static status measure_teacher(plan_job *j, const mpistill_teacher *t) {
   *x = (planned_teacher){.t = t,
                          .input = s.input,
                          .values = head_row_values(&s.k.heads[0]),
-                         .held_bytes = measure_resident() - before,
                          .weight_bytes = (double)s.k.g->n_block * sizeof(float),
                          .work = (double)s.k.work};
+  measure_opened(&s, before, &x->held_bytes, &x->once_bytes);
   TRY(tap_teacher(j, t, &s.k, &x->tap_values));
   TRY(measure_forward(&s, j->d, predict_batch_rows(&s.k), &x->m));
   j->n++;
@@ -92,7 +98,7 @@ static status measure_learner(plan_job *j, const chain_step *k, planned_student 
   from.heads = j->work.heads;
   from.n_heads = j->work.n;
   TRY(subject_open(&s, j->c, &from, j->d, o->split, o->input));
-  x->held_bytes = measure_resident() - before;
+  measure_opened(&s, before, &x->held_bytes, &x->once_bytes);
   x->work = (double)s.k.work;
   x->bytes = model_bytes(s.m);
   j->input = s.input;

@@ -12,9 +12,10 @@ typedef struct planned_teacher {
   const mpistill_teacher *t;
   measured m;
   const array *input;
-  double held_bytes, weight_bytes; /* its file and parameters in memory, while it is opened; of parameters */
-  double work;                     /* multiply-adds of a row */
-  int64_t values, tap_values;      /* a row of its output; of the inner tensors that are stored */
+  double held_bytes, once_bytes; /* while it is open, of a rank and of a node (subject_open) */
+  double weight_bytes;           /* of its parameters */
+  double work;                   /* multiply-adds of a row */
+  int64_t values, tap_values;    /* a row of its output; of the inner tensors that are stored */
 } planned_teacher;
 
 typedef struct planned_student { /* one of the chain */
@@ -22,7 +23,7 @@ typedef struct planned_student { /* one of the chain */
   measured_memory memory;
   cost_training training;
   int64_t bytes;
-  double held_bytes, work;
+  double held_bytes, once_bytes, work;
 } planned_student;
 
 typedef enum plan_stage {

@@ -10,7 +10,7 @@
 
 /* Measured with Open MPI 4.1 and HDF5 1.10: what a rank holds before it does anything, what the ranks of a
  * node share of it; and what an HDF5 file has beside its numbers. */
-static const double RANK_BYTES = 10e6, NODE_BYTES = 19e6, FILE_BYTES = 4.2e3;
+static const double RANK_BYTES = 8.5e6, NODE_BYTES = 19e6, FILE_BYTES = 4.2e3;
 static const double LOG_BYTES = 1200, EPOCH_BYTES = 330;
 
 double plan_node_bytes(void) {
@@ -60,15 +60,16 @@ static void most(plan_space *s, plan_stage at, double rank, double node, double 
 }
 
 /* Teachers' parameters lie once in a node's memory where that is less than one teacher for each rank
- * (weights.h); a teacher that is opened, to look at it before the first stage and after the last, is twice in
- * that of each. */
+ * (weights.h); so do those of one that is opened, to look at it before the first stage and after the last,
+ * and once more in that of the rank that reads them. */
 static void space_teach(const plan_job *j, plan_space *s) {
-  double opened = 0, held = 0, largest = 0, weights = 0, arrays = 0;
+  double opened = 0, once = 0, held = 0, largest = 0, weights = 0, arrays = 0;
   const double ranks = (double)cluster_node_ranks(&j->k);
   for (int i = 0; i < j->n; i++) {
     const planned_teacher *t = &j->teachers[i];
     weights += t->weight_bytes;
     opened = fmax(opened, t->held_bytes);
+    once = fmax(once, 2 * t->once_bytes);
     largest = fmax(largest, t->weight_bytes);
     bool seen = false;
     for (int k = 0; k < i; k++) seen = seen || j->teachers[k].input == t->input;
@@ -77,14 +78,15 @@ static void space_teach(const plan_job *j, plan_space *s) {
   const bool shares = ranks > 1 && weights < ranks * largest;
   for (int i = 0; i < j->n; i++) {
     const planned_teacher *t = &j->teachers[i];
-    const double mine = t->held_bytes - (shares ? 2 : 1) * t->weight_bytes +
-                        t->m.worker_bytes * (double)j->k.threads +
+    const double mine = t->held_bytes - (t->once_bytes > 0 ? 0 : 2) * t->weight_bytes +
+                        (shares ? 0 : t->weight_bytes) + t->m.worker_bytes * (double)j->k.threads +
                         (double)(t->m.rows * (t->values + t->tap_values)) * sizeof(float);
     held = fmax(held, mine);
   }
   const double shared = arrays + (shares ? weights : 0);
   if (!j->n) return;
-  most(s, PLAN_TEACH, RANK_BYTES + opened, NODE_BYTES + ranks * (RANK_BYTES + opened), 0);
+  most(s, PLAN_TEACH, RANK_BYTES + opened + once, NODE_BYTES + ranks * (RANK_BYTES + opened) + once,
+       once / 2);
   most(s, PLAN_TEACH, RANK_BYTES + held, NODE_BYTES + ranks * (RANK_BYTES + held) + shared, shared);
 }
 
@@ -104,12 +106,16 @@ int plan_teaching_ranks(const plan_job *j, const planned_student *x, int64_t ran
   return j->r.live ? live_teaching_ranks(&j->r.distill, work, x->work, (int)ranks) : 0;
 }
 
-/* Live teachers, for a rank that asks them: their parameters alone are kept. */
-static double tutors_bytes(const plan_job *j, bool at_work) {
+/* Live teachers, of a rank that asks them, and *once of a node. Their parameters alone are kept: what else
+ * opening them takes is used again by those who work. */
+static double tutors_bytes(const plan_job *j, bool at_work, double *once) {
   double bytes = 0;
+  *once = 0;
   for (int i = 0; j->r.live && i < j->n; i++) {
     const planned_teacher *t = &j->teachers[i];
-    bytes += t->held_bytes - t->weight_bytes + (at_work ? t->m.worker_bytes * (double)j->k.threads : 0);
+    bytes += (t->once_bytes > 0 ? 0 : t->held_bytes - t->weight_bytes) +
+             (at_work ? t->m.worker_bytes * (double)j->k.threads : 0);
+    *once += t->once_bytes;
   }
   return bytes;
 }
@@ -119,7 +125,8 @@ static double tutors_bytes(const plan_job *j, bool at_work) {
 static status space_training(const plan_job *j, const planned_student *x, plan_space *s) {
   status st = STATUS_OK;
   int64_t vectors;
-  const double tutors = tutors_bytes(j, true), n = (double)j->train->n;
+  double once;
+  const double tutors = tutors_bytes(j, true, &once), n = (double)j->train->n;
   const int teaching = plan_teaching_ranks(j, x, j->k.ranks);
   cluster k = j->k; /* of those that train */
   k.ranks -= teaching;
@@ -127,7 +134,7 @@ static status space_training(const plan_job *j, const planned_student *x, plan_s
   const double vector = (double)x->training.n_floats * sizeof(float), data = array_bytes(j->input, n);
   TRY(cost_node_vectors(&x->training, &k, &vectors));
   TRY(cost_rank_vectors(&x->training, &k, &own));
-  double shared = (double)vectors * vector + data + labels_bytes(j);
+  double shared = (double)vectors * vector + data + labels_bytes(j) + x->once_bytes + (teaching ? 0 : once);
   double created = 0, features = 0; /* students that stand in no file; rows of inner tensors, a thread */
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   for (int i = 0; i < j->n; i++)
@@ -139,15 +146,17 @@ static status space_training(const plan_job *j, const planned_student *x, plan_s
   double first = 2 * (double)(1 + x->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
   const double tutor = RANK_BYTES + created + x->held_bytes + tutors + n * sizeof(int64_t);
   const int beside = cluster_nodes(&j->k) > 1 ? 0 : teaching;
-  const double theirs = beside ? beside * tutor + data : 0;
+  const double read = data + x->once_bytes + once, theirs = beside ? beside * tutor + read : 0;
   most(s, PLAN_DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared + theirs,
-       shared + (beside ? data : 0));
+       shared + (beside ? read : 0));
   if (teaching) { /* every rank looks at all teachers first, to divide the ranks */
-    const double looking = RANK_BYTES + created + x->held_bytes + tutors_bytes(j, false);
-    most(s, PLAN_DISTILL, looking, NODE_BYTES + (double)cluster_node_ranks(&j->k) * looking, 0);
+    const double looking = RANK_BYTES + created + x->held_bytes + tutors_bytes(j, false, &once),
+                 seen = x->once_bytes + once;
+    most(s, PLAN_DISTILL, looking + seen, NODE_BYTES + (double)cluster_node_ranks(&j->k) * looking + seen,
+         seen);
   }
   if (teaching > beside)
-    most(s, PLAN_DISTILL, tutor, NODE_BYTES + (double)cluster_node_ranks(&j->k) * tutor + data, data);
+    most(s, PLAN_DISTILL, tutor, NODE_BYTES + (double)cluster_node_ranks(&j->k) * tutor + read, read);
 done:
   return st;
 }

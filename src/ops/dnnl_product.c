@@ -1,6 +1,8 @@
 #include "base/mem.h"
 #include "ops/dnnl_pass.h"
 
+#include <stdatomic.h>
+
 struct product_kernel {
   library library;
   pass pass;
@@ -79,8 +81,14 @@ static bool may_use(dnnl_cpu_isa_t least) {
   return (dnnl_get_effective_cpu_isa() & least) == least;
 }
 
+/* The library takes hundreds of instructions to answer. */
 int dnnl_vector_floats(void) {
-  return may_use(dnnl_cpu_isa_avx512_core) ? 16 : may_use(dnnl_cpu_isa_avx2) ? 8 : 4;
+  static atomic_int known;
+  int floats = atomic_load_explicit(&known, memory_order_relaxed);
+  if (floats) return floats;
+  floats = may_use(dnnl_cpu_isa_avx512_core) ? 16 : may_use(dnnl_cpu_isa_avx2) ? 8 : 4;
+  atomic_store_explicit(&known, floats, memory_order_relaxed);
+  return floats;
 }
 
 bool dnnl_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,

@@ -59,7 +59,8 @@ simulated() {
   smpirun -platform "$build/platform.xml" -hostfile "$build/hosts" -np "$n" --cfg=smpi/simulate-computation:no --cfg=smpi/host-speed:1Gf \
     --cfg=smpi/privatization:no --cfg=smpi/bw-factor:0:0.95 --cfg=smpi/lat-factor:0:1 --cfg=smpi/os:0:1e-6:0 --cfg=smpi/or:0:1e-6:0 \
     --cfg=smpi/ois:0:1e-6:0 --cfg=smpi/test:0 --cfg=network/crosstraffic:no \
-    --cfg=smpi/barrier:ompi_recursivedoubling --cfg=smpi/allgather:ompi --cfg=smpi/shared-malloc-blocksize:16777216 --cfg=surf/precision:1e-7 --log=root.thres:critical \
+    --cfg=smpi/barrier:ompi_recursivedoubling --cfg=smpi/allgather:ompi --cfg=smpi/shared-malloc-blocksize:16777216 \
+    --cfg=surf/precision:1e-7 --log=root.thres:critical \
     "$@" 2>"$build/err" || { cat "$build/err" >&2; return 1; }
 }
 

@@ -167,9 +167,10 @@ static void test_convolutions_without_a_bias(void **state) {
   int x;
   must(graph_new(&g));
   must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 4, .dims = {-1, 4, 6, 5}}, &x));
-  int a = apply(g, "Conv", x, parameter(g, "a", (shape){.rank = 4, .dims = {7, 4, 3, 3}})),
-      b = apply(g, "Conv", x, parameter(g, "b", (shape){.rank = 4, .dims = {7, 4, 3, 3}}));
-  must(graph_add_output(g, apply(g, "Relu", apply(g, "Add", a, b), -1)));
+  const shape weight = {.rank = 4, .dims = {7, 4, 3, 3}};
+  int a = APPLY(g, "Conv", "", x, parameter(g, weight, false)),
+      b = APPLY(g, "Conv", "", x, parameter(g, weight, false)), sum = APPLY(g, "Add", "", a, b);
+  must(graph_add_output(g, APPLY(g, "Relu", "", sum)));
   must(graph_finish(g));
   must(mem_new(&block, (size_t)g->n_block, sizeof *block));
   graph_initial_block(g, block);

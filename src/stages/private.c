@@ -99,6 +99,21 @@ done:
   return st;
 }
 
+status private_check(comm *c, const mpistill_teachers *teachers) {
+  status st = STATUS_OK;
+  const mpistill_teach_options o = {.teachers = *teachers};
+  teach_job j = {.c = c, .o = &o};
+  TRY(mem_new(&j.teachers, teachers->n, sizeof *j.teachers));
+  for (size_t i = 0; i < teachers->n; i++)
+    if (teachers->items[i].model) j.teachers[j.n++].options = &teachers->items[i];
+  TRY(private_choose(&j));
+  TRY(private_groups(&j));
+done:
+  mem_free(j.teachers);
+  mem_free(j.bound);
+  return st;
+}
+
 int private_reader(const teach_job *j, int i) {
   const int size = comm_size(j->c), whose = j->teachers[i].is_private ? i : -1;
   int n = 0, turn = 0;

@@ -15,6 +15,9 @@ status private_choose(teach_job *j);
  * there are others; or each private teacher names its own. STATUS_BAD_INPUT when there are too few ranks. */
 status private_groups(teach_job *j);
 
+/* Local. What private_groups refuses, before there is anything else of the job. */
+status private_check(comm *c, const mpistill_teachers *teachers);
+
 /* Local. The rank that reads teacher i to tell the others of it. */
 int private_reader(const teach_job *j, int i);
 

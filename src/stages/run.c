@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "base/stop.h"
+#include "stages/private.h"
 #include "stages/recipe.h"
 #include "stages/run_job.h"
 #include "stages/run_taps.h"
@@ -274,6 +275,7 @@ status stage_run(comm *c, const mpistill_run_options *o) {
     st = dry_run(&j);
     goto done;
   }
+  TRY(comm_agree(c, private_check(c, &j.r.teachers)));
   st = run_stages(&j);
   if (st) write_failure(&j, st);
 done:

@@ -85,6 +85,7 @@ sed 's/\[0\]/[5]/' named.yaml >far.yaml
 refused 'a rank that is not there' 2 'rank 5 is not there' -- run far.yaml --set output=none
 sed 's/\[0\]/[1]/' named.yaml >twice.yaml
 refused 'a rank of two' 2 "rank 1 belongs to 'anna' already" -- run twice.yaml --set output=none
+check 'of a run that cannot be followed nothing is left' test ! -e none
 refused 'taps' 2 'its inner tensors (taps) cannot leave it' -- "${mixed[@]}" --tap ben=act0 --output none
 refused 'a name that is none' 2 'no teacher of that name' -- "${mixed[@]}" --private nobody --output none
 sed 's/batch: 200/batch: 200, features: [{kind: hint, weight: 1, student: act0, teacher: act0, from: ben}]/' recipe.yaml >features.yaml

@@ -40,7 +40,8 @@ for method in lnmax gnmax; do
   first='' second=''
   for s in $(seeds); do
     alone create cnn --input 1x28x28 --channels 16,32 --kernel 3 --hidden 64 --classes 10 --dropout 0.3 --seed "$s" --output "student$s.onnx"
-    common="--student student$s.onnx --dataset set.h5 --temperature 1 --kd-weight 1 --augment shift:pixels=2 --fixed-labels --batch 64 --learning-rate 0.05 --seed $s"
+    common="--student student$s.onnx --dataset set.h5 --temperature 1 --kd-weight 1 --augment shift:pixels=2 --fixed-labels"
+    common+=" --batch 64 --learning-rate 0.05 --seed $s"
     # shellcheck disable=SC2086 # a list of words
     all distill $common --split asked --soft-labels $method.h5 --epochs 60 --output "$method$s.onnx"
     all teach --dataset set.h5 --split public --teacher "$method$s.onnx" --output public

@@ -68,7 +68,7 @@ must 3 distill "${made[@]}" --output halted.onnx
 same 'and it goes on to the same bytes' d1.onnx halted.onnx
 
 # ---- live teachers: those of the labels that are combined as the student learns ----
-asked=(--student student.onnx --dataset three.h5 --input image "${tasks[@]}" "${losses[@]}" --epochs 2 --batch 120 --shards 6 --weights 3,1,1,1 --quiet)
+asked=(--student student.onnx --dataset three.h5 --input image "${tasks[@]}" "${losses[@]}" --epochs 2 --batch 120 --shards 6 --weights '3,1,1,1' --quiet)
 live=(--live-teacher wide-digit=wide.onnx:input=image:task=digit --live-teacher vector=vector.onnx:input=vector:task=digit
   --live-teacher wide-parity=wide.onnx:input=image:task=parity --live-teacher wide-ink=wide.onnx:input=image:output=ink:task=ink --live-dtype float32)
 must 2 distill "${asked[@]}" --soft-labels digit=soft1/wide-digit.h5 --soft-labels digit=soft1/vector.h5 --soft-labels parity=soft1/wide-parity.h5 \

@@ -21,13 +21,13 @@ for ((t = 0; t < teachers; t++)); do
 done
 wait
 all teach --dataset set.h5 --split asked "${list[@]}" --output soft
-# votes NAME: of an ensemble: rows answered, those of them that are right, epsilon
+# votes NAME: of an ensemble: rows answered, percent of them that are right, epsilon
 votes() {
   "$python" -c '
 import h5py, numpy as np, sys
 e, y = h5py.File(sys.argv[1]), h5py.File("set.h5")["asked/label"][:]
 z = e["logits"][:].astype(float)
-answered = ~np.isnan(z).any(axis=1)
+answered = e["answered"][:] > 0 if "answered" in e else np.ones(len(z), bool)
 print(answered.sum(), 100 * (z[answered].argmax(axis=1) == y[answered]).mean(), e.attrs["epsilon"])' "$1"
 }
 all aggregate "${soft[@]}" --method pate-lnmax --noise 20 --delta 1e-5 --seed 1 --output lnmax.h5

@@ -44,7 +44,7 @@ moving=(--soft-labels soft/t4.h5 --loss kd:1:temperature=8:temperature_end=2)
 epochs=2 distil 1 moving "${moving[@]}" --json
 cp out moving.json
 export MPISTILL_END_TIME=1
-for part in 1 2 3; do epochs=2 distil 2 halves "${moving[@]}" --stop-before 10; done
+for ranks in 2 1 4; do epochs=2 distil "$ranks" halves "${moving[@]}" --stop-before 10; done
 unset MPISTILL_END_TIME
 cp halves.jsonl halves-1.jsonl
 epochs=2 distil 2 halves "${moving[@]}"

@@ -19,8 +19,8 @@ static status check_tutor(const tutor *t, const head *student) {
                       "store their labels (teach)",
                       t->t.name);
   if (h->values != student->values || h->classes != student->classes || h->positions != student->positions)
-    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld %s, but the student %lld %s", t->s.k.path,
-                      t->t.name, (long long)head_row_values(h), h->values ? "numbers" : "logits",
+    return status_set(STATUS_BAD_INPUT, "%s: teacher '%s' gives %lld %s, but the student %lld %s",
+                      t->s.k.path, t->t.name, (long long)head_row_values(h), h->values ? "numbers" : "logits",
                       (long long)head_row_values(student), student->values ? "numbers" : "logits");
   return STATUS_OK;
 }

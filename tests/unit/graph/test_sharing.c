@@ -238,6 +238,12 @@ static void grow(random_graph *r, int i, bool smooth) {
   }
 }
 
+/* Nothing reads an input, or no node that is left computes the value. */
+static bool is_left_out(const graph *g, int v) {
+  const value *x = &g->values[v];
+  return x->kind == VALUE_INPUT ? !x->n_uses : x->kind == VALUE_COMPUTED && x->producer < 0;
+}
+
 static random_graph random_graph_new(bool smooth) {
   random_graph r = {.g = start(), .n_cubes = 1, .n_flats = 1};
   r.cubes[0] = input(r.g, "x", (shape){3, {-1, 2, 3}});
@@ -253,7 +259,7 @@ static random_graph random_graph_new(bool smooth) {
   finish(r.g, r.flats[r.n_flats - 1]);
   for (int i = 0; i < N_TAPS; i++) do
       r.taps[i] = draw(2) ? r.flats[draw(r.n_flats)] : r.cubes[draw(r.n_cubes)];
-    while (r.g->values[r.taps[i]].kind == VALUE_COMPUTED && r.g->values[r.taps[i]].producer < 0);
+    while (is_left_out(r.g, r.taps[i]));
   return r;
 }
 
@@ -279,16 +285,16 @@ static void fill_with(tensor *t, uint64_t stream) {
 static void run_batch(plan *p, int n_taps, uint64_t batch, const float *leaf, trace *t) {
   run_context run = {.training = leaf != NULL, .row_share = 0.5f};
   t->n = 0;
-  for (int i = 0; i < 2; i++) fill_with(plan_input(p, i), 10 * batch + (uint64_t)i);
+  for (int i = 0; i < p->graph->n_inputs; i++) fill_with(plan_input(p, i), 10 * batch + (uint64_t)i);
   OK(plan_forward(p, &run));
   for (int i = 0; i < 2; i++) record(t, plan_output(p, i));
   for (int i = 0; i < n_taps; i++) record(t, plan_tap(p, i));
-  for (int i = 0; i < 2; i++) record(t, plan_input(p, i));
+  for (int i = 0; i < p->graph->n_inputs; i++) record(t, plan_input(p, i));
   if (!leaf) return;
   for (int i = 0; i < 2; i++) fill_with(plan_output_gradient(p, i), 10 * batch + 2 + (uint64_t)i);
   for (int i = 0; i < n_taps; i++) fill_with(plan_tap_gradient(p, i), 10 * batch + 4 + (uint64_t)i);
   OK(plan_backward(p, &run));
-  for (int i = 0; i < 2; i++) record(t, plan_input_gradient(p, i));
+  for (int i = 0; i < p->graph->n_inputs; i++) record(t, plan_input_gradient(p, i));
   for (int i = 0; i < n_taps; i++) record(t, plan_tap(p, i));
   memcpy(t->numbers + t->n, leaf, MAX_BLOCK * sizeof(float));
   t->n += MAX_BLOCK;
@@ -337,7 +343,7 @@ static double loss_at(plan *p, const float *block, const float *direction, float
   float moved[MAX_BLOCK];
   for (int64_t i = 0; i < n; i++) moved[i] = block[i] + step * direction[i];
   plan_set_parameters(p, moved);
-  for (int i = 0; i < 2; i++) fill_with(plan_input(p, i), (uint64_t)i);
+  for (int i = 0; i < p->graph->n_inputs; i++) fill_with(plan_input(p, i), (uint64_t)i);
   OK(plan_forward(p, &(run_context){0}));
   double sum = 0;
   for (int i = 0; i < 2; i++) {

@@ -130,7 +130,7 @@ static void log_softmax(const nll *l, const float *x, float *y) {
 static status cross_entropy_forward(step *s) {
   const nll *l = s->state;
   log_softmax(l, s->in[0]->data, s->saved);
-  if (s->n_out > 1 && s->out[1]) memcpy(s->out[1]->data, s->saved, s->saved_bytes);
+  if (s->n_out > 1 && s->out[1] && s->saved_bytes) memcpy(s->out[1]->data, s->saved, s->saved_bytes);
   return write_loss(s, s->saved);
 }
 

@@ -159,6 +159,19 @@ static status copy_indices(int **out, const graph *g, const int *from, int n) {
   return st;
 }
 
+/* Operators write their first output whenever they run: one that the file leaves out, before others, gets a
+ * value. */
+static status give_first_output(graph *g, node *n) {
+  status st = STATUS_OK;
+  char *name = NULL;
+  if (n->n_outputs < 2 || n->outputs[0] >= 0) return st;
+  TRY(mem_format(&name, "%s:0", n->name));
+  TRY(graph_add_value(g, name, &n->outputs[0]));
+done:
+  mem_free(name);
+  return st;
+}
+
 status graph_add_node(graph *g, const char *name, const op *op, int opset, const int *inputs, int n_inputs,
                       const int *outputs, int n_outputs, attribute *take, int n_attributes) {
   status st = STATUS_OK;
@@ -175,10 +188,11 @@ status graph_add_node(graph *g, const char *name, const op *op, int opset, const
   TRY(check_arity(n.name, op, inputs, n_inputs, n_outputs));
   TRY(copy_indices(&n.inputs, g, inputs, n_inputs));
   TRY(copy_indices(&n.outputs, g, outputs, n_outputs));
+  TRY(give_first_output(g, &n));
   TRY(reserve(&g->nodes, g->n_nodes, sizeof *g->nodes));
   for (int i = 0; i < n_outputs; i++) {
-    if (outputs[i] < 0) continue;
-    value *v = &g->values[outputs[i]];
+    if (n.outputs[i] < 0) continue;
+    value *v = &g->values[n.outputs[i]];
     if (v->kind != VALUE_COMPUTED || v->producer >= 0)
       THROW(STATUS_BAD_INPUT, "node '%s' (%s): its output '%s' is defined elsewhere as well", n.name,
             op->name, v->name);

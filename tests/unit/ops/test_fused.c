@@ -184,10 +184,34 @@ static void test_convolutions_without_a_bias(void **state) {
   mem_free(block);
 }
 
+/* A file may leave out the first output of a node and want another one. */
+static void test_first_output_left_out(void **state) {
+  (void)state;
+  graph *g;
+  float *block;
+  int x, mean;
+  must(graph_new(&g));
+  must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 2, .dims = {-1, 4}}, &x));
+  const int inputs[] = {x, parameter(g, (shape){.rank = 1, .dims = {4}}, false)};
+  must(graph_add_value(g, new_name(), &mean));
+  must(graph_add_node(g, "norm", op_find("", "LayerNormalization", 17), 17, inputs, 2, (int[]){-1, mean}, 2,
+                      NULL, 0));
+  must(graph_add_output(g, mean));
+  must(graph_finish(g));
+  must(mem_new(&block, (size_t)g->n_block, sizeof *block));
+  graph_initial_block(g, block);
+  plan *p = run_plan(g, block, (plan_options){0});
+  const float *row = plan_input(p, 0)->data;
+  assert_true(fabsf(((float *)plan_output(p, 0)->data)[0] - (row[0] + row[1] + row[2] + row[3]) / 4) < 1e-6f);
+  plan_free(&p);
+  graph_free(&g);
+  mem_free(block);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers_become_one_step),
-                                     cmocka_unit_test(test_convolutions_without_a_bias),
-                                     cmocka_unit_test(test_products)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_first_output_left_out), cmocka_unit_test(test_layers_become_one_step),
+      cmocka_unit_test(test_convolutions_without_a_bias), cmocka_unit_test(test_products)};
   must(ops_init());
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

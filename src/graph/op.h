@@ -31,7 +31,7 @@ typedef struct step {
   int index; /* of the node in graph->nodes: the random stream of the node */
   int n_in, n_out;
   tensor **in;          /* [n_in], NULL where absent. in[i]->data is set in infer for constants */
-  tensor **out;         /* [n_out], NULL where absent or not used; out[0] is there if the file names it */
+  tensor **out;         /* [n_out], NULL where absent or not used; out[0] is there if the file names any */
   tensor **din;         /* [n_in] gradient of in[i], NULL where none is wanted; the same tensor at two i when
                            in[] is (x * x): write in ascending order of i */
   tensor **dout;        /* [n_out] gradient of out[i], NULL where nothing depends on it */

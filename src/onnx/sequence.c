@@ -160,30 +160,37 @@ done:
   return st;
 }
 
+/* Squeeze or Unsqueeze of item i, in its place. */
+static status change_axis(const job *j, const char *type, int64_t axis, int *item, int i) {
+  status st = STATUS_OK;
+  attribute *axes = NULL;
+  char *name = NULL;
+  const int from = *item;
+  *item = -1;
+  TRY(mem_format(&name, "%s:%d", j->title, i));
+  TRY(loader_axis(&axes, "axes", axis, true));
+  TRY(loader_node(j->l, "", type, 11, &from, 1, axes, name, item));
+done:
+  mem_free(name);
+  return st;
+}
+
 static status concat(const job *j) {
   status st = STATUS_OK;
   const int64_t axis = number(j, "axis", 0);
   attribute *along = NULL;
-  char *name = NULL;
   int *items = NULL, to = output(j);
   if (!j->from->n) return refuse(j, "the sequence is empty");
   TRY(mem_new(&items, (size_t)j->from->n, sizeof *items));
   memcpy(items, j->from->items, (size_t)j->from->n * sizeof *items);
   for (int i = 0; number(j, "new_axis", 0) && i < j->from->n; i++) {
-    const int one = items[i];
-    items[i] = -1;
-    mem_free(name);
-    name = NULL;
     TRY(loader_spend(j->l, 2048));
-    TRY(mem_format(&name, "%s:%d", j->title, i));
-    TRY(loader_axis(&along, "axes", axis, true));
-    TRY(loader_node(j->l, "", "Unsqueeze", 11, &one, 1, along, name, &items[i]));
+    TRY(change_axis(j, "Unsqueeze", axis, &items[i], i));
   }
   TRY(loader_axis(&along, "axis", axis, false));
   TRY(loader_node(j->l, "", "Concat", 11, items, j->from->n, along, j->title, &to));
 done:
   mem_free(items);
-  mem_free(name);
   return st;
 }
 
@@ -248,20 +255,6 @@ done:
   return loader_name_file(j->l, st);
 }
 
-static status squeeze(const job *j, int64_t axis, int *item, int i) {
-  status st = STATUS_OK;
-  attribute *axes = NULL;
-  char *name = NULL;
-  const int from = *item;
-  *item = -1;
-  TRY(mem_format(&name, "%s:%d", j->title, i));
-  TRY(loader_axis(&axes, "axes", axis, true));
-  TRY(loader_node(j->l, "", "Squeeze", 11, &from, 1, axes, name, item));
-done:
-  mem_free(name);
-  return st;
-}
-
 static status split_to(const job *j) {
   status st = STATUS_OK;
   const int64_t axis = number(j, "axis", 0);
@@ -275,7 +268,8 @@ static status split_to(const job *j) {
   int64_t *taken = sizes;
   sizes = NULL;
   TRY(split(j, axis, taken, n, items));
-  for (int i = 0; one_by_one && !number(j, "keepdims", 1) && i < n; i++) TRY(squeeze(j, axis, &items[i], i));
+  for (int i = 0; one_by_one && !number(j, "keepdims", 1) && i < n; i++)
+    TRY(change_axis(j, "Squeeze", axis, &items[i], i));
   TRY(sequence_set(j->l, output(j), items, n));
 done:
   mem_free(sizes);

@@ -66,10 +66,12 @@ static void look_through(const reader *r, operand *o) {
   }
 }
 
+/* Of matrices with something in them, of as many on either side. */
 static bool is_product(const step *s, int rank) {
-  if (!s || s->op != &op_MatMul || s->out[0]->type != DTYPE_FLOAT) return false;
+  if (!s || s->op != &op_MatMul || s->out[0]->type != DTYPE_FLOAT || !shape_count(&s->out[0]->shape))
+    return false;
   for (int i = 0; i < 2; i++) {
-    if (s->in[i]->shape.rank != rank) return false;
+    if (s->in[i]->shape.rank != rank || !shape_count(&s->in[i]->shape)) return false;
     for (int d = 0; d < rank - 2; d++)
       if (s->in[i]->shape.dims[d] != s->out[0]->shape.dims[d]) return false;
   }

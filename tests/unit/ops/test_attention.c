@@ -166,6 +166,16 @@ static void test_forms(void **state) {
   }
 }
 
+/* A list of one integer. */
+static int indices(graph *g, int64_t i) {
+  tensor *t;
+  int v;
+  must(tensor_new(&t, DTYPE_INT64, &(shape)S(1)));
+  *(int64_t *)t->data = i;
+  must(graph_add_constant(g, new_name(), false, t, &v));
+  return v;
+}
+
 /* Queries, keys and values that are one array: their gradients would have to be added up in it. */
 static void test_one_source(void **state) {
   (void)state;
@@ -184,8 +194,32 @@ static void test_one_source(void **state) {
   graph_free(&g);
 }
 
+/* No keys: sums of nothing. */
+static void test_no_keys(void **state) {
+  (void)state;
+  graph *g;
+  plan *p;
+  int x;
+  must(graph_new(&g));
+  must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape)S(ROWS, 5, DEPTH), &x));
+  const int k = APPLY(g, "Slice", "", x, indices(g, 0), indices(g, 0), indices(g, 1));
+  const int v = APPLY(g, "Slice", "", APPLY(g, "Relu", "", x), indices(g, 0), indices(g, 0), indices(g, 1));
+  const int s = APPLY(g, "MatMul", "", x, APPLY(g, "Transpose", "perm=0,2,1", k));
+  must(graph_add_output(g, APPLY(g, "MatMul", "", APPLY(g, "Softmax", "axis=-1", s), v)));
+  must(graph_finish(g));
+  must(plan_new(&p, g, &(plan_options){.rows = ROWS}));
+  fill_random(plan_input(p, 0)->data, tensor_n(plan_input(p, 0)), 9);
+  must(plan_forward(p, &(run_context){0}));
+  const float *y = plan_output(p, 0)->data;
+  for (int64_t i = 0; i < tensor_n(plan_output(p, 0)); i++) assert_true(y[i] == 0);
+  for (int i = 0; i < plan_n_steps(p); i++) assert_string_not_equal(plan_step(p, i)->op->name, "Attention");
+  plan_free(&p);
+  graph_free(&g);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_one_source)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_no_keys),
+                                     cmocka_unit_test(test_one_source)};
   must(ops_init());
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,18 +110,21 @@ static int shown_bytes(const char *s) {
   return n == 2 && *c == 0xc2 && c[1] < 0xa0 ? 0 : n;
 }
 
-/* Names in messages come out of files of anybody: what would steer a terminal is a '?'. */
+/* Names in messages come out of files of anybody: what would steer a terminal is a '?'. The line is written
+ * at once, as ranks share their launcher's stderr and pieces of two lines would mix. */
 static void say_line(const char *kind, const char *format, va_list args) {
-  char text[1 << 15];
+  char text[1 << 15], line[sizeof text + 64];
   vsnprintf(text, sizeof text, format, args);
-  erase_bar();
-  fprintf(stderr, "mpistill: %s", kind);
+  size_t length = (size_t)snprintf(line, 64, "mpistill: %s", kind);
   for (const char *c = text; *c;) {
     const int n = shown_bytes(c);
-    fprintf(stderr, "%.*s", n ? n : 1, n ? c : "?");
+    memcpy(line + length, n ? c : "?", n ? n : 1);
+    length += n ? n : 1;
     c += n ? n : 1;
   }
-  fputc('\n', stderr);
+  line[length++] = '\n';
+  erase_bar();
+  fwrite(line, 1, length, stderr);
   fflush(stderr);
 }
 

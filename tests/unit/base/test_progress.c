@@ -2,6 +2,7 @@
 #include "base/progress.h"
 #include "testing.h"
 
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +88,29 @@ static void lines_have_a_prefix(void **state) {
   assert_string_equal(text, "mpistill: 3 teachers\nmpistill: warning: the disk is nearly full\n");
 }
 
+/* Ranks share their launcher's stderr: a line in several writes could have another rank's in between. A
+ * socket of packets keeps what each write had. */
+static void a_line_is_one_write(void **state) {
+  (void)state;
+  int ends[2];
+  assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+  const int kept = dup(2);
+  dup2(ends[1], 2);
+  speak();
+  dup2(kept, 2);
+  close(kept);
+  close(ends[1]);
+  static const char *const lines[] = {"mpistill: 3 teachers\n",
+                                      "mpistill: warning: the disk is nearly full\n", ""};
+  for (int i = 0; i < 3; i++) {
+    const ssize_t n = read(ends[0], text, sizeof text - 1);
+    assert_true(n >= 0);
+    text[n] = '\0';
+    assert_string_equal(text, lines[i]);
+  }
+  close(ends[0]);
+}
+
 static void speak_of_names(void) {
   say(true, "%s",
       "a\x1b[2J\rb\x7f: gr\xc3\xb6\xc3\x9f"
@@ -117,7 +141,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(short_work_gives_one_line), cmocka_unit_test(a_line_after_five_seconds),
       cmocka_unit_test(other_ranks_are_silent),    cmocka_unit_test(lines_have_a_prefix),
-      cmocka_unit_test(names_are_shown_harmless),  cmocka_unit_test(the_clock_goes_on),
+      cmocka_unit_test(a_line_is_one_write),       cmocka_unit_test(names_are_shown_harmless),
+      cmocka_unit_test(the_clock_goes_on),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

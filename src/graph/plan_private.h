@@ -51,6 +51,7 @@ struct plan {
   int n_prepared;  /* the first steps[0..n_prepared) are to be released */
   void **pointers; /* what the arrays of all steps are cut from */
   bool *flags;
+  size_t model_bytes, lasting_bytes; /* the model's numbers; those computed from them alone */
 
   merged_step *merged; /* [n_merged] what merged steps are made of */
   int n_merged;

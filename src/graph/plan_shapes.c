@@ -53,6 +53,7 @@ static status create_values(plan *p) {
     const value *v = &g->values[i];
     if (!v->constant) continue;
     p->values[i].data = *v->constant;
+    p->model_bytes += tensor_bytes(v->constant);
     p->values[i].known = v->kind == VALUE_CONSTANT;
     if (!p->values[i].known) p->values[i].data.data = NULL;
   }
@@ -127,12 +128,32 @@ done:
   return st;
 }
 
+/* What is the same in every batch may take LASTING_TIMES what the model has itself (float16 turned into
+ * float32, then transposed) and LASTING_MORE bytes (masks and positions made of nothing): a small file whose
+ * constants grow from node to node must not fill the memory. */
+enum { LASTING_TIMES = 16, LASTING_MORE = 1 << 30 };
+
+static status charge_lasting(plan *p, const step *s, int output) {
+  size_t bytes;
+  if (__builtin_add_overflow(p->lasting_bytes, tensor_bytes(s->out[output]), &bytes)) bytes = SIZE_MAX;
+  if (bytes > LASTING_MORE && (bytes - LASTING_MORE) / LASTING_TIMES > p->model_bytes)
+    return step_error(
+        s,
+        "its output '%s' does not depend on the input, and all such outputs up to here would take "
+        "%.1f GiB, where the model has %.3g MiB of numbers",
+        p->graph->values[s->node->outputs[output]].name, (double)bytes / (1 << 30),
+        (double)p->model_bytes / (1 << 20));
+  p->lasting_bytes = bytes;
+  return STATUS_OK;
+}
+
 /* Gives the outputs of a step memory that no batch overwrites. */
 static status own_outputs(plan *p, const step *s) {
   status st = STATUS_OK;
   for (int i = 0; i < s->n_out; i++) {
     plan_value *v = s->out[i] ? &p->values[s->node->outputs[i]] : NULL;
     if (!v || v->known) continue;
+    TRY(charge_lasting(p, s, i));
     TRY(mem_new(&v->data.data, tensor_bytes(&v->data), 1));
     v->known = v->owned = true;
   }
@@ -224,6 +245,17 @@ static void drop_steps(plan *p) {
   p->n_steps = n - kept;
 }
 
+/* Gives back constants that only other constants were computed from. */
+static void free_constants(plan *p) {
+  for (int i = 0; i < p->graph->n_values; i++) {
+    plan_value *v = &p->values[i];
+    if (!v->owned || v->n_uses || v->held) continue;
+    mem_free(v->data.data);
+    v->data.data = NULL;
+    v->owned = false;
+  }
+}
+
 static bool depends_on_batch(const plan *p, const step *s) {
   if (s->op->flags & OP_RANDOM) return true;
   for (int i = 0; i < s->n_in; i++) {
@@ -282,6 +314,7 @@ status plan_shapes(plan *p) {
   drop_steps(p);
   TRY(plan_shorten(p));
   drop_steps(p);
+  free_constants(p);
   if (!p->options.training) TRY(settle_steps(p));
   plan_absorb(p);
   TRY(check_rows(p));

@@ -57,6 +57,10 @@ evaluate fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it wi
 train fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 teach fixed_batch 'fixed_batch.onnx|exported with a fixed batch; export it with a dynamic one' fixed_batch.onnx
 every external "external.onnx|external.bin|which cannot be read" external.onnx
+for command in evaluate teach; do
+  "$command" growing "growing.onnx|node 'second' (Concat): its output 'wider' does not depend on the input, and all such outputs up to here would take 3.8 GiB" \
+    growing.onnx
+done
 evaluate short_data "short_data.onnx: initializer 'w' has the shape [64, 10]" short_data.onnx
 train no_parameter 'no_parameter.onnx: no parameter can be trained' no_parameter.onnx
 refuse teach_large_logits "huge_logits.onnx: teacher 'huge_logits': row 0, class 0|too large for float16; take --dtype float32" \

@@ -285,6 +285,9 @@ def make_models():
     model("strings_in.onnx", [matmul], inputs={"x": (T.STRING, ["N", 64])})
     model("nan_weight.onnx", [matmul], initializers={"w": np.full((64, 10), np.nan, np.float32)})
     model("huge_logits.onnx", [matmul], initializers={"w": np.full((64, 10), 1e4, np.float32)})
+    growing = [h.make_node("Concat", ["c"] * 1000, ["wide"], name="first", axis=0), h.make_node("Concat", ["wide"] * 1000, ["wider"], name="second", axis=0),
+               h.make_node("ReduceMax", ["wider"], ["m"], keepdims=0), h.make_node("Add", ["x", "m"], ["a"]), h.make_node("MatMul", ["a", "w"], ["y"])]
+    model("growing.onnx", growing, initializers={"c": np.ones(1024, np.float32)})
     external = onnx.ModelProto()
     external.CopyFrom(good)
     onnx.save_model(external, "external.onnx", save_as_external_data=True, location="external.bin", size_threshold=0)

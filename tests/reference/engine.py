@@ -19,7 +19,7 @@ def model(nodes, inputs, outputs, constants=None, opset=17, ml=3):
         nodes, "few", [helper.make_tensor_value_info(name, KINDS[x.dtype], ["N", *x.shape[1:]]) for name, x in inputs.items()],
         [helper.make_tensor_value_info(name, KINDS[np.dtype(kind)], None) for name, kind in outputs.items()],
         initializer=[numpy_helper.from_array(np.asarray(x), name) for name, x in (constants or {}).items()])
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", ml)])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", ml), helper.make_opsetid("com.microsoft", 1)])
     proto.ir_version = 8
     path = fresh(".onnx")
     onnx.save(proto, path)

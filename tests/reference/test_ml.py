@@ -329,6 +329,20 @@ def features():
     return "as defined"
 
 
+@test("CDist of ONNX Runtime: distances and their squares")
+def distances():
+    random = np.random.default_rng(8)
+    near = 100.0  # products of numbers this large would hide the distances
+    a, b = ((near + random.standard_normal((n, 37))).astype(np.float32) for n in (6, 11))
+    squares = ((a[:, None].astype(float) - b[None].astype(float)) ** 2).sum(-1)
+    for attributes, wanted in (({}, squares), ({"metric": "sqeuclidean"}, squares), ({"metric": "euclidean"}, np.sqrt(squares))):
+        distance = helper.make_node("CDist", ["x", "b"], ["y"], domain="com.microsoft", **attributes)
+        compare(model([distance], {"x": a}, {"y": np.float32}, {"b": b}), [a], [wanted])
+    rejected(model([helper.make_node("CDist", ["x", "b"], ["y"], domain="com.microsoft", metric="cosine")], {"x": a}, {"y": np.float32}, {"b": b}),
+             [a], "metric 'cosine' is not supported")
+    return "as defined"
+
+
 @test("ArrayFeatureExtractor, FeatureVectorizer, OneHotEncoder, LabelEncoder, ZipMap")
 def columns():
     random = np.random.default_rng(7)

@@ -82,18 +82,19 @@ enum {
 
 #define OP_EVERY_INPUT 0xffffffffu
 
-/* While a plan's steps are merged: the step that computes a value which nobody but the step at hand needs,
- * NULL for all other values and for -1. */
-typedef const struct step *(*step_maker)(const void *plan, int value);
+/* While a plan's steps are merged: the step whose output 0 is a value, NULL where there is none and for -1;
+ * `alone`: also where others than the step at hand need the value. */
+typedef const struct step *(*step_maker)(const void *plan, int value, bool alone);
 
 /* One operator for several: op on those values. */
-enum { SHORT_INPUTS = 4, SHORT_ATTRIBUTES = 5 };
+enum { SHORT_INPUTS = 6, SHORT_ATTRIBUTES = 2, SHORT_INTS = 32 };
 typedef struct short_form {
   const struct op *op;
-  int inputs[SHORT_INPUTS], n_inputs;
-  attribute attributes[SHORT_ATTRIBUTES]; /* names, texts and lists of static storage */
+  int inputs[SHORT_INPUTS], n_inputs;     /* -1: absent */
+  attribute attributes[SHORT_ATTRIBUTES]; /* names and texts of static storage; no lists but of `ints` */
   int n_attributes;
-  bool like_input; /* only where the output has the shape of input 0 */
+  int64_t ints[SHORT_INTS]; /* those of the attribute of type ATTRIBUTE_INTS, where there is one */
+  bool like_input;          /* only where the output has the shape of input 0 */
 } short_form;
 
 /* What a step can do with tensors whose channels are in blocks (tensor.block). */

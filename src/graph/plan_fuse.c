@@ -15,19 +15,24 @@ struct merged_step {
   tensor *in[MERGED_INPUTS], *din[MERGED_INPUTS];
   bool accumulate[MERGED_INPUTS], constant[MERGED_INPUTS];
   attribute attributes[SHORT_ATTRIBUTES];
+  int64_t ints[SHORT_INTS];
   step followers[MERGED_FOLLOWERS];
 };
 
-/* The step that computes v, when one reader is all that needs v. */
+/* The step whose output 0 is v. */
 static step *maker_of(const plan *p, int v) {
-  const plan_value *value = v >= 0 ? &p->values[v] : NULL;
-  if (!value || value->n_uses != 1 || value->held || p->makers[v] < 0) return NULL;
-  step *s = &p->steps[p->makers[v]];
-  return s->node->outputs[0] == v ? s : NULL;
+  step *s = v >= 0 && p->makers[v] >= 0 ? &p->steps[p->makers[v]] : NULL;
+  return s && s->node->outputs[0] == v ? s : NULL;
 }
 
-static const step *maker_for_op(const void *plan, int v) {
-  return maker_of(plan, v);
+/* The same, when one reader is all that needs v. */
+static step *lone_maker_of(const plan *p, int v) {
+  step *s = maker_of(p, v);
+  return s && p->values[v].n_uses == 1 && !p->values[v].held ? s : NULL;
+}
+
+static const step *maker_for_op(const void *plan, int v, bool alone) {
+  return alone ? lone_maker_of(plan, v) : maker_of(plan, v);
 }
 
 static void find_makers(plan *p) {
@@ -62,8 +67,11 @@ static void shorten(plan *p, step *s) {
   m->node.op = s->op = form.op;
   m->node.opset = form.op->since;
   memcpy(m->attributes, form.attributes, sizeof m->attributes);
+  memcpy(m->ints, form.ints, sizeof m->ints);
   m->node.attributes = m->attributes;
   m->node.n_attributes = form.n_attributes;
+  for (int i = 0; i < form.n_attributes; i++)
+    if (m->attributes[i].type == ATTRIBUTE_INTS) m->attributes[i].ints = m->ints;
   memcpy(m->inputs, form.inputs, sizeof form.inputs);
   adopt(p, s, m, form.n_inputs);
 }
@@ -93,7 +101,7 @@ static void absorb(plan *p, step *f, step *next, int input) {
 
 static void absorb_into_maker(plan *p, step *s) {
   for (int j = 0; j < s->n_in; j++) {
-    step *f = maker_of(p, s->node->inputs[j]);
+    step *f = lone_maker_of(p, s->node->inputs[j]);
     if (!f || !f->op->absorb || f->n_followers == MERGED_FOLLOWERS || f->n_in + s->n_in - 1 > MERGED_INPUTS ||
         !f->op->absorb(f, s, j))
       continue;

@@ -3,9 +3,10 @@
  * mask and the transpositions around it. The scores of a head are made, used and forgotten in the cache; for
  * training the probabilities are kept.
  *
- * q [T, D], k [S, D], v [S, E], y [T, E] of each row and head lie in arrays of rank 3 or 4. An attribute of
- * each ("q", "k", "v", "y") says which axes are row, head, token, depth: one octal digit each, ABSENT where
- * there is no such axis. mask: any array that broadcasts to [row, head, T, S].
+ * q [T, D], k [S, D], v [S, E], y [T, E] of each row and head lie anywhere in arrays of any shape: the
+ * attribute "layout" is an attention_layout. In inference they may be parts of one array. mask: any array
+ * that broadcasts to [row, head, T, S]. Inputs 4 and 5, in inference alone: numbers that the
+ * scale, an attribute, is multiplied by.
  *
  * Gradients: dv = p' dy, dp = dy v', ds = p (dp - sum(dp p)), dmask = ds, dq = scale ds k, dk = scale ds' q.
  */
@@ -14,13 +15,20 @@
 
 #include "graph/op.h"
 
-enum { AXIS_ROW, AXIS_HEAD, AXIS_TOKEN, AXIS_DEPTH, N_AXES, ABSENT = 7 };
+enum { AXIS_ROW, AXIS_HEAD, AXIS_TOKEN, AXIS_DEPTH, N_AXES };
+
+/* Matrices in an array: the number of its first element, the steps from one element to the next along the
+ * axes, in elements. */
+typedef struct view {
+  int64_t first, step[N_AXES];
+} view;
+
+typedef struct attention_layout {
+  int64_t rows, heads, tokens, others, depth, width; /* T, S, D, E */
+  view q, k, v, y;
+} attention_layout;
 
 extern const op op_Attention;
-
-/* Local, pure. */
-int64_t axes_pack(const int axes[N_AXES]);
-void axes_unpack(int64_t packed, int axes[N_AXES]);
 
 /* Local. Multiplications with an addition that a prepared step takes. */
 int64_t attention_macs(const step *s);

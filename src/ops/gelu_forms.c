@@ -43,7 +43,7 @@ static bool collect_step(const reader *r, const step *s, int depth, factors *f) 
 
 /* The factors of a value; one that is no product is its own only factor. */
 static bool collect(const reader *r, int value, int depth, factors *f) {
-  const step *s = r->maker(r->plan, value);
+  const step *s = made_alone(r, value);
   double c;
   bool product =
       s && (s->op == &op_Mul || ((s->op == &op_Div || s->op == &op_Pow) && known_number(s, 1, &c)));
@@ -57,7 +57,7 @@ static bool near(double x, double wanted) {
 
 /* The step that computes `value` if it is of this kind. */
 static const step *made_by(const reader *r, int value, const op *kind) {
-  const step *s = r->maker(r->plan, value);
+  const step *s = made_alone(r, value);
   return s && s->op == kind ? s : NULL;
 }
 

@@ -10,6 +10,11 @@ typedef struct reader {
   const void *plan;
 } reader;
 
+/* The step whose output 0 is the value, which `r` alone needs; else NULL. */
+static inline const step *made_alone(const reader *r, int value) {
+  return r->maker(r->plan, value, true);
+}
+
 /* Input i of a step is one float that is the same in every batch. */
 static inline bool known_number(const step *s, int i, double *out) {
   if (!s->constant[i] || s->in[i]->type != DTYPE_FLOAT || tensor_count(s->in[i]) != 1) return false;

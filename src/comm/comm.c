@@ -130,7 +130,9 @@ static status start_mpi(comm *c) {
     /* Open MPI's shared file pointers, which nobody here uses, would leave files beside those of a killed
      * run. */
     setenv("OMPI_MCA_sharedfp", "^lockedfile", 0);
-    TRY_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads));
+    const int started =
+        MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &threads); /* is no waiting for others */
+    TRY_MPI(started);
     c->finalize = true;
     if (threads < MPI_THREAD_FUNNELED) THROW(STATUS_FAILED, "this MPI cannot run in a program with threads");
   }

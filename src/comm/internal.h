@@ -11,7 +11,7 @@ struct comm {
   int leader;    /* the world rank of this node's rank 0 */
   int host_size; /* ranks of this communicator on the host, however many nodes it is treated as */
   bool finalize;
-  char *window_folder; /* where windows lie; NULL until one is made */
+  char *window_folder; /* where windows lie; NULL while nobody asked the MPI library */
 };
 
 /* One message or collective call carries at most this many elements, of any type: far below the 2^31 of MPI's

@@ -27,8 +27,7 @@ struct shared {
   void *data, *own;
 };
 
-/* The folder where Open MPI puts the file behind a window, as its settings say; other libraries use /dev/shm.
- * MPI_T is slow to start (it loads all of Open MPI's components), so it is asked once. */
+/* The folder where Open MPI puts the file behind a window, as all of its settings say. */
 static status find_folder(char **out) {
   status st = STATUS_OK;
   int provided, index, count;
@@ -48,17 +47,26 @@ done:
   return st;
 }
 
+static bool folder_has_room(const char *folder, size_t bytes) {
+  struct statvfs fs;
+  return !statvfs(folder, &fs) && (double)fs.f_bavail * (double)fs.f_frsize >= (double)bytes + ROOM;
+}
+
 bool shared_is_wanted(void) {
   const char *wanted = getenv("MPISTILL_SHARED_MEMORY");
   return !wanted || strcmp(wanted, "0");
 }
 
+/* MPI_T is slow to start: it loads all of Open MPI's components, one of which (PSM) sleeps for 0.2 s. So it
+ * is asked, once, where the usual folder has no room; a setting of mpirun is in the environment. */
 static bool has_room(comm *c, size_t bytes) {
-  struct statvfs fs;
+  const char *set = getenv("OMPI_MCA_osc_sm_backing_directory");
   if (bytes > PTRDIFF_MAX - sizeof(gate) - LINE || !shared_is_wanted()) return false;
-  if (!c->window_folder && find_folder(&c->window_folder)) return false;
-  if (statvfs(c->window_folder, &fs)) return false;
-  return (double)fs.f_bavail * (double)fs.f_frsize >= (double)bytes + ROOM;
+  if (!c->window_folder) {
+    if (folder_has_room(set ? set : "/dev/shm", bytes)) return true;
+    if (find_folder(&c->window_folder)) return false;
+  }
+  return folder_has_room(c->window_folder, bytes);
 }
 
 /* The same answer on all ranks of the node: no, if one says no. */

@@ -63,7 +63,7 @@ def promise(shards, n_ranks):
 def idle(folder):
     """The share of its time that all ranks together wait in teach, with two teachers of which one costs ten times the other."""
     random = np.random.default_rng(1)
-    rows = 65536
+    rows = 262144
     with h5py.File(f"{folder}/set.h5", "w") as file:
         file.attrs.update({"format": "mpistill-dataset", "version": 1})
         file["train/x"], file["train/label"] = random.random((rows, 256), np.float32), random.integers(0, 10, rows).astype("i4")

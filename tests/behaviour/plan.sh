@@ -25,17 +25,20 @@ distill: {epochs: 1, batch: 256}
 checkpoint: {every_seconds: 0.2}
 END
 
-# The most memory that the ranks of mpirun (process $1) hold together, what they share counted once; bytes.
+# The most memory that the ranks of mpirun (process $1) hold together, bytes: what they share counted once, libraries in full even
+# where other programs of this machine have them in memory too.
 memory() {
-  local most=0 sum rank part
+  local most=0 sum files rank own file
   while kill -0 "$1" 2>/dev/null; do
-    sum=0
+    sum=0 files=0
     for rank in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
       [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
-      part=$(awk '/^Pss:/ { print $2 }' "/proc/$rank/smaps_rollup" 2>/dev/null)
-      sum=$((sum + ${part:-0}))
+      read -r own file < <(awk '/^Pss_(Anon|Shmem):/ { own += $2 } /^RssFile:/ { file = $2 } END { print own + 0, file + 0 }' \
+        "/proc/$rank/smaps_rollup" "/proc/$rank/status" 2>/dev/null)
+      sum=$((sum + own))
+      [ "$file" -le "$files" ] || files=$file
     done
-    [ "$sum" -le "$most" ] || most=$sum
+    [ $((sum + files)) -le "$most" ] || most=$((sum + files))
     sleep 0.03
   done
   echo $((most * 1024))

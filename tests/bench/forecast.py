@@ -34,18 +34,23 @@ def prepare(folder, program, row, teachers, student, epochs, more):
                 f"distill: {{epochs: {epochs}, batch: 256}}\ncheckpoint: {{every_seconds: 1}}\n")
 
 
+def field(text, *names):
+    return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith(names))
+
+
 def held(process):
-    """What the ranks below a process hold, bytes: what they share counted once."""
-    total = 0
+    """What the ranks below a process hold, bytes: what they share counted once, libraries in full even where other programs have them too."""
+    own = files = 0
     try:
         for task in os.listdir(f"/proc/{process}/task"):
             with open(f"/proc/{process}/task/{task}/children") as f:
                 for child in f.read().split():
-                    with open(f"/proc/{child}/smaps_rollup") as rollup:
-                        total += sum(1024 * int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+                    with open(f"/proc/{child}/smaps_rollup") as rollup, open(f"/proc/{child}/status") as status:
+                        own += field(rollup.read(), "Pss_Anon:", "Pss_Shmem:")
+                        files = max(files, field(status.read(), "RssFile:"))
     except (OSError, ProcessLookupError):
         pass  # it has just ended
-    return total
+    return own + files
 
 
 def watch(command):

@@ -39,10 +39,11 @@ done
 import checks, h5py, numpy as np
 with h5py.File("digits.h5") as f:
     x, y = f["train/image"][...], f["train/label"][...]
-checks.write_dataset("long.h5", {"train": {"image": np.tile(x, (4, 1, 1, 1)), "label": np.tile(y, 4)}}, scale={"image": (1 / 16, 0)})
+for name, n in (("long.h5", 4), ("longer.h5", 24)):
+    checks.write_dataset(name, {"train": {"image": np.tile(x, (n, 1, 1, 1)), "label": np.tile(y, n)}}, scale={"image": (1 / 16, 0)})
 END
 must 0 create resnet --depth 20 --width 16 --input 1x8x8 --classes 10 --seed 3 --output slow.onnx
-teach=(teach --dataset long.h5 --teacher slow.onnx --teacher b.onnx --block 16)
+teach=(teach --dataset longer.h5 --teacher slow.onnx --teacher b.onnx --block 16)
 train=(train --model slow.onnx --dataset long.h5 --epochs 2 --batch 64 --checkpoint-seconds 0.2)
 must 2 "${teach[@]}" --output whole
 must 2 "${train[@]}" --output whole.onnx

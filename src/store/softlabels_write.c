@@ -365,7 +365,9 @@ status softlabels_complete(softlabels *s, status mine) {
   raw_close(&s->raw);
   if (!st) st = mem_new(&states, (size_t)s->n_blocks, sizeof *states);
   TRY(comm_agree(s->c, st));
-  TRY(softlabels_states(s, s->part_path, states));
+  st = softlabels_states(s, s->part_path, states);
+  if (st == STATUS_BAD_INPUT) st = STATUS_FAILED; /* this run has written the file: it is nobody's input */
+  TRY(st);
   TRY(check_blocks(s, states));
 done:
   profile_enter(before);

@@ -64,8 +64,9 @@ typedef struct product_shape {
   activation after; /* without numbers of its own */
 } product_shape;
 
-/* The k up to which products are for these kernels: they add up a long row in one go, which is less exact
- * than OpenBLAS's sums of pieces (VGG's 25,088: twice its distance from double). */
+/* The k up to which products are for these kernels and in one piece for dnnl_product: they add up a long row
+ * in one go, which is less exact than OpenBLAS's sums of pieces (VGG's 25,088: twice its distance from
+ * double). */
 enum { PRODUCT_K_MAX = 4096 };
 
 typedef struct product_kernel product_kernel;

@@ -83,7 +83,7 @@ enum {
 #define OP_EVERY_INPUT 0xffffffffu
 
 /* While a plan's steps are merged: the step whose output 0 is a value, NULL where there is none and for -1;
- * `alone`: also where others than the step at hand need the value. */
+ * `alone`: NULL also where others than the step at hand need the value. */
 typedef const struct step *(*step_maker)(const void *plan, int value, bool alone);
 
 /* One operator for several: op on those values. */

@@ -44,7 +44,7 @@ static status attention_prepare(step *s) {
   a = s->state;
   memcpy(&a->l, node_attribute(s->node, "layout")->ints, sizeof a->l);
   a->scale = node_float(s->node, "scale", 1);
-  a->k_turned = a->l.k.step[AXIS_DEPTH] != 1;
+  a->k_turned = a->l.depth > 1 && a->l.k.step[AXIS_DEPTH] != 1;
   if (s->in[IN_MASK])
     a->mask = mask_view(s->in[IN_MASK],
                         &(shape){.rank = N_AXES, .dims = {a->l.rows, a->l.heads, a->l.tokens, a->l.others}});

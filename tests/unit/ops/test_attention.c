@@ -268,6 +268,25 @@ static void test_what_is_no_view(void **state) {
   graph_free(&g);
 }
 
+/* Of depth 1, where any order of the keys' axes has its numbers beside each other. */
+static void test_depth_of_one(void **state) {
+  (void)state;
+  graph *g;
+  int x;
+  must(graph_new(&g));
+  must(graph_add_input(g, "x", DTYPE_FLOAT, &(shape)S(OTHERS, HEADS, 1), &x));
+  const int q = APPLY(g, "Transpose", "perm=1,0,2", x);
+  const int k = APPLY(g, "Transpose", "perm=1,2,0", APPLY(g, "Relu", "", x));
+  const int v = APPLY(g, "Transpose", "perm=1,0,2", APPLY(g, "Abs", "", x));
+  const int p = APPLY(g, "Softmax", "axis=-1", APPLY(g, "MatMul", "", q, k));
+  must(graph_add_output(g, APPLY(g, "MatMul", "", p, v)));
+  must(graph_finish(g));
+  const form f = {.name = "depth of one", .n_steps = 3};
+  compare(&f, g, NULL, false, NULL, true);
+  compare(&f, g, NULL, true, NULL, true);
+  graph_free(&g);
+}
+
 /* No keys: sums of nothing. */
 static void test_no_keys(void **state) {
   (void)state;
@@ -293,8 +312,9 @@ static void test_no_keys(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_forms), cmocka_unit_test(test_no_keys), cmocka_unit_test(test_one_source),
-      cmocka_unit_test(test_packed_projections), cmocka_unit_test(test_what_is_no_view)};
+      cmocka_unit_test(test_forms),           cmocka_unit_test(test_no_keys),
+      cmocka_unit_test(test_one_source),      cmocka_unit_test(test_packed_projections),
+      cmocka_unit_test(test_what_is_no_view), cmocka_unit_test(test_depth_of_one)};
   must(ops_init());
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,8 @@
 #define INLINE TARGET __attribute__((always_inline)) static inline
 
 /* rows and a_row are known where this is inlined. The row streams of a begin anew with every tile, too late
- * for the processor's own prefetching: while one is read, the next one's rows are fetched. The result's lines
- * are needed once the sums are done. */
+ * for the processor's own prefetching: while one is read, the next one's rows are fetched. So are lines of b,
+ * whose rows lie too far apart for it. The result's lines are needed once the sums are done. */
 INLINE void NAME(run)(const tile *t, int rows, int64_t a_row, const mask *some) {
   vector sum[ROWS][2];
   const float *a = t->a, *b = t->b;
@@ -24,6 +24,7 @@ INLINE void NAME(run)(const tile *t, int rows, int64_t a_row, const mask *some) 
   for (int64_t k = 0; k < t->k; k++, a += t->a_column, b += t->b_row) {
     if (a_row != 1 && k % LINE == 0)
       for (int i = 0; i < rows; i++) __builtin_prefetch(a + (rows + i) * a_row);
+    for (int j = 0; j < 2 * VECTOR; j += LINE) __builtin_prefetch(b + ROWS_AHEAD * t->b_row + j);
     vector left = some ? LOAD_SOME(b, some[0]) : LOAD(b);
     vector right = some ? LOAD_SOME(b + VECTOR, some[1]) : LOAD(b + VECTOR);
     for (int i = 0; i < rows; i++) {

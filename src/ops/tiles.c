@@ -34,7 +34,7 @@ void tiles_turn(int64_t rows, int64_t columns, const float *restrict from, int64
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-enum { LINE = 16 };
+enum { LINE = 16, ROWS_AHEAD = 8 };
 
 /* The kernels of one kind of processor. */
 typedef struct tiling {

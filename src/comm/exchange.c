@@ -125,7 +125,7 @@ static int list_team(reducer *r, tree_vector *inputs) {
   for (int i = 0; i < t->n; i++) {
     const member *m = &r->l->members[t->first + i];
     for (int j = 0; j < m->n_inputs; j++)
-      inputs[n++] = (tree_vector){reduce_vector(r, layout_input(m, j)), 0};
+      inputs[n++] = (tree_vector){reduce_vector(r, layout_input(r->l, m, j)), 0};
   }
   return n;
 }
@@ -158,6 +158,13 @@ void exchange_free(reducer *r) {
   tree_free(&r->speak);
   void *const owned[] = {r->levels, r->inputs, r->parcels, r->buffers, r->partials, r->received, r->requests};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
+  r->levels = NULL;
+  r->inputs = r->partials = NULL;
+  r->parcels = NULL;
+  r->buffers = NULL;
+  r->received = NULL;
+  r->requests = NULL;
+  r->n_parcels = r->n_requests = 0;
 }
 
 /* ---- messages ---- */

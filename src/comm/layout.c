@@ -76,12 +76,17 @@ static void deal_shards(layout *l) {
   }
 }
 
+/* What shards from..to come down to is in l->work. */
+static void work_out(layout *l, int from, int to) {
+  tree_start(l->work, l->n_shards);
+  for (int s = from; s < to; s++) tree_push(l->work, (tree_node){0, s});
+}
+
 void layout_push_member(layout *l, tree *t, const member *m) {
-  if (m->n_waves == 1) {
+  if (m->n_waves == 1 && !l->folded) {
     for (int s = m->from; s < m->to; s++) tree_push(t, (tree_node){0, s});
-  } else if (m->n_waves > 1) {
-    tree_start(l->work, l->n_shards);
-    for (int s = m->from; s < m->to; s++) tree_push(l->work, (tree_node){0, s});
+  } else if (m->n_waves) {
+    work_out(l, m->from, m->to);
     for (int i = 0; i < l->work->n_left; i++) tree_push(t, l->work->left[i]);
   }
 }
@@ -90,8 +95,22 @@ void layout_push_team(layout *l, tree *t, const team *who) {
   for (int i = 0; i < who->n; i++) layout_push_member(l, t, &l->members[who->first + i]);
 }
 
-int layout_input(const member *m, int i) {
-  return m->first_vector + (m->n_waves > 1 ? m->n_leaves : 0) + i;
+int layout_input(layout *l, const member *m, int i) {
+  if (m->n_waves > 1) return m->first_vector + m->n_leaves + i;
+  if (!l->folded) return m->first_vector + i;
+  work_out(l, m->from, m->to);
+  return m->first_vector + (l->work->left[i].index << l->work->left[i].level) - m->from;
+}
+
+void layout_fold(layout *l) {
+  l->folded = true;
+  for (int i = 0; i < l->size; i++) {
+    member *m = &l->members[i];
+    if (m->n_waves != 1) continue;
+    work_out(l, m->from, m->to);
+    l->teams[m->team].n_inputs += l->work->n_left - m->n_inputs;
+    m->n_inputs = l->work->n_left;
+  }
 }
 
 /* A team begins where the node changes, and at every rank without a window. */
@@ -111,8 +130,7 @@ static void form_teams(layout *l, const int *alone) {
   }
   for (int i = 0; i < l->n_teams; i++) {
     team *t = &l->teams[i];
-    tree_start(l->work, l->n_shards);
-    for (int s = t->from; s < t->to; s++) tree_push(l->work, (tree_node){0, s});
+    work_out(l, t->from, t->to);
     t->n_left = l->work->n_left;
     for (int j = 0; j < t->n_left; j++) t->left[j] = l->work->left[j];
   }
@@ -275,8 +293,7 @@ void layout_shards(const layout *l, int team, int level, int *from, int *to) {
 const tree_node *layout_block(layout *l, int team, int level, int *n_left) {
   int from, to;
   layout_shards(l, team, level, &from, &to);
-  tree_start(l->work, l->n_shards);
-  for (int s = from; s < to; s++) tree_push(l->work, (tree_node){0, s});
+  work_out(l, from, to);
   *n_left = l->work->n_left;
   return l->work->left;
 }

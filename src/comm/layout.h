@@ -26,7 +26,8 @@ typedef struct member {
   int from, to; /* shards */
   int n_waves;
   int n_leaves, n_slots; /* vectors in the team's memory; slots hold partial sums of finished waves */
-  int n_inputs;          /* of the tree: the leaves of a single wave, else what its waves come down to */
+  int n_inputs;          /* of the tree: the leaves of a single wave, else what its waves come down to; after
+                            layout_fold that of all */
   int first_vector;      /* its leaves, then its slots */
 } member;
 
@@ -43,6 +44,7 @@ enum { LAYOUT_BUCKETS = 8 };
 typedef struct layout {
   int n_shards, size, position;
   int wave;                /* shards of a full wave: a power of two */
+  bool folded;             /* a single wave's leaves are added up as those of several are */
   size_t n_floats, stride; /* stride: of a vector, a multiple of 16 floats */
   int n_teams, n_buckets, n_lanes;
   int n_levels, radix[REDUCE_LEVELS];
@@ -57,6 +59,10 @@ status layout_new(layout **out, comm *c, int n_shards, size_t n_floats, int thre
 void layout_free(layout **l);
 /* Collective. Nodes whose ranks say that they have no window become teams of one rank. */
 status layout_split(layout *l, comm *c, bool has_window);
+
+/* Local, on all ranks or none. The sums of a member's only wave lie in its leaves: each where its leftmost
+ * one was. */
+void layout_fold(layout *l);
 
 const member *layout_me(const layout *l);
 const team *layout_my_team(const layout *l);
@@ -81,6 +87,6 @@ void layout_wave(const layout *l, const member *m, int wave, int *from, int *to)
 void layout_push_member(layout *l, tree *t, const member *m);
 void layout_push_team(layout *l, tree *t, const team *who);
 /* The vector of a member's i-th input in its team's memory. */
-int layout_input(const member *m, int i);
+int layout_input(layout *l, const member *m, int i);
 
 #endif

@@ -42,8 +42,10 @@ float *reduce_vector(reducer *r, int i) {
   return r->floats + ((size_t)i + 1) * r->l->stride;
 }
 
+/* Where a partial sum lies, the i-th of those held. */
 static float *slot_of(reducer *r, int i) {
   const member *me = layout_me(r->l);
+  if (me->n_waves == 1) return reducer_leaf(r, r->held[i].index << r->held[i].level);
   return reduce_vector(r, me->first_vector + me->n_leaves + i);
 }
 
@@ -114,8 +116,8 @@ void reducer_free(reducer **out) {
   exchange_free(r);
   layout_free(&r->l);
   tree_free(&r->fold);
-  void *const owned[] = {r->own_head, r->own_floats, r->fold_inputs, r->slots,
-                         r->scratch,  r->rows,       r->message,     r->messages};
+  void *const owned[] = {r->own_head, r->own_floats, r->fold_inputs, r->slots,       r->scratch,
+                         r->rows,     r->message,    r->messages,    r->late_inputs, r->late_scratch};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
   mem_free(r);
   *out = NULL;
@@ -148,6 +150,8 @@ static void prepare_fold(reducer *r, int wave) {
   int from, to, n = 0;
   layout_wave(r->l, me, wave, &from, &to);
   if (wave == 0) r->n_held = 0;
+  r->n_folded = r->n_held;
+  r->fold_from = from;
   tree_start(r->fold, r->l->n_shards);
   for (int i = 0; i < r->n_held; i++) {
     tree_push(r->fold, r->held[i]);
@@ -165,20 +169,24 @@ static void prepare_fold(reducer *r, int wave) {
   }
 }
 
-/* The last wave is added bucket by bucket, by get_ready. Of a single wave the leaves are read as they are. */
+/* Where nothing is late the last wave is added bucket by bucket, by get_ready; of a single wave the leaves
+ * are read as they are. */
 void reducer_fold(reducer *r, int wave) {
   int last = layout_me(r->l)->n_waves - 1;
-  if (wave == last) return;
+  if (wave == last && !r->late) return;
   if (wave == 0) prepare_fold(r, 0);
-  tree_run(r->fold, r->fold_inputs, r->slots, 0, r->l->n_floats, r->threads, r->scratch);
-  prepare_fold(r, wave + 1);
+  if (r->late)
+    reduce_fold_late(r);
+  else
+    tree_run(r->fold, r->fold_inputs, r->slots, 0, r->l->n_floats, r->threads, r->scratch);
+  if (wave != last) prepare_fold(r, wave + 1);
 }
 
 /* This rank is through with all buckets from float `from` on. */
 static void get_ready(reducer *r, size_t from, int threads) {
   while (r->n_ready < r->l->n_buckets && layout_bucket(r->l, r->n_ready) >= from) {
     size_t end = r->n_ready ? layout_bucket(r->l, r->n_ready - 1) : r->l->n_floats;
-    if (layout_me(r->l)->n_waves > 1)
+    if (layout_me(r->l)->n_waves > 1 && !r->late)
       tree_run(r->fold, r->fold_inputs, r->slots, layout_bucket(r->l, r->n_ready), end, threads, r->scratch);
     atomic_fetch_add_explicit(reduce_counter(r, r->n_ready), 1, memory_order_release);
     r->n_ready++;

@@ -59,6 +59,26 @@ void reducer_free(reducer **r); /* collective, before comm_end */
  * warning, the sums are the same. */
 bool reducer_is_shared(const reducer *r);
 
+/* Matrices in the vector that no leaf holds: their rows are made when they are added up, those of all shards
+ * of a wave while they are in the cache. They come in the order of the vector; begin is a multiple of 16;
+ * what follows the end up to the next one is nobody's. */
+typedef struct reduce_matrix {
+  size_t begin;
+  int64_t rows, columns;
+} reduce_matrix;
+
+typedef struct reduce_late {
+  const reduce_matrix *matrices;
+  int n;
+  /* Rows from..to of matrix i of a shard into y[to - from, columns], aligned to 64; called by any thread,
+   * while reducer_fold runs. */
+  void (*make)(void *data, int shard, int i, int64_t from, int64_t to, float *y);
+  void *data;
+} reduce_late;
+
+/* Local, before the first step, the same on all ranks, and not where reducer_overlaps. Borrowed. */
+status reducer_make_late(reducer *r, const reduce_late *late);
+
 int reducer_waves(const reducer *r); /* 0 on a rank without shards */
 void reducer_wave(const reducer *r, int wave, int *from, int *to);
 float *reducer_leaf(reducer *r, int shard); /* [n_floats], 64-byte aligned; only shards of the current wave */

@@ -48,7 +48,14 @@ struct reducer {
   tree_node held[TREE_DEPTH]; /* what the folded waves came down to: the node in slot i */
   int n_held;
   tree_vector *fold_inputs, *slots;
+  int n_folded, fold_from; /* of its inputs the first are held; then come the leaves from that shard on */
   float *scratch;
+
+  const reduce_late *late;  /* NULL: the leaves hold everything */
+  tree_vector *late_inputs; /* [threads][wave + TREE_DEPTH] */
+  float *late_scratch; /* [threads][late_stride]: a piece of late_room floats for each shard of a wave, and
+                          for the sums */
+  size_t late_room, late_stride;
 
   level *levels;
   tree *speak;      /* of the team's inputs: what the others get at the first level */
@@ -93,6 +100,9 @@ status exchange_share(reducer *r);
 /* Collective over the first members of the teams: r->rows of all shards from those of the team's, and the
  * worst status. */
 status exchange_rows(reducer *r, int *worst, int *who);
+
+/* Adds the leaves of a wave to what is held. */
+void reduce_fold_late(reducer *r);
 
 /* Worst so far: highest code, then lowest rank. */
 void reduce_take_worse(int code, int rank, int *worst, int *who);

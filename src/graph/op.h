@@ -107,6 +107,17 @@ typedef struct block_use {
 
 enum { BLOCKS_OUT = 1 << 16 };
 
+/* A parameter's gradient that can be made later, row by row: left' right. */
+typedef struct late_gradient {
+  const tensor *left, *right; /* [k, rows] and [k, columns], as they are when the backward pass comes to the
+                                 step: copied then */
+  int64_t k, rows, columns;
+  /* Local. y[to - from, columns], the rows from..to of it, from the copies. The bits are those of backward.
+   */
+  void (*make)(const struct late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
+               float *y);
+} late_gradient;
+
 struct op {
   const char *name;              /* ONNX op_type */
   const char *domain;            /* "" is ai.onnx */
@@ -136,6 +147,9 @@ struct op {
   bool (*absorb)(const step *s, const step *next, int input);
   /* Optional, before prepare. Sets *use, which is zero; left so: nothing. Gradients lie as the values do. */
   status (*blocks)(const step *s, block_use *use);
+  /* Optional, after prepare of a step for training. Whether din[input] can be made later: then *out says how,
+   * and din[input] becomes NULL. */
+  bool (*late)(const step *s, int input, late_gradient *out);
 };
 
 /* Local. STATUS_BAD_INPUT with "node 'NAME' (TYPE): " before the message. For infer, prepare and forward. */

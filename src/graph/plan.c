@@ -55,10 +55,12 @@ status plan_new(plan **out, const graph *g, const plan_options *o) {
   TRY(plan_layout(p));
   TRY(plan_gradient(p));
   TRY(prepare_steps(p));
+  TRY(plan_find_late(p));
   TRY(plan_memory(p));
   TRY(enter_arena(p));
   p->options.input_shapes = NULL;
   p->options.frozen = NULL;
+  p->options.late = NULL;
   *out = p;
   return STATUS_OK;
 done:
@@ -81,6 +83,8 @@ void plan_free(plan **out) {
   mem_free(p->in_gradients.items);
   mem_free(p->merged);
   mem_free(p->makers);
+  mem_free(p->late);
+  mem_free(p->copied);
   mem_free(p->unwritten);
   mem_free(p->reverse);
   mem_free(p->final_from);

@@ -41,6 +41,8 @@ typedef struct plan_options {
   int n_taps;
   const bool *frozen; /* [n_values] parameters that get no gradient, statistics that stay: used in plan_new;
                          NULL: none */
+  const bool *late; /* [n_values] parameters whose gradients may be made later (plan_late): used in plan_new;
+                       NULL: none */
   const shape *input_shapes; /* [n_inputs] whole shapes, taken as they are (rows is not put into them), for
                                 models whose other dimensions are open; NULL: as declared */
 } plan_options;
@@ -56,6 +58,26 @@ void plan_set_parameters(plan *p, const float *block);
 void plan_touch_parameters(plan *p);
 /* Local. Sets where plan_backward writes the gradients (same layout as the block; gaps are left alone). */
 void plan_set_gradients(plan *p, float *block);
+
+/* Late gradients: plan_backward does not write those of some parameters, matrices, but copies what they are
+ * made of. Who sums them over several batches makes them piece by piece, where they stay in the cache.
+ *
+ *     plan_new(&p, g, &(plan_options){.training = true, .late = all, ...});
+ *     plan_set_copies(p, copies);                          // float[plan_late_floats(p)], aligned to 64
+ *     plan_forward, plan_backward
+ *     for i < plan_n_late(p): rows from..to of plan_late(p, i), which begins at float `first` of the block:
+ *       plan_make_late(p, i, copies, from, to, y)          // y[to - from, columns], by any thread */
+typedef struct late_range {
+  int value;
+  int64_t first, rows, columns;
+} late_range;
+
+int plan_n_late(const plan *p);
+late_range plan_late(const plan *p, int i); /* by rising `first`, a multiple of 16 */
+int64_t plan_late_floats(const plan *p);
+void plan_set_copies(plan *p, float *copies); /* local; borrowed */
+/* Local. From copies of this plan's own, wherever they lie. The bits are those without `late`. */
+void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, float *y);
 
 /* Local. While plan_backward runs, `passed` is called after each of its steps: the gradient block is final
  * from float `from` on. NULL: it is not. */

@@ -4,6 +4,7 @@
  *     plan_fuse.c      several steps become one
  *     plan_layout.c    which tensors have their channels in blocks
  *     plan_gradient.c  which tensors have a gradient, who writes them first
+ *     plan_late.c      gradients that are made when they are summed
  *     plan_memory.c    which tensors share storage and how long they live
  *     arena.c          where they lie
  *     plan_run.c       the hot loops */
@@ -41,6 +42,14 @@ typedef struct range {
   int64_t first, n;
 } range;
 
+/* What a late gradient is made of, in the copies. */
+typedef struct late_copy {
+  int value;
+  const step *of;
+  int64_t first, left_at, right_at; /* in the block, in the copies */
+  late_gradient gradient;
+} late_copy;
+
 struct plan {
   const graph *graph;
   plan_options options; /* taps is the plan's own copy, input_shapes is valid in plan_new only */
@@ -63,6 +72,11 @@ struct plan {
   int64_t *final_from; /* [n_reverse] after that step nobody writes gradients from this float on */
   plan_passed *passed;
   void *passed_data;
+  late_copy *late; /* [n_late] in the order of the block */
+  int n_late;
+  int64_t late_floats;      /* of the copies */
+  const late_copy **copied; /* [n_reverse] what is copied before that step, NULL: nothing */
+  float *copies;
   range *unwritten; /* parts of the gradient block that no step writes */
   int n_unwritten;
 
@@ -88,6 +102,9 @@ void plan_absorb(plan *p);
 status plan_layout(plan *p);
 /* Sets din, dout and accumulate of every step. */
 status plan_gradient(plan *p);
+/* Takes gradients that can be late from their steps, after prepare. */
+status plan_find_late(plan *p);
+void plan_copy_late(const plan *p, const late_copy *x);
 /* Lays out everything, after prepare: fills the bindings and arena_bytes. */
 status plan_memory(plan *p);
 

@@ -65,6 +65,7 @@ status plan_backward(plan *p, const run_context *run) {
     step *s = p->reverse[i];
     s->run = run;
     const double at = profile_clock();
+    if (p->n_late && p->copied[i]) plan_copy_late(p, p->copied[i]);
     st = s->op->backward(s);
     profile_operator(s->op->name, true, at);
     if (p->passed && !st) p->passed(p->passed_data, p->final_from[i]);

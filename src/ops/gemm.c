@@ -270,6 +270,14 @@ static status gemm_backward(step *s) {
   return STATUS_OK;
 }
 
+/* dB = alpha A' dy, or its transpose. */
+static bool gemm_late(const step *s, int input, late_gradient *out) {
+  const gemm *g = s->state;
+  const tensor *a = s->in[0], *dy = s->dout[0];
+  if (input != 1 || g->plain || g->ta || g->alpha != 1) return false;
+  return g->tb ? thin_late(dy, a, g->m, g->n, g->k, out) : thin_late(a, dy, g->m, g->k, g->n, out);
+}
+
 static void gemm_release(step *s) {
   gemm *g = s->state;
   if (g) product_kernel_free(&g->kernel);
@@ -291,4 +299,5 @@ const op op_Gemm = {.name = "Gemm",
                     .forward = gemm_forward,
                     .backward = gemm_backward,
                     .release = gemm_release,
-                    .absorb = gemm_absorb};
+                    .absorb = gemm_absorb,
+                    .late = gemm_late};

@@ -5,6 +5,7 @@
 #include "ops/dnnl.h"
 #include "ops/follow.h"
 #include "ops/reference.h"
+#include "ops/thin.h"
 
 #include "base/mem.h"
 
@@ -201,6 +202,8 @@ static void backward_b(const matmul *m, const float *a, const float *dy, bool ac
                  .alpha = 1,
                  .accumulate = accumulate};
     product_reference(DTYPE_FLOAT, &p, a, dy, db);
+  } else if (thin_suits(true, false, m->k, m->n, m->m)) {
+    thin_product(true, false, m->k, m->n, m->m, a, dy, accumulate, db, NULL);
   } else {
     blas_product(true, false, m->k, m->n, m->m, 1, a, dy, accumulate, db);
   }
@@ -226,6 +229,12 @@ static status matmul_backward(step *s) {
   return STATUS_OK;
 }
 
+/* dB = A' dy, where the rows of all of A's matrices are one matrix. */
+static bool matmul_late(const step *s, int input, late_gradient *out) {
+  const matmul *m = s->state;
+  return input == 1 && !m->plain && m->batch == 1 && thin_late(s->in[0], s->dout[0], m->m, m->k, m->n, out);
+}
+
 static bool matmul_absorb(const step *s, const step *next, int input) {
   const shape *b = &s->in[1]->shape;
   return s->in[0]->type == DTYPE_FLOAT && b->rank == 2 && s->in[0]->shape.rank > 1 &&
@@ -249,4 +258,5 @@ const op op_MatMul = {.name = "MatMul",
                       .backward = matmul_backward,
                       .release = matmul_release,
                       .shorten = attention_shorten,
-                      .absorb = matmul_absorb};
+                      .absorb = matmul_absorb,
+                      .late = matmul_late};

@@ -2,7 +2,7 @@
 
 #include "ops/tiles.h"
 
-enum { LINE = 16, MOST = 64, LEAST = 16 };
+enum { LINE = 16, MOST = 64, LEAST = 16, MOST_LATE_COLUMNS = 4096 };
 
 static int64_t padded(int64_t n) {
   return (n + LINE - 1) / LINE * LINE;
@@ -31,7 +31,7 @@ bool thin_suits(bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
       k > INT32_MAX)
     return false;
   if (tb) return m >= LEAST && m <= MOST && n * k >= MOST * MOST * 4;
-  if (ta) return k >= LEAST && k <= MOST && m * n >= MOST * MOST * 4;
+  if (ta) return k <= MOST && m * n >= MOST * MOST * 4;
   return m <= MOST && n * k >= MOST * MOST * 4;
 }
 
@@ -55,4 +55,24 @@ void thin_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float
             .y = y,
             .y_row = n};
   tiles_run(&t, m, n, ta);
+}
+
+static void make_rows(const late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
+                      float *y) {
+  const tile t = {.k = l->k,
+                  .a = left + from,
+                  .a_row = 1,
+                  .a_column = l->rows,
+                  .b = right,
+                  .b_row = l->columns,
+                  .y = y,
+                  .y_row = l->columns};
+  tiles_run(&t, to - from, l->columns, true);
+}
+
+bool thin_late(const tensor *left, const tensor *right, int64_t k, int64_t rows, int64_t columns,
+               late_gradient *out) {
+  if (!thin_suits(true, false, rows, columns, k) || columns > MOST_LATE_COLUMNS) return false;
+  *out = (late_gradient){left, right, k, rows, columns, make_rows};
+  return true;
 }

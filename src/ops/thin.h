@@ -9,15 +9,19 @@
 #ifndef MPISTILL_OPS_THIN_H
 #define MPISTILL_OPS_THIN_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "graph/op.h"
 
 /* Local. Whether thin_product has a good way for y[m, n] = op(a) op(b) on this processor. The arguments are
  * those of blas_product. */
 bool thin_suits(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
 /* Local. Bytes of scratch for it, 0 for products that need none. */
 size_t thin_scratch_bytes(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
+
+/* Local. Whether left' right, of [k, rows] and [k, columns] of any k up to that, can be made row by row by
+ * thin_product's way: sets *out. Sums over few shards gain by it, as long as the rows of a piece stay in the
+ * cache. */
+bool thin_late(const tensor *left, const tensor *right, int64_t k, int64_t rows, int64_t columns,
+               late_gradient *out);
 
 /* Local. y = op(a) op(b), or y += op(a) op(b), where thin_suits. scratch is aligned to 64 bytes. */
 void thin_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, const float *b, bool add,

@@ -156,12 +156,19 @@ done:
   return st;
 }
 
+/* Whether late gradients are late (stages/trainer_late.c). */
+static bool is_late(const cost_training *t, const cluster *k) {
+  return t->shards > k->ranks && cluster_nodes(k) == 1;
+}
+
 status cost_rank_vectors(const cost_training *t, const cluster *k, double *out) {
   status st = STATUS_OK;
   exchange x;
   double owned = (double)t->n_floats / (double)k->ranks;
   TRY(find_exchange(t, k, &x));
-  *out = ((double)(2 * t->n_states + 1) * owned + x.received + x.made) * sizeof(float);
+  const int64_t load = most_shards(t, k), places = load < wave_of(k) ? load : wave_of(k);
+  const double copies = is_late(t, k) ? (double)(places * t->late_copies) : 0;
+  *out = ((double)(2 * t->n_states + 1) * owned + x.received + x.made + copies) * sizeof(float);
 done:
   return st;
 }

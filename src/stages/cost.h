@@ -37,6 +37,8 @@ typedef struct cost_training {
   int64_t shards, steps;
   reduce_dtype dtype;         /* of the sums */
   int64_t n_floats, n_states; /* of the parameter block; of the optimizer, per parameter */
+  int64_t late_floats,
+      late_copies; /* of the block, made when they are summed; of what a shard's are made of */
   double shard_s, worker_bytes;
   double sum_s, update_s; /* per float and thread */
 } cost_training;
@@ -47,7 +49,8 @@ double cost_step_seconds(const cost_step *s);
 
 /* Vectors of parameters in a node's memory: leaves of the shards in work, sums that are held, parameters. */
 status cost_node_vectors(const cost_training *t, const cluster *k, int64_t *out);
-/* Bytes of a rank's own memory for sums, optimizer, and partial sums of other nodes. */
+/* Bytes of a rank's own memory for sums, optimizer, copies for late gradients, and partial sums of other
+ * nodes. */
 status cost_rank_vectors(const cost_training *t, const cluster *k, double *out);
 
 /* Work over rows: n_items units of item_s each, handed out one by one. */

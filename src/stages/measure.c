@@ -131,9 +131,25 @@ done:
   return st;
 }
 
+/* Which gradients can be late. */
+static status count_late(const subject *s, int64_t n, measured *out) {
+  status st = STATUS_OK;
+  plan *p = NULL;
+  bool *all = NULL;
+  TRY(mem_new(&all, (size_t)s->k.g->n_values, sizeof *all));
+  memset(all, true, (size_t)s->k.g->n_values * sizeof *all);
+  TRY(classifier_plan_late(&p, &s->k, n, all, NULL));
+  out->late_copies = plan_late_floats(p);
+done:
+  plan_free(&p);
+  mem_free(all);
+  return st;
+}
+
 status measure_training(const subject *s, dataset *d, int64_t n, measured *out) {
   *out = (measured){.rows = n};
-  return measure_passes(s, d, n, true, &out->batch_s, &out->worker_bytes);
+  status st = measure_passes(s, d, n, true, &out->batch_s, &out->worker_bytes);
+  return st ? st : count_late(s, n, out);
 }
 
 /* ---- memory ---- */

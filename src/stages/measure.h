@@ -9,6 +9,7 @@ typedef struct measured {
   double batch_s;      /* one thread: forward, and in training backward, of `rows` rows */
   double row_s;        /* forward of a single row */
   int64_t rows;
+  int64_t late_copies; /* in training: floats of what late gradients are made of (plan_late) */
 } measured;
 
 /* Local. Forward passes of `rows` rows of the subject's input array, as teach and evaluate do them. */

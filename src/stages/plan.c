@@ -115,6 +115,7 @@ static status measure_learner(plan_job *j, const chain_step *k, planned_student 
                                 .n_states = optimizer_find(o->optimizer.kind)->n_states,
                                 .shard_s = x->shard.batch_s,
                                 .worker_bytes = x->shard.worker_bytes,
+                                .late_copies = x->shard.late_copies,
                                 .sum_s = x->memory.sum_s,
                                 .update_s = x->memory.update_s};
 done:

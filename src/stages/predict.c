@@ -254,7 +254,8 @@ static status check_rows(const classifier *k, const plan *p, int64_t rows) {
   return STATUS_OK;
 }
 
-status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
+static status make_plan(plan **out, const classifier *k, int64_t rows, bool training, const bool *late,
+                        arena *arena) {
   shape inputs[CLASSIFIER_MAX_INPUTS];
   int taps[CLASSIFIER_MAX_HEADS + CLASSIFIER_MAX_INNER];
   memcpy(inputs, k->inputs, sizeof inputs);
@@ -265,6 +266,7 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
                        &(plan_options){.rows = rows,
                                        .training = training,
                                        .frozen = k->frozen,
+                                       .late = late,
                                        .arena = arena,
                                        .taps = taps,
                                        .n_taps = k->n_heads + k->n_inner,
@@ -276,6 +278,14 @@ status classifier_plan(plan **out, const classifier *k, int64_t rows, bool train
   if (!mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
   mem_free(why);
   return st;
+}
+
+status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
+  return make_plan(out, k, rows, training, NULL, arena);
+}
+
+status classifier_plan_late(plan **out, const classifier *k, int64_t rows, const bool *late, arena *arena) {
+  return make_plan(out, k, rows, true, late, arena);
 }
 
 typedef struct lane { /* what one thread works with */

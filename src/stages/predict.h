@@ -51,6 +51,8 @@ void classifier_clear(classifier *k);
 
 /* Local. classifier_bind's plan options for a batch of `rows`: reads head i with plan_tap(p, i). */
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena);
+/* Local. For training; late: [k->g->n_values], see plan_late. */
+status classifier_plan_late(plan **out, const classifier *k, int64_t rows, const bool *late, arena *arena);
 
 /* Where a classifier's inputs come from: rows of the arrays of a split. */
 typedef struct feed {

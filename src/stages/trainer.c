@@ -33,13 +33,14 @@ static void find_sizes(trainer *t) {
   }
 }
 
-static status worker_new(trainer_worker *w, const trainer *t) {
+static status worker_new(trainer_worker *w, trainer *t) {
   status st = STATUS_OK;
   int64_t largest = 0;
   for (int i = 0; i < t->n_sizes; i++) largest = t->sizes[i] > largest ? t->sizes[i] : largest;
   TRY(arena_new(&w->memory));
   for (int i = 0; i < t->n_sizes; i++) {
-    TRY(classifier_plan(&w->plans[i], t->k, t->sizes[i], true, w->memory));
+    TRY(classifier_plan_late(&w->plans[i], t->k, t->sizes[i], t->late.mask, w->memory));
+    trainer_late_mask(t, w->plans[i]);
     for (int h = 0; h < t->n_studies; h++)
       if (!plan_tap_gradient(w->plans[i], h))
         THROW(STATUS_BAD_INPUT,
@@ -121,8 +122,10 @@ static status make_local(trainer *t) {
   TRY(marks_new(t));
   TRY(updater_new(&t->update, t->k->g, t->k->frozen, n_beside(t), t->sums, &t->o->optimizer,
                   t->o->clip_norm));
+  TRY(trainer_late_new(t));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
   for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));
+  TRY(trainer_late_begin(t));
 done:
   return st;
 }
@@ -218,6 +221,7 @@ void trainer_free(trainer **t) {
   for (int i = 0; (*t)->workers && i < (*t)->threads; i++) worker_clear(&(*t)->workers[i]);
   mem_free((*t)->workers);
   mem_free((*t)->marks);
+  trainer_late_free(*t);
   updater_free(&(*t)->update);
   reducer_free(&(*t)->sums);
   ahead_free(&(*t)->ahead);

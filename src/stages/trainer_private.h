@@ -1,5 +1,6 @@
-/* Training in four parts: trainer.c makes it, trainer_run.c computes steps and epochs, trainer_checkpoint.c
- * saves and restores it, trainer_ahead.c has rows read before they are needed. */
+/* Training in five parts: trainer.c makes it, trainer_run.c computes steps and epochs, trainer_checkpoint.c
+ * saves and restores it, trainer_ahead.c has rows read before they are needed, trainer_late.c has gradients
+ * made when they are summed. */
 #ifndef MPISTILL_STAGES_TRAINER_PRIVATE_H
 #define MPISTILL_STAGES_TRAINER_PRIVATE_H
 
@@ -25,6 +26,17 @@ typedef struct trainer_worker { /* what one thread works with */
   double read_s, forward_s, backward_s;
 } trainer_worker;
 
+/* Of matrices whose gradients no leaf holds. */
+typedef struct trainer_late {
+  bool *mask; /* [n_values]; NULL: there are none */
+  reduce_matrix *matrices;
+  reduce_late sums;
+  int n_places;     /* for the shards of a wave: shard s is in place s % n_places */
+  const plan **ran; /* [n_places] NULL: it has no rows */
+  float *copies;    /* [n_places][n_floats] */
+  size_t n_floats;
+} trainer_late;
+
 struct trainer {
   comm *c;
   const mpistill_train_options *o;
@@ -48,6 +60,7 @@ struct trainer {
   _Atomic size_t *marks; /* of each shard of the last wave: its gradient is final from this float on. NULL:
                             the sum begins when all are */
   int n_marks;
+  trainer_late late;
   updater *update;
   const schedule_kind *schedule;
   order *order;
@@ -70,6 +83,16 @@ double trainer_progress(const trainer *t, int64_t step); /* from 0 to 1, at the 
 status trainer_read_ahead(trainer *t);
 /* Collective. The rows in places [from, from + n) of this epoch are there; the next window is on its way. */
 status trainer_reach(trainer *t, int64_t from, int64_t n);
+/* Local, before plans are made. Whether gradients are to be late at all. */
+status trainer_late_new(trainer *t);
+/* Local. Which of them are, by the plan of the most rows; later plans have the same. */
+void trainer_late_mask(trainer *t, const plan *p);
+/* Local, after plans are made. */
+status trainer_late_begin(trainer *t);
+void trainer_late_free(trainer *t);
+/* Local. The shard is computed by p, NULL: it has no rows. */
+void trainer_late_shard(const trainer *t, int shard, plan *p);
+
 /* What adapts follows from how the student was before the epoch. */
 void trainer_adapt(trainer *t);
 

@@ -111,6 +111,7 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
                                                 : 0; /* rides on the sum: everyone will know */
   if (!n) {
     memset(leaf, 0, trainer_n_trained(t) * sizeof *leaf);
+    trainer_late_shard(t, shard, NULL);
     return STATUS_OK;
   }
   plan *p = NULL;
@@ -125,6 +126,7 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
   passing way = {t, mark};
   plan_touch_parameters(p);
   plan_set_gradients(p, leaf);
+  trainer_late_shard(t, shard, p);
   plan_set_watcher(p, mark ? passed : NULL, &way);
   double at[4] = {clock_seconds()};
   status st = read_shard(t, w, p, n);
@@ -173,6 +175,15 @@ static double learning_rate(const trainer *t, int64_t step) {
          t->schedule->factor(&t->o->schedule, step, warmup, trainer_steps(t), per_epoch);
 }
 
+/* Making what is late is part of the backward pass. */
+static void fold(trainer *t, int wave) {
+  const profile_phase before = profile_enter(t->late.mask ? PROFILE_BACKWARD : PROFILE_REDUCE);
+  const double at = clock_seconds();
+  reducer_fold(t->sums, wave);
+  if (t->late.mask) t->workers[0].backward_s += (clock_seconds() - at) * t->threads;
+  profile_enter(before);
+}
+
 /* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
 static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
   status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
@@ -180,9 +191,7 @@ static status train_step(trainer *t, const batch *b, double *totals, double *los
   for (int w = 0; w < reducer_waves(t->sums); w++) {
     status mine = run_wave(t, b, w);
     if (!st) st = mine;
-    const profile_phase before = profile_enter(PROFILE_REDUCE);
-    reducer_fold(t->sums, w);
-    profile_enter(before);
+    fold(t, w);
   }
   TRY(reducer_sum(t->sums, st, totals));
   *loss = 0;

@@ -56,6 +56,11 @@ everywhere resnet "$some" model.onnx train --model resnet.onnx --dataset small.h
   --learning-rate 0.01 --weight-decay 0.01 --output @/model.onnx
 everywhere three-rows "$few" model.onnx train --model cnn.onnx --dataset tiny.h5 --epochs 3 --batch 2 --shards 2 --output @/model.onnx
 
+# Large matrices, whose gradients are made when they are summed where a rank has several shards; some with few rows, or none.
+everywhere large "$every" model.onnx train --model wide.onnx --dataset small.h5 --epochs 2 --batch 157 --shards 8 --output @/model.onnx
+everywhere large-last-7 "$some" model.onnx train --model wider.onnx --dataset small.h5 --epochs 2 --batch 150 --shards 8 --freeze 'fc1.bias' \
+  --clip-norm 0.5 --output @/model.onnx
+
 # Gradients of several buckets, which nodes add up while the backward pass goes on.
 everywhere buckets '2:1:0 3:2:0 8:1:0' model.onnx train --model wider.onnx --dataset small.h5 --epochs 2 --batch 157 --shards 24 --output @/model.onnx
 

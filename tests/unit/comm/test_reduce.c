@@ -110,8 +110,31 @@ static int whole(int n_shards) {
   return span;
 }
 
+/* Matrices that no leaf holds: whole lines a row, a part of a line, many pieces. */
+static const reduce_matrix matrices[] = {
+    {16, 13, 16}, {240, 8, 38}, {560, 16, 37}, {1152, 4, 500}, {3168, 40, 1600}};
+enum { LATE_FLOATS = 3168 + 40 * 1600 + 5 };
+
+static void make_rows(void *data, int shard, int i, int64_t from, int64_t to, float *y) {
+  const size_t begin = matrices[i].begin + (size_t)(from * matrices[i].columns);
+  for (size_t k = 0; k < (size_t)((to - from) * matrices[i].columns); k++)
+    y[k] = leaf_value(shard, begin + k, *(const int *)data);
+}
+
+static int late_step;
+static const reduce_late late = {matrices, sizeof matrices / sizeof *matrices, make_rows, &late_step};
+static bool is_late;
+
+/* What a leaf does not hold is NaN there. */
+static void spoil(float *leaf) {
+  for (int i = 0; is_late && i < late.n; i++)
+    for (int64_t k = 0; k < matrices[i].rows * matrices[i].columns; k++)
+      leaf[(int64_t)matrices[i].begin + k] = NAN;
+}
+
 /* In odd steps the last wave is reported bit by bit, as a backward pass does. */
 static void fill_waves(reducer *r, size_t n_floats, int step, int *n_filled) {
+  late_step = step;
   for (int w = 0; w < reducer_waves(r); w++) {
     int from, to;
     reducer_wave(r, w, &from, &to);
@@ -119,9 +142,10 @@ static void fill_waves(reducer *r, size_t n_floats, int step, int *n_filled) {
       float *leaf = reducer_leaf(r, s);
       assert_int_equal((uintptr_t)leaf % 64, 0);
       for (size_t i = 0; i < n_floats; i++) leaf[i] = leaf_value(s, i, step);
+      spoil(leaf);
       for (int k = 0; k < N_STATS; k++) reducer_stats(r, s)[k] = stat_value(s, k, step);
     }
-    for (int i = 9; w == reducer_waves(r) - 1 && step % 2 && i >= 0; i--)
+    for (int i = 9; !is_late && w == reducer_waves(r) - 1 && step % 2 && i >= 0; i--)
       reducer_ready(r, n_floats * (size_t)i / 10);
     reducer_fold(r, w);
   }
@@ -166,6 +190,7 @@ static void one_step(reducer *r, comm *c, int n_shards, size_t n_floats, int ste
 static void steps(comm *c, int n_shards, size_t n_floats, int threads) {
   reducer *r;
   assert_int_equal(reducer_new(&r, c, n_shards, n_floats, N_STATS, threads, dtype), STATUS_OK);
+  if (is_late) assert_int_equal(reducer_make_late(r, &late), STATUS_OK);
   for (int step = 0; step < 2; step++) one_step(r, c, n_shards, n_floats, step);
   assert_true(reducer_seconds(r) > 0);
   reducer_free(&r);
@@ -224,6 +249,23 @@ static void threaded(comm *c) {
 static void test_threads(void **state) {
   (void)state;
   on_every_layout(threaded);
+}
+
+static void with_late(comm *c) {
+  steps(c, 1, LATE_FLOATS, 1);
+  steps(c, 5, LATE_FLOATS, 1);
+  steps(c, 8, LATE_FLOATS, 3);
+  steps(c, 21, LATE_FLOATS, 2);
+}
+
+static void test_late(void **state) {
+  (void)state;
+  is_late = true;
+  on_every_layout(with_late);
+  dtype = REDUCE_BFLOAT16;
+  on_every_layout(with_late);
+  dtype = REDUCE_FLOAT32;
+  is_late = false;
 }
 
 static void test_bfloat16(void **state) {
@@ -304,12 +346,19 @@ static void test_alone(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_ranges),      cmocka_unit_test(test_cuts_follow_the_tree),
-    cmocka_unit_test(test_order_shows), cmocka_unit_test(test_few_shards),
-    cmocka_unit_test(test_waves),       cmocka_unit_test(test_buckets),
-    cmocka_unit_test(test_threads),     cmocka_unit_test(test_bfloat16),
-    cmocka_unit_test(test_is_shared),   cmocka_unit_test(test_status_rides_along),
-    cmocka_unit_test(test_bad_input),   cmocka_unit_test(test_alone),
+    cmocka_unit_test(test_ranges),
+    cmocka_unit_test(test_cuts_follow_the_tree),
+    cmocka_unit_test(test_order_shows),
+    cmocka_unit_test(test_few_shards),
+    cmocka_unit_test(test_waves),
+    cmocka_unit_test(test_buckets),
+    cmocka_unit_test(test_threads),
+    cmocka_unit_test(test_bfloat16),
+    cmocka_unit_test(test_late),
+    cmocka_unit_test(test_is_shared),
+    cmocka_unit_test(test_status_rides_along),
+    cmocka_unit_test(test_bad_input),
+    cmocka_unit_test(test_alone),
 };
 
 RUN_WORLD(tests)

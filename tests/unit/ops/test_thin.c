@@ -14,13 +14,13 @@
 
 #include <cmocka.h>
 
-typedef struct shape {
+typedef struct sides {
   bool ta, tb;
   int64_t m, n, k;
-} shape;
+} sides;
 
 /* Short sides that fill no tile and no vector, and long ones that end within one. */
-static const shape shapes[] = {
+static const sides shapes[] = {
     {false, false, 1, 137, 131}, {false, false, 32, 784, 800}, {false, false, 64, 1025, 33},
     {false, false, 7, 10, 2000}, {false, true, 16, 800, 784},  {false, true, 33, 137, 211},
     {false, true, 64, 10, 2049}, {false, true, 23, 2000, 10},  {true, false, 800, 784, 32},
@@ -36,7 +36,7 @@ static float *numbers(int64_t n, unsigned seed) {
   return x;
 }
 
-static float *product(const shape *s, const float *a, const float *b, const float *before) {
+static float *product(const sides *s, const float *a, const float *b, const float *before) {
   float *y = numbers(s->m * s->n, 3);
   char *scratch;
   assert_int_equal(mem_new(&scratch, thin_scratch_bytes(s->ta, s->tb, s->m, s->n, s->k), 1), 0);
@@ -46,7 +46,7 @@ static float *product(const shape *s, const float *a, const float *b, const floa
   return y;
 }
 
-static void compare(const shape *s, const float *a, const float *b, const float *before, const float *y) {
+static void compare(const sides *s, const float *a, const float *b, const float *before, const float *y) {
   for (int64_t i = 0; i < s->m; i++) {
     for (int64_t j = 0; j < s->n; j++) {
       float sum = 0;
@@ -64,7 +64,7 @@ static void compare(const shape *s, const float *a, const float *b, const float 
 static void test_values(void **state) {
   (void)state;
   for (int i = 0; i < N_SHAPES; i++) {
-    const shape *s = &shapes[i];
+    const sides *s = &shapes[i];
     if (!thin_suits(s->ta, s->tb, s->m, s->n, s->k)) continue;
     float *a = numbers(s->m * s->k, 1), *b = numbers(s->n * s->k, 2), *before = numbers(s->m * s->n, 4);
     float *y = product(s, a, b, NULL), *sum = product(s, a, b, before);
@@ -73,6 +73,29 @@ static void test_values(void **state) {
     float *const all[] = {a, b, before, y, sum};
     for (int j = 0; j < 5; j++) mem_free(all[j]);
   }
+}
+
+/* Rows from..to alone are the rows of the whole. */
+static void test_late_rows(void **state) {
+  (void)state;
+  static const sides late[] = {
+      {true, false, 800, 784, 32}, {true, false, 137, 211, 1}, {true, false, 211, 137, 64}};
+  for (size_t i = 0; i < sizeof late / sizeof *late; i++) {
+    const sides *s = &late[i];
+    late_gradient g;
+    if (!thin_suits(s->ta, s->tb, s->m, s->n, s->k)) continue;
+    float *a = numbers(s->m * s->k, 1), *b = numbers(s->n * s->k, 2), *y = numbers(s->m * s->n, 3);
+    assert_true(thin_late(NULL, NULL, s->k, s->m, s->n, &g));
+    for (int64_t from = 0, n = 1; from < s->m; from += n, n = n % 40 + 12)
+      g.make(&g, a, b, from, from + n < s->m ? from + n : s->m, y + from * s->n);
+    compare(s, a, b, NULL, y);
+    float *const all[] = {a, b, y};
+    for (int j = 0; j < 3; j++) mem_free(all[j]);
+  }
+  late_gradient g;
+  assert_false(thin_late(NULL, NULL, 65, 800, 784, &g));
+  assert_false(thin_late(NULL, NULL, 32, 10, 800, &g));
+  assert_false(thin_late(NULL, NULL, 32, 10, 5000, &g));
 }
 
 static void test_what_suits(void **state) {
@@ -92,7 +115,8 @@ static void test_what_suits(void **state) {
 
 int main(int n, char **arguments) {
   (void)n;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_what_suits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_late_rows),
+                                     cmocka_unit_test(test_what_suits)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   if (failed || getenv("ONEDNN_MAX_CPU_ISA") || setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1)) return failed;
   execv(arguments[0], arguments); /* again, with the kernels for AVX2 */

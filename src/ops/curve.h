@@ -1,7 +1,7 @@
-/* exp, tanh, sigmoid and erf of floats without branches or calls, so that loops over them become vector code;
- * the C library's are an order slower in activations and softmax. Each is within a few units in the last
- * place of the true value (tests/unit/ops/test_curve.c), infinities and NaN included. The coefficients are
- * our own near-minimax fits. */
+/* exp, tanh, sigmoid, erf and the normal distribution of floats without branches or calls, so that loops over
+ * them become vector code; the C library's are an order slower in activations and softmax. Each is within a
+ * few units in the last place of the true value (tests/unit/ops/test_curve.c), infinities and NaN included.
+ * The coefficients are our own near-minimax fits. */
 #ifndef MPISTILL_OPS_CURVE_H
 #define MPISTILL_OPS_CURVE_H
 
@@ -35,6 +35,40 @@ static inline float curve_exp(float x) {
   float half = k * 0.5f + round - round; /* in two steps: 2^k itself may be out of range */
   p = p * curve_power_of_two(half) * curve_power_of_two(k - half);
   return x != x ? x : p;
+}
+
+/* exp(x) for x <= 0; below -80 it is exp(-80), as it goes into products that shall not be slowed by numbers
+ * without a leading one. */
+static inline float curve_decay(float x) {
+  const float round = 0x1.8p23f;
+  float limited = x > -80.0f ? x : -80.0f;
+  float k = limited * 1.44269504f + round - round;
+  float r = limited - k * 0x1.62e4p-1f;
+  r = r - k * 0x1.7f7d1cp-20f;
+  float p = 1.38144e-3f;
+  p = p * r + 8.3688e-3f;
+  p = p * r + 4.16684e-2f;
+  p = p * r + 1.666652e-1f;
+  p = p * r + 4.9999993e-1f;
+  p = p * (r * r) + r + 1.0f;
+  return p * curve_power_of_two(k);
+}
+
+/* The standard normal distribution: the probability of less than x, and *density at x. That of more than |x|
+ * is exp(-x^2/2) t P(t), t = 1 / (1 + 0.3 |x|), the form of Abramowitz and Stegun 26.2.17. */
+static inline float curve_normal(float x, float *density) {
+  const float e = curve_decay(-0.5f * x * x), t = 1.0f / (1.0f + 0.3f * fabsf(x));
+  float p = 0.0364251696f;
+  p = p * t - 0.160107657f;
+  p = p * t + 0.210952476f;
+  p = p * t - 0.05752616f;
+  p = p * t + 0.130383283f;
+  p = p * t + 0.0994250476f;
+  p = p * t + 0.12082243f;
+  p = p * t + 0.11962539f;
+  const float tail = e * (t * p);
+  *density = 0.398942280f * e;
+  return x < 0 ? tail : 1.0f - tail;
 }
 
 static inline float curve_sigmoid(float x) {

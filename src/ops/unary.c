@@ -221,56 +221,6 @@ STAIRS(Ceil, 6, ceilf(x))
 STAIRS(Floor, 6, floorf(x))
 STAIRS(Round, 11, rintf(x)) /* halves to the even neighbour */
 
-/* GELU (Hendrycks, Gimpel 2016): x times the normal distribution's probability of less than x, or with a = 1
- * what comes near it with tanh. */
-static inline float gelu_inner(float x) {
-  return 0.797884561f * (x + 0.044715f * x * x * x);
-}
-static inline float gelu(float x, bool near) {
-  return 0.5f * x * (1 + (near ? curve_tanh(gelu_inner(x)) : curve_erf(x * 0.707106781f)));
-}
-static inline float gelu_slope(float x, bool near) {
-  const float t = curve_tanh(gelu_inner(x)), inner = 0.797884561f * (1 + 3 * 0.044715f * x * x);
-  const float exact = 0.5f * (1 + curve_erf(x * 0.707106781f)) + x * 0.398942280f * curve_exp(-0.5f * x * x);
-  return near ? 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * inner : exact;
-}
-
-VALUES(Gelu, gelu(x, a > 0))
-SLOPES(Gelu, x, gelu_slope(x, a > 0))
-FORWARD_FLOAT(Gelu)
-
-static status gelu_prepare(step *s) {
-  const char *form = node_string(s->node, "approximate", "none");
-  if (strcmp(form, "none") != 0 && strcmp(form, "tanh") != 0)
-    return step_error(s, "approximate is '%s', expected none or tanh", form);
-  unary_state *state;
-  status st = mem_new(&state, 1, sizeof *state);
-  if (st != STATUS_OK) return st;
-  state->a = *form == 't';
-  s->state = state;
-  return STATUS_OK;
-}
-
-#define GELU(identifier, of, first, ...)                                                                     \
-  const op op_##identifier = {.name = "Gelu",                                                                \
-                              .domain = of,                                                                  \
-                              .since = first,                                                                \
-                              .min_inputs = 1,                                                               \
-                              .max_inputs = 1,                                                               \
-                              .max_outputs = 1,                                                              \
-                              .attributes = (const char *const[]){__VA_ARGS__},                              \
-                              .flags = OP_IN_PLACE,                                                          \
-                              .keeps = KEEP_IN0,                                                             \
-                              .differentiable = 1,                                                           \
-                              .infer = infer_like_float_input,                                               \
-                              .prepare = gelu_prepare,                                                       \
-                              .forward = Gelu_forward,                                                       \
-                              .backward = Gelu_backward,                                                     \
-                              .release = unary_release}
-
-GELU(Gelu, "", 20, "approximate", NULL);
-GELU(Gelu_microsoft, "com.microsoft", 1, NULL);
-
 VALUES(Sign, (float)((x > 0) - (x < 0)))
 FORWARD_NUMBER(Sign, int_sign)
 OPERATOR(Sign, 9, none, 0, 0, .infer = infer_number)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- files ---- */
 
@@ -168,6 +169,7 @@ static status open_files(teach_job *j) {
     TRY(comm_agree(j->c, make_header(j, t)));
     TRY(comm_agree(j->c, mem_format(&t->path, "%s/%s.h5", j->o->output, t->options->name)));
   }
+  j->makes_folder = comm_rank(j->c) == 0 && access(j->o->output, F_OK) != 0;
   TRY(comm_agree(j->c, comm_rank(j->c) == 0 ? file_make_folder(j->o->output) : STATUS_OK));
   TRY(stage_lock(j->c, &j->lock, j->o->output, &j->o->out));
   if (j->n && !j->o->out.no_result) pulse_share(j->c, j->teachers[0].path);
@@ -437,5 +439,6 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   TRY(comm_agree(c, log_close(&j.log)));
 done:
   free_all(&j);
+  if (st && j.makes_folder) (void)!rmdir(o->output); /* where there is nothing to go on from */
   return st;
 }

@@ -64,6 +64,7 @@ typedef struct teach_job {
   watch seen;
   run_log *log;
   lock *lock;
+  bool makes_folder; /* the output's, on rank 0 */
 } teach_job;
 
 /* Local. The teachers to ask, with their taps. */

@@ -60,6 +60,28 @@ done
 must 2 run recipe.yaml
 check 'again: nothing is trained' test "$(grep -c 'onnx: already done' err)" = 4
 
+# ---- live, on images that move ----
+sed -e 's/^output: run/output: live/' -e '/^distill/i teach: live' -e 's/temperature: 3/temperature: 3, augment: [{kind: shift, pixels: 1}, {kind: flip}]/' \
+  recipe.yaml >live.yaml
+must 2 run live.yaml --quiet
+must 1 run live.yaml --set output=live1 --quiet
+must 4 run live.yaml --set output=live4 --set teach.ranks=2 --quiet
+for n in 1 4; do
+  for f in medium small generation-1 student; do same "live, $n ranks: $f" live/$f.onnx "live$n/$f.onnx"; done
+done
+ask() { # NAME TEACHER SEED EPOCHS
+  must 2 distill --student "$1"0.onnx --dataset digits.h5 --live-teacher "$2" --augment shift:pixels=1 --augment flip --epochs "$4" --batch 128 --shards 4 \
+    --temperature 3 --seed "$3" --quiet --output "asked-$1.onnx"
+}
+ask medium wide.onnx 5 3
+ask small asked-medium.onnx 5 4
+ask first asked-small.onnx 5 4
+ask second asked-first.onnx 6 4
+same 'live: an assistant asks the teachers' asked-medium.onnx live/medium.onnx
+same 'live: the next one asks it' asked-small.onnx live/small.onnx
+same 'live: the student asks the last' asked-first.onnx live/generation-1.onnx
+same 'live: born again' asked-second.onnx live/student.onnx
+
 # ---- without teachers ----
 sed -i '/^teachers/,/wide/d;/^assistants/,/small/d' recipe.yaml
 must 2 run recipe.yaml --set output=alone --set generations=3 --json

@@ -94,4 +94,9 @@ sed 's/private: true, //' recipe.yaml >public.yaml
 refused 'data of a teacher that is not private' 2 'data is for private teachers' -- run public.yaml --set output=none
 mv ben/shard.h5 away.h5
 refused 'data that is not there' 2 ben/shard.h5 -- run recipe.yaml --set output=none
+refused 'data that is not there, by teach alone' 2 ben/shard.h5 -- "${mixed[@]}" --output fresh
+check 'no folder is left of it' test ! -e fresh
+mkdir -p kept
+refused 'the same with a folder that was there' 2 ben/shard.h5 -- "${mixed[@]}" --output kept
+check 'which stays' test -d kept
 finish

@@ -66,7 +66,11 @@ enum {
    * likewise be dout[0]'s when no other din is wanted. */
   OP_IN_PLACE = 2,
   /* Not to be folded. */
-  OP_RANDOM = 4
+  OP_RANDOM = 4,
+  /* Where several din are wanted, one that is overwritten may be dout[0]'s memory as well: backward writes it
+   * last.
+   */
+  OP_ANY_IN_PLACE = 8
 };
 
 /* op.keeps: what backward reads beside dout and saved; all others may be overwritten after forward. */

@@ -194,15 +194,26 @@ static void join_forward(const layout *l, int i) {
   join(l, in, out);
 }
 
-/* Only where din[0] is all that is asked for: an operator with more gradients may read dout[0] again. A
+/* Without OP_ANY_IN_PLACE only where din[0] is all that is asked for: the operator may read dout[0] again. A
  * gradient that holds a part already was born earlier, so it takes over nothing. */
+static bool may_take_over(const step *s, int input) {
+  const bool any = s->op->flags & OP_ANY_IN_PLACE;
+  if (!s->din[input] || (input && !any)) return false;
+  for (int j = 0; j < s->n_in; j++)
+    if (j != input && s->din[j] && (!any || s->din[j] == s->din[input])) return false;
+  return true;
+}
+
 static void join_backward(const layout *l, int i) {
   const step *s = &l->p->steps[i];
-  if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->din[0] || !s->dout[0]) return;
-  for (int j = 1; j < s->n_in; j++)
-    if (s->din[j]) return;
-  int in = gradient_span(l, s->node->inputs[0]), out = gradient_span(l, s->node->outputs[0]);
-  if (can_take_over(l, in, out, backward_time(l, i))) join(l, out, in);
+  if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->dout[0]) return;
+  const int out = gradient_span(l, s->node->outputs[0]);
+  for (int j = 0; j < s->n_in; j++) {
+    const int in = s->din[j] ? gradient_span(l, s->node->inputs[j]) : -1;
+    if (!may_take_over(s, j) || !can_take_over(l, in, out, backward_time(l, i))) continue;
+    join(l, out, in);
+    return;
+  }
 }
 
 static void join_in_place(const layout *l) {

@@ -172,14 +172,15 @@ static const char *const fmod_attribute[] = {"fmod", NULL};
                               __VA_ARGS__}
 #define BOTH .attributes = none, .differentiable = 1 | 1 << 1
 
-TWO_INPUTS(Add, 7, infer_same_types, add_forward, BOTH, .flags = OP_IN_PLACE, .backward = add_backward,
-           .blocks = binary_blocks);
-TWO_INPUTS(Sub, 7, infer_same_types, sub_forward, BOTH, .flags = OP_IN_PLACE, .backward = sub_backward,
-           .blocks = binary_blocks);
-TWO_INPUTS(Mul, 7, infer_same_types, mul_forward, BOTH, .flags = OP_IN_PLACE, .backward = mul_backward,
-           .blocks = binary_blocks, .keeps = KEEP_IN0 | KEEP_IN1, .shorten = gelu_shorten);
-TWO_INPUTS(Div, 7, infer_same_types, div_forward, BOTH, .flags = OP_IN_PLACE, .backward = div_backward,
-           .keeps = KEEP_IN0 | KEEP_IN1);
+TWO_INPUTS(Add, 7, infer_same_types, add_forward, BOTH, .flags = OP_IN_PLACE | OP_ANY_IN_PLACE,
+           .backward = add_backward, .blocks = binary_blocks);
+TWO_INPUTS(Sub, 7, infer_same_types, sub_forward, BOTH, .flags = OP_IN_PLACE | OP_ANY_IN_PLACE,
+           .backward = sub_backward, .blocks = binary_blocks);
+TWO_INPUTS(Mul, 7, infer_same_types, mul_forward, BOTH, .flags = OP_IN_PLACE | OP_ANY_IN_PLACE,
+           .backward = mul_backward, .blocks = binary_blocks, .keeps = KEEP_IN0 | KEEP_IN1,
+           .shorten = gelu_shorten);
+TWO_INPUTS(Div, 7, infer_same_types, div_forward, BOTH, .flags = OP_IN_PLACE | OP_ANY_IN_PLACE,
+           .backward = div_backward, .keeps = KEEP_IN0 | KEEP_IN1);
 TWO_INPUTS(Pow, 7, pow_infer, pow_forward, BOTH, .flags = OP_IN_PLACE, .prepare = pow_prepare,
            .backward = pow_backward, .keeps = KEEP_IN0 | KEEP_IN1);
 TWO_INPUTS(PRelu, 7, prelu_infer, prelu_forward, BOTH, .flags = OP_IN_PLACE, .backward = prelu_backward,

@@ -126,10 +126,11 @@ static void backward_one(step *s, int which, binary_slope *slope) {
   }
 }
 
-/* din[0] may lie in dout's memory, so it comes last; unless both are one tensor, when the first call
- * overwrites and the second adds. */
+/* The one that lies in dout's memory comes last; unless both are one tensor, when the first call overwrites
+ * and the second adds. */
 status binary_backward(step *s, const binary_kernel *k) {
-  const int first = s->din[0] == s->din[1] ? 0 : 1;
+  const bool second_last = s->din[1] && s->din[1]->data == s->dout[0]->data;
+  const int first = s->din[0] == s->din[1] || second_last ? 0 : 1;
   if (s->din[first]) backward_one(s, first, k->slope[first]);
   if (s->din[1 - first]) backward_one(s, 1 - first, k->slope[1 - first]);
   return STATUS_OK;

@@ -108,6 +108,31 @@ static void test_in_place_spares(void **state) {
   graph_free(&g);
 }
 
+/* Of two gradients one takes over, the first that nobody had begun. */
+static void test_any_in_place(void **state) {
+  (void)state;
+  graph *g = start();
+  int x = input(g, "x", rows2), w = initializer(g, "w", square, NULL), a = apply(g, &matmul_op, "a", x, w);
+  int b = apply(g, &tanh_op, "b", a, -1),
+      first = apply(g, &blend_op, "first", b, apply(g, &tanh_op, "c", a, -1));
+  finish(g, apply(g, &blend_op, "second", b, first));
+  plan *p;
+  OK(plan_new(&p, g, &(plan_options){.rows = 2, .training = true}));
+  for (int i = 0; i < plan_n_steps(p); i++) {
+    const step *s = plan_step(p, i);
+    if (strcmp(s->node->name, "second") == 0) {
+      assert_ptr_equal(s->din[0]->data, s->dout[0]->data);
+      assert_ptr_not_equal(s->din[1]->data, s->dout[0]->data);
+    } else if (strcmp(s->node->name, "first") == 0) {
+      assert_true(s->accumulate[0]);
+      assert_ptr_not_equal(s->din[0]->data, s->dout[0]->data);
+      assert_ptr_equal(s->din[1]->data, s->dout[0]->data);
+    }
+  }
+  plan_free(&p);
+  graph_free(&g);
+}
+
 /* Random numbers of a test, the same in every run. */
 static uint64_t drawn;
 
@@ -208,10 +233,11 @@ static void grow(random_graph *r, int i, bool smooth) {
   bool flat = draw(2);
   int *list = flat ? r->flats : r->cubes, *n = flat ? &r->n_flats : &r->n_cubes;
   int a = pick(list, *n), b = pick(list, *n);
+  static const op *const sums[] = {&add_op, &mix_op, &blend_op};
   switch (draw(8)) {
   case 0:
   case 1:
-    list[(*n)++] = apply(r->g, draw(2) ? &add_op : &mix_op, name, a, b);
+    list[(*n)++] = apply(r->g, sums[draw(3)], name, a, b);
     break;
   case 2:
     list[(*n)++] = apply(r->g, &mul_op, name, apply(r->g, &tanh_op, second, a, -1), b);
@@ -515,6 +541,7 @@ int main(void) {
                                      cmocka_unit_test(test_views_with_two_readers),
                                      cmocka_unit_test(test_in_place),
                                      cmocka_unit_test(test_in_place_spares),
+                                     cmocka_unit_test(test_any_in_place),
                                      cmocka_unit_test(test_layout_is_sound),
                                      cmocka_unit_test(test_layout_fills_gaps),
                                      cmocka_unit_test(test_inference_reuses_memory),

@@ -83,6 +83,33 @@ static const op mix_op = {.name = "Mix",
                           .forward = mix_forward,
                           .backward = mix_backward};
 
+/* out = a / 4 + 3 b: the gradient that lies in dout's memory is written last. */
+static inline status blend_forward(step *s) {
+  for (int64_t i = 0; i < count(s->out[0]); i++)
+    floats(s->out[0])[i] = floats(s->in[0])[i] / 4 + 3 * floats(s->in[1])[i];
+  return STATUS_OK;
+}
+
+static inline status blend_backward(step *s) {
+  const int last = s->din[1] && s->din[1] != s->din[0] && s->din[1]->data == s->dout[0]->data;
+  for (int turn = 0; turn < 2; turn++) {
+    const int k = s->din[0] == s->din[1] || last ? turn : 1 - turn;
+    for (int64_t i = 0; s->din[k] && i < count(s->din[k]); i++)
+      give(s, k, i, floats(s->dout[0])[i] * (k ? 3.0f : 0.25f));
+  }
+  return STATUS_OK;
+}
+
+static const op blend_op = {.name = "Blend",
+                            .min_inputs = 2,
+                            .max_inputs = 2,
+                            .max_outputs = 1,
+                            .flags = OP_IN_PLACE | OP_ANY_IN_PLACE,
+                            .differentiable = 3,
+                            .infer = infer_same,
+                            .forward = blend_forward,
+                            .backward = blend_backward};
+
 /* out = a * b */
 static inline status mul_forward(step *s) {
   for (int64_t i = 0; i < count(s->out[0]); i++)

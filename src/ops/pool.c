@@ -1,5 +1,6 @@
 /* MaxPool and AveragePool: the largest or the mean element under a sliding window. */
 #include "ops/dnnl.h"
+#include "ops/pool_blocks.h"
 #include "ops/support.h"
 
 #include "base/mem.h"
@@ -11,7 +12,8 @@ typedef struct pool {
   int64_t rows, planes;
   bool padding;        /* AveragePool: padding counts in the divisor */
   bool column_major;   /* MaxPool: order of the indices that output 1 gives */
-  pool_kernel *kernel; /* NULL: the reference path */
+  int64_t blocks;      /* MaxPool by pool_blocks.h: of that many blocks of channels, in all rows; 0: not */
+  pool_kernel *kernel; /* NULL: the reference path, where there are no blocks */
   size_t kernel_bytes; /* scratch of the kernel, in front of a gradient that is to be added to another */
 } pool;
 
@@ -121,8 +123,23 @@ static status max_blocks(const step *s, block_use *use) {
   return pool_blocks(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX, use);
 }
 
+static status max_prepare_blocks(step *s) {
+  pool *p = s->state;
+  p->blocks = tensor_places(s->in[0]) / (window_inputs(&p->window) * s->in[0]->block);
+  *(s->din[0] ? &s->saved_bytes : &s->scratch_bytes) = (size_t)tensor_places(s->out[0]);
+  return STATUS_OK;
+}
+
 static status max_prepare(step *s) {
-  status st = pool_prepare(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX);
+  pool own = {.rows = 0};
+  status st = pool_read(s, &own);
+  if (st) return st;
+  if (!s->reference && own.planes > 0 && s->in[0]->block &&
+      pool_blocks_suit(&own.window, s->in[0]->block, s->out[0]->block)) {
+    st = pool_prepare(s, false, POOL_MAX);
+    return st ? st : max_prepare_blocks(s);
+  }
+  st = pool_prepare(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX);
   const pool *p = s->state;
   if (!st && !p->kernel && s->training) {
     s->saved_bytes = (size_t)(p->planes * window_outputs(&p->window)) * sizeof(int64_t);
@@ -162,6 +179,11 @@ static void write_indices(const pool *p, const int64_t *index, int64_t *to) {
 
 static status max_forward(step *s) {
   pool *p = s->state;
+  if (p->blocks) {
+    pool_blocks_max(&p->window, p->blocks, s->in[0]->block, s->in[0]->data, s->out[0]->data,
+                    s->saved_bytes ? s->saved : s->scratch);
+    return STATUS_OK;
+  }
   if (p->kernel) return pool_kernel_forward(p->kernel, s->in[0]->data, s->out[0]->data, s->saved, s->scratch);
   int64_t *indices = has_indices(s) ? s->out[1]->data : NULL;
   int64_t *index = s->training ? s->saved : indices;
@@ -182,6 +204,11 @@ static status kernel_backward(pool *p, step *s) {
 static status max_backward(step *s) {
   pool *p = s->state;
   if (!s->din[0]) return STATUS_OK;
+  if (p->blocks) {
+    pool_blocks_max_backward(&p->window, p->blocks, s->in[0]->block, s->dout[0]->data, s->saved,
+                             s->din[0]->data, s->accumulate[0]);
+    return STATUS_OK;
+  }
   if (p->kernel) return kernel_backward(p, s);
   pool_reference_max_backward(&p->window, p->planes, s->dout[0]->data, s->saved, s->din[0]->data,
                               s->accumulate[0]);

@@ -14,7 +14,7 @@ for set in 012456789 78; do
     alone create mlp --layers 784,800,800,10 --seed "$s" --output "student$s.onnx"
     common="--dataset set$set.h5 --soft-labels soft$set/teacher1.h5 --temperature 20 --kd-weight 1 --seed $s"
     # shellcheck disable=SC2086 # lists of words
-    all distill --student "student$s.onnx" $common $small_student --epochs 30 --output "before$set-$s.onnx"
+    all distill --student "student$s.onnx" $common --optimizer adamw --learning-rate 0.001 --weight-decay 0 --batch 128 --epochs 30 --output "before$set-$s.onnx"
     # One more epoch that changes nothing but the biases at its end.
     # shellcheck disable=SC2086
     all distill --student "before$set-$s.onnx" $common --epochs 1 --batch 1000 --learning-rate 0 --prior-split held-out --output "after$set-$s.onnx"

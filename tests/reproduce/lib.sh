@@ -53,8 +53,4 @@ large_teacher() {
   cd "$work"
 }
 
-# How his students of 800 units learn from soft labels at T = 20; hinton.sh tells how it was found.
-# shellcheck disable=SC2034 # the scripts that source this use it
-small_student='--batch 128 --optimizer adamw --learning-rate 0.001 --weight-decay 0'
-
 seeds() { seq 1 "$SEEDS"; }

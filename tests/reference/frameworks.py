@@ -217,8 +217,8 @@ def tensorflow_nets():
                 tf.stack(tf.unstack(x, axis=1), 2), tf.tile(x, [1, 2, 1]), tf.math.softplus(x), tf.nn.gelu(x, True), tf.math.erf(x),
                 tf.math.floormod(x, 0.7), tf.nn.selu(x), tf.sign(x), tf.math.squared_difference(x, 1.5), tf.clip_by_value(x, -1, 1),
                 tf.math.rsqrt(tf.abs(x) + 1), tf.norm(x, axis=2), tf.math.reduce_variance(x, 1), tf.repeat(x, 2, axis=1),
-                tf.transpose(x, [0, 2, 1]), tf.broadcast_to(x[:, :1], tf.shape(x)), tf.gather_nd(x, tf.zeros((tf.shape(x)[0], 2),
-                                                                                                             tf.int32)))
+                tf.transpose(x, [0, 2, 1]), tf.broadcast_to(x[:, :1], tf.shape(x)),
+                tf.gather_nd(x, tf.stack([tf.range(tf.shape(x)[0])] * 2, 1)))
 
     return {"convolutions": (convolutions, [image]), "images": (images, [image]), "sequences": (sequences, [line])}
 

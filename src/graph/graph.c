@@ -143,7 +143,9 @@ static status check_arity(const char *name, const op *op, const int *inputs, int
   if (op->max_outputs >= 0 && n_outputs > op->max_outputs)
     return status_set(STATUS_BAD_INPUT, "node '%s' (%s): has %d outputs, expected at most %d", name, op->name,
                       n_outputs, op->max_outputs);
-  for (int i = 0; i < op->min_inputs; i++)
+  const int n_needed =
+      op->max_inputs < 0 ? n_inputs : op->min_inputs; /* of any number none can be left out */
+  for (int i = 0; i < n_needed; i++)
     if (inputs[i] < 0)
       return status_set(STATUS_BAD_INPUT, "node '%s' (%s): input %d is required and absent", name, op->name,
                         i);

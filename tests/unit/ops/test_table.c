@@ -53,6 +53,27 @@ static void what_is_not_there_is_not_found(void **state) {
   assert_null(op_find("", "HardSwish", 13));
 }
 
+/* Operators of any number of inputs look at each of them. */
+static void none_of_any_number_is_absent(void **state) {
+  (void)state;
+  int n = 0;
+  for (const op *const *row = op_table(); *row; row++) {
+    graph *g;
+    int x, y;
+    if ((*row)->max_inputs >= 0) continue;
+    n++;
+    assert_int_equal(graph_new(&g), STATUS_OK);
+    assert_int_equal(graph_add_input(g, "x", DTYPE_FLOAT, &(shape){.rank = 2, .dims = {-1, 3}}, &x),
+                     STATUS_OK);
+    assert_int_equal(graph_add_value(g, "y", &y), STATUS_OK);
+    assert_int_equal(graph_add_node(g, "n", *row, (*row)->since, (int[]){x, -1}, 2, &y, 1, NULL, 0),
+                     STATUS_BAD_INPUT);
+    assert_non_null(strstr(status_message(), "input 1 is required and absent"));
+    graph_free(&g);
+  }
+  assert_true(n > 3);
+}
+
 static void libraries_are_named(void **state) {
   (void)state;
   if (ops_init() != STATUS_OK) fail_msg("%s", status_message());
@@ -65,8 +86,11 @@ static void libraries_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rows_are_whole),        cmocka_unit_test(one_meaning_an_opset),
-      cmocka_unit_test(meaning_follows_opset), cmocka_unit_test(what_is_not_there_is_not_found),
+      cmocka_unit_test(rows_are_whole),
+      cmocka_unit_test(one_meaning_an_opset),
+      cmocka_unit_test(meaning_follows_opset),
+      cmocka_unit_test(what_is_not_there_is_not_found),
+      cmocka_unit_test(none_of_any_number_is_absent),
       cmocka_unit_test(libraries_are_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@ import sys
 sys.dont_write_bytecode = True
 
 import collections
+import re
 
 from outputs import Result, kept
 
@@ -29,7 +30,8 @@ def outcome(r):
     if "failed" in r:
         return "**fails**: " + r["failed"].replace("|", "/")
     if "refused" in r:
-        return "not written by its converter: " + " ".join(r["refused"].split())[:70].replace("|", "/")
+        why = re.sub("\x1b\\[[0-9;]*m", "", r["refused"])  # coloured
+        return "not written by its converter: " + " ".join(why.split())[:70].replace("|", "/")
     return str(Result(r["deviation"], r["exact"], r["peer"]))
 
 

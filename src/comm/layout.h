@@ -26,9 +26,9 @@ typedef struct member {
   int from, to; /* shards */
   int n_waves;
   int n_leaves, n_slots; /* vectors in the team's memory; slots hold partial sums of finished waves */
-  int n_inputs;          /* of the tree: the leaves of a single wave, else what its waves come down to; after
-                            layout_fold that of all */
-  int first_vector;      /* its leaves, then its slots */
+  int n_inputs;     /* of the tree: the leaves of a single wave (not after layout_fold), else what its waves
+                       come down to */
+  int first_vector; /* its leaves, then its slots */
 } member;
 
 typedef struct team {

@@ -7,6 +7,7 @@
  *
  *     reducer *r;
  *     reducer_new(&r, c, n_shards, n_floats, n_stats, threads, REDUCE_FLOAT32);
+ *     reducer_make_late(r, late);                       // optional: matrices that no leaf holds
  *     for each step:
  *       for each wave w < reducer_waves(r):
  *         reducer_wave(r, w, &from, &to);                 // shards from..to of this rank

@@ -73,10 +73,10 @@ static void sum_matrices(reducer *r) {
 void reduce_fold_late(reducer *r) {
   size_t at = 0;
   for (int i = 0; i <= r->late->n; i++) {
-    const reduce_matrix *m = &r->late->matrices[i];
-    const size_t end = i < r->late->n ? m->begin : r->l->n_floats;
-    tree_run(r->fold, r->fold_inputs, r->slots, at, end, r->threads, r->scratch);
-    if (i < r->late->n) at = reduce_rounded(m->begin + (size_t)(m->rows * m->columns));
+    const reduce_matrix *m = i < r->late->n ? &r->late->matrices[i] : NULL;
+    const size_t end = m ? m->begin : r->l->n_floats;
+    if (at < end) tree_run(r->fold, r->fold_inputs, r->slots, at, end, r->threads, r->scratch);
+    if (m) at = reduce_rounded(m->begin + (size_t)(m->rows * m->columns));
   }
   sum_matrices(r);
 }

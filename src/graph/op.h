@@ -67,9 +67,7 @@ enum {
   OP_IN_PLACE = 2,
   /* Not to be folded. */
   OP_RANDOM = 4,
-  /* Where several din are wanted, one that is overwritten may be dout[0]'s memory as well: backward writes it
-   * last.
-   */
+  /* With OP_IN_PLACE: also where several din are wanted, any one of them. Backward writes that one last. */
   OP_ANY_IN_PLACE = 8
 };
 

@@ -209,8 +209,9 @@ static void join_backward(const layout *l, int i) {
   if (!(s->op->flags & OP_IN_PLACE) || !s->n_in || !s->dout[0]) return;
   const int out = gradient_span(l, s->node->outputs[0]);
   for (int j = 0; j < s->n_in; j++) {
-    const int in = s->din[j] ? gradient_span(l, s->node->inputs[j]) : -1;
-    if (!may_take_over(s, j) || !can_take_over(l, in, out, backward_time(l, i))) continue;
+    if (!may_take_over(s, j)) continue;
+    const int in = gradient_span(l, s->node->inputs[j]);
+    if (!can_take_over(l, in, out, backward_time(l, i))) continue;
     join(l, out, in);
     return;
   }

@@ -17,21 +17,25 @@ static inline float curve_power_of_two(float n) {
   return power;
 }
 
-/* exp(x) = 2^k exp(r), |r| <= log(2)/2, exp(r) = 1 + r + r^2 P(r). */
-static inline float curve_exp(float x) {
+/* exp(x) = 2^k exp(r), |r| <= log(2)/2, exp(r) = 1 + r + r^2 P(r): returns exp(r). */
+static inline float curve_reduced(float x, float *k) {
   const float round = 0x1.8p23f; /* adding and taking it away rounds to the nearest integer */
-  float limited = x > 89.0f ? 89.0f : x;
-  limited = limited > -104.0f ? limited : -104.0f;
-  float k = limited * 1.44269504f + round - round;
-  float r =
-      limited - k * 0x1.62e4p-1f; /* log(2) in two pieces: the first has few bits, so the product is exact */
-  r = r - k * 0x1.7f7d1cp-20f;
+  *k = x * 1.44269504f + round - round;
+  float r = x - *k * 0x1.62e4p-1f; /* log(2) in two pieces: the first has few bits, so the product is exact */
+  r = r - *k * 0x1.7f7d1cp-20f;
   float p = 1.38144e-3f;
   p = p * r + 8.3688e-3f;
   p = p * r + 4.16684e-2f;
   p = p * r + 1.666652e-1f;
   p = p * r + 4.9999993e-1f;
-  p = p * (r * r) + r + 1.0f;
+  return p * (r * r) + r + 1.0f;
+}
+
+static inline float curve_exp(float x) {
+  const float round = 0x1.8p23f;
+  float limited = x > 89.0f ? 89.0f : x, k;
+  limited = limited > -104.0f ? limited : -104.0f;
+  float p = curve_reduced(limited, &k);
   float half = k * 0.5f + round - round; /* in two steps: 2^k itself may be out of range */
   p = p * curve_power_of_two(half) * curve_power_of_two(k - half);
   return x != x ? x : p;
@@ -40,17 +44,7 @@ static inline float curve_exp(float x) {
 /* exp(x) for x <= 0; below -80 it is exp(-80), as it goes into products that shall not be slowed by numbers
  * without a leading one. */
 static inline float curve_decay(float x) {
-  const float round = 0x1.8p23f;
-  float limited = x > -80.0f ? x : -80.0f;
-  float k = limited * 1.44269504f + round - round;
-  float r = limited - k * 0x1.62e4p-1f;
-  r = r - k * 0x1.7f7d1cp-20f;
-  float p = 1.38144e-3f;
-  p = p * r + 8.3688e-3f;
-  p = p * r + 4.16684e-2f;
-  p = p * r + 1.666652e-1f;
-  p = p * r + 4.9999993e-1f;
-  p = p * (r * r) + r + 1.0f;
+  float k, p = curve_reduced(x > -80.0f ? x : -80.0f, &k);
   return p * curve_power_of_two(k);
 }
 

@@ -123,27 +123,24 @@ static status max_blocks(const step *s, block_use *use) {
   return pool_blocks(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX, use);
 }
 
-static status max_prepare_blocks(step *s) {
-  pool *p = s->state;
-  p->blocks = tensor_places(s->in[0]) / (window_inputs(&p->window) * s->in[0]->block);
-  *(s->din[0] ? &s->saved_bytes : &s->scratch_bytes) = (size_t)tensor_places(s->out[0]);
-  return STATUS_OK;
+static bool max_in_blocks(const step *s, const pool *p) {
+  return !s->reference && p->planes > 0 && pool_blocks_suit(&p->window, s->in[0]->block, s->out[0]->block);
 }
 
 static status max_prepare(step *s) {
-  pool own = {.rows = 0};
-  status st = pool_read(s, &own);
-  if (st) return st;
-  if (!s->reference && own.planes > 0 && s->in[0]->block &&
-      pool_blocks_suit(&own.window, s->in[0]->block, s->out[0]->block)) {
-    st = pool_prepare(s, false, POOL_MAX);
-    return st ? st : max_prepare_blocks(s);
-  }
-  st = pool_prepare(s, s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX);
-  const pool *p = s->state;
-  if (!st && !p->kernel && s->training) {
+  status st = STATUS_OK;
+  pool read = {.rows = 0};
+  TRY(pool_read(s, &read));
+  const bool blocks = max_in_blocks(s, &read);
+  TRY(pool_prepare(s, !blocks && s->in[0]->type == DTYPE_FLOAT && !has_indices(s), POOL_MAX));
+  pool *p = s->state;
+  if (blocks) {
+    p->blocks = tensor_places(s->in[0]) / (window_inputs(&p->window) * s->in[0]->block);
+    *(s->din[0] ? &s->saved_bytes : &s->scratch_bytes) = (size_t)tensor_places(s->out[0]);
+  } else if (!p->kernel && s->training) {
     s->saved_bytes = (size_t)(p->planes * window_outputs(&p->window)) * sizeof(int64_t);
   }
+done:
   return st;
 }
 

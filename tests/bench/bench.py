@@ -12,6 +12,7 @@ import numpy as np
 
 import curves
 import forecast
+import limits
 import manyteachers
 import scaling
 import storage
@@ -21,7 +22,7 @@ from teachers import TEACHERS
 from training import prepare, run_ours, run_peer
 
 INFERENCE = [f"inference-{name}" for name in TEACHERS]
-PARTS = {"many-teachers": manyteachers, "storage": storage, "scaling": scaling, "curves": curves}
+PARTS = {"many-teachers": manyteachers, "storage": storage, "scaling": scaling, "curves": curves, "limits": limits}
 SECONDS = os.environ.get("BENCH_SECONDS", "3")  # of every turn of an inference case
 
 

@@ -28,6 +28,22 @@ for rank in range(2):
     assert 0.5 < computed / (p["forward"] + p["backward"]) <= 1, (computed, p)
 assert json.load(open("times/0.json"))["phases"]["write"] > 0
 END
+
+# Gradients of large weights are made when they are summed (stages/trainer_late.c), piece by piece, where a rank has several shards.
+must 0 create mlp --layers 64,512,10 --seed 1 --output wide.onnx
+train=(train --model wide.onnx --dataset "$digits" --epochs 1 --batch 64 --shards 4 --quiet)
+for n in 1 4; do MPISTILL_PROFILE=$work/on$n must $n "${train[@]}" --output "wide$n.onnx"; done
+same 'the bytes are those of one shard a rank' wide1.onnx wide4.onnx
+if grep -q avx2 /proc/cpuinfo; then
+  python_check 'several shards a rank: pieces are made beside the operators' <<'END'
+import json
+def calls(n):
+    return sum(o["backward_calls"] for r in range(n) for o in json.load(open(f"on{n}/{r}.json"))["operators"] if o["name"] == "Gemm")
+assert calls(4) == 23 * 4 * 2, calls(4)  # steps, shards, layers
+assert calls(1) >= calls(4) + 23 * 22 * 2, calls(1)  # 512 rows of 24 a piece, 64 columns of at most 32
+END
+fi
+
 MPISTILL_PROFILE=$work/deep/folder must 2 "${train[@]}" --output other.onnx
 check 'a folder is made' test -s deep/folder/1.json
 echo >file

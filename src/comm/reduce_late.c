@@ -2,6 +2,7 @@
 #include "comm/reduce_private.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -105,7 +106,9 @@ static void sum_matrices(reducer *r) {
 #endif
     float *scratch = r->late_scratch + (size_t)thread * r->late_stride;
     tree_vector *inputs = r->late_inputs + (size_t)thread * (size_t)most_inputs(r);
+    const profile_phase before = profile_enter(PROFILE_BACKWARD);
     for (int i = 0; i < r->late->n; i++) sum_matrix(r, i, inputs, scratch);
+    profile_enter(before);
   }
 }
 

@@ -120,8 +120,8 @@ static status marks_new(trainer *t) {
 static status make_local(trainer *t) {
   status st = STATUS_OK;
   TRY(marks_new(t));
-  TRY(updater_new(&t->update, t->k->g, t->k->frozen, n_beside(t), t->sums, &t->o->optimizer,
-                  t->o->clip_norm));
+  TRY(updater_new(&t->update, t->k->g, t->k->frozen, n_beside(t), t->sums, &t->o->optimizer, t->o->clip_norm,
+                  t->threads));
   TRY(trainer_late_new(t));
   TRY(mem_new(&t->workers, (size_t)t->threads, sizeof *t->workers));
   for (int i = 0; i < t->threads; i++) TRY(worker_new(&t->workers[i], t));

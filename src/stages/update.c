@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STATES = 2 };
+/* PIECE: floats that a thread takes at a time, whole lines of every array. */
+enum { MAX_STATES = 2, PIECE = 1 << 14 };
 
 typedef struct segment { /* floats of the block that are updated alike */
   size_t begin, end;
@@ -20,6 +21,7 @@ struct updater {
   const mpistill_optimizer *options;
   const optimizer_kind *kind;
   double clip_norm;
+  int threads;
   size_t n_owned;
   bool any_frozen;
   int n_segments;
@@ -81,7 +83,7 @@ static status find_segments(updater *u, const graph *g, const bool *frozen, size
 }
 
 status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_more, reducer *r,
-                   const mpistill_optimizer *o, double clip_norm) {
+                   const mpistill_optimizer *o, double clip_norm, int threads) {
   status st = STATUS_OK;
   updater *u;
   TRY(mem_new(&u, 1, sizeof *u));
@@ -89,6 +91,7 @@ status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_m
   u->options = o;
   u->kind = optimizer_find(o->kind);
   u->clip_norm = clip_norm;
+  u->threads = threads;
   u->n_owned = reducer_owned(r);
   TRY(find_segments(u, g, frozen, n_more));
   for (int i = 0; i < u->kind->n_states; i++) TRY(mem_new(&u->state[i], u->n_owned, sizeof(float)));
@@ -137,9 +140,15 @@ static void for_each_run(updater *u, void (*visit)(updater *u, const run *x, voi
 
 static void add_squares(updater *u, const run *x, void *data) {
   (void)data;
-  for (size_t j = x->begin; j < x->end && !x->s->statistic; j++) {
-    double g = x->gradient[j - x->begin];
-    u->squares[j / REDUCE_SLICE] += g * g;
+  if (x->s->statistic) return;
+#pragma omp parallel for num_threads(u->threads) schedule(static) if (u->threads > 1)
+  for (size_t i = x->begin / REDUCE_SLICE; i <= (x->end - 1) / REDUCE_SLICE; i++) {
+    const size_t from = i * REDUCE_SLICE > x->begin ? i * REDUCE_SLICE : x->begin;
+    const size_t to = (i + 1) * REDUCE_SLICE < x->end ? (i + 1) * REDUCE_SLICE : x->end;
+    for (size_t j = from; j < to; j++) {
+      const double g = x->gradient[j - x->begin];
+      u->squares[i] += g * g;
+    }
   }
 }
 
@@ -161,17 +170,28 @@ typedef struct change {
   float scale;
 } change;
 
-static void update_run(updater *u, const run *x, void *data) {
-  const change *how = data;
-  size_t n = x->end - x->begin;
-  float *parameters = reducer_parameters(u->r) + x->begin, *state[MAX_STATES] = {0};
+static void update_piece(updater *u, const run *x, const change *how, size_t from, size_t n) {
+  const float *gradient = x->gradient + from;
+  float *parameters = reducer_parameters(u->r) + x->begin + from, *state[MAX_STATES] = {0};
   if (x->s->statistic) {
     for (size_t j = 0; j < n; j++)
-      parameters[j] = x->s->momentum * parameters[j] + (1.0f - x->s->momentum) * x->gradient[j];
+      parameters[j] = x->s->momentum * parameters[j] + (1.0f - x->s->momentum) * gradient[j];
     return;
   }
-  for (int k = 0; k < u->kind->n_states; k++) state[k] = u->state[k] + x->at;
-  u->kind->update(u->options, how->learning_rate, how->step, how->scale, n, parameters, x->gradient, state);
+  for (int k = 0; k < u->kind->n_states; k++) state[k] = u->state[k] + x->at + from;
+  u->kind->update(u->options, how->learning_rate, how->step, how->scale, n, parameters, gradient, state);
+}
+
+static void update_run(updater *u, const run *x, void *data) {
+  const size_t n = x->end - x->begin;
+#pragma omp parallel num_threads(u->threads) if (u->threads > 1 && n > PIECE)
+  {
+    const profile_phase before = profile_enter(PROFILE_UPDATE);
+#pragma omp for schedule(static)
+    for (size_t from = 0; from < n; from += PIECE)
+      update_piece(u, x, data, from, n - from < PIECE ? n - from : PIECE);
+    profile_enter(before);
+  }
 }
 
 status updater_step(updater *u, comm *c, double learning_rate, int64_t step, double *norm) {

@@ -11,9 +11,9 @@ typedef struct updater updater;
 
 /* Local. g and o are borrowed. The parts are those of `r`. frozen[g->n_values]: what never changes; NULL:
  * nothing. n_more:
- * parameters behind the graph's block that are not the model's. */
+ * parameters behind the graph's block that are not the model's. A step takes `threads` threads. */
 status updater_new(updater **out, const graph *g, const bool *frozen, size_t n_more, reducer *r,
-                   const mpistill_optimizer *o, double clip_norm);
+                   const mpistill_optimizer *o, double clip_norm, int threads);
 void updater_free(updater **u);
 
 /* Collective when clipping. The gradient is what reducer_sum left in `r`; step counts from 1. Parameters: p

@@ -141,10 +141,30 @@ done:
   return st;
 }
 
-/* Tasks of srun to which it has given no way to find each other: MPI itself would end them with words of its
- * own, or let each be alone. */
-static bool is_unconnected(const char *variable) {
-  return !strncmp(variable, "SLURM_", strlen("SLURM_")) && !getenv("PMIX_NAMESPACE") && !getenv("PMI_FD");
+static bool has_setting(const char *name) {
+  int index;
+  return MPI_T_cvar_get_index(name, &index) == MPI_SUCCESS;
+}
+
+/* An Open MPI that finds its ranks by PMIx only: all but those that were built with Slurm's own PMI. MPICH is
+ * not asked: it crashes in an MPI_Init after MPI_T_finalize. */
+static bool needs_pmix(void) {
+  char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int n, provided;
+  if (MPI_Get_library_version(version, &n) != MPI_SUCCESS ||
+      strncmp(version, "Open MPI", strlen("Open MPI")) ||
+      MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS)
+    return false;
+  bool needs = has_setting("pmix_base_async_modex") && !has_setting("pmix_s1_priority") &&
+               !has_setting("pmix_s2_priority") && !has_setting("pmix_cray_major_version");
+  MPI_T_finalize();
+  return needs;
+}
+
+/* Tasks of srun that Open MPI would end inside MPI_Init, each with words of its own. */
+static bool is_unconnected(void) {
+  return !getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_NAMESPACE") && getenv("SLURM_STEP_ID") &&
+         getenv("SLURM_PROCID") && needs_pmix();
 }
 
 static status refuse_launch(const char *variable, int expected, int seen) {
@@ -160,7 +180,7 @@ status comm_start(comm **out) {
   const char *variable;
   int expected = launched(&variable); /* before MPI_Init, which may change the environment */
   *out = NULL;
-  if (expected > 1 && is_unconnected(variable)) return refuse_launch(variable, expected, 1);
+  if (expected > 1 && is_unconnected()) return refuse_launch(variable, expected, 1);
   TRY(start_mpi(&c));
   TRY(join(&c, MPI_COMM_WORLD));
   if (expected > c.size) TRY(refuse_launch(variable, expected, c.size));

@@ -37,6 +37,9 @@ static void test_refused(void **state) {
       {"SLURM_NTASKS=4 SLURM_STEP_ID=0 SLURM_PROCID=0", "SLURM_NTASKS"},
       {"SLURM_STEP_NUM_TASKS=4 SLURM_NTASKS=4 SLURM_STEP_ID=0 SLURM_PROCID=3", "SLURM_STEP_NUM_TASKS"},
       {"PMI_SIZE=2", "PMI_SIZE"},
+#ifdef OPEN_MPI /* MPICH believes it, and asks */
+      {"PMI_SIZE=2 PMI_FD=9 SLURM_JOBID=1 SLURM_NODELIST=n1 SLURM_STEP_ID=0 SLURM_PROCID=1", "PMI_SIZE"},
+#endif
       {"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_SIZE"},
   };
   char message[1024];

@@ -9,6 +9,7 @@ HDF5_PC ?= hdf5-mpich
 MPI_PC ?= mpich
 endif
 MPIRUN ?= mpirun
+export MPIRUN # tests start the program with it
 PROTOC_C ?= protoc-c
 CLANG_FORMAT ?= clang-format
 PKG_CONFIG ?= pkg-config
@@ -123,9 +124,9 @@ fuzzers: $(FUZZERS)
 tools: $(TOOLS) $(PRELOADS)
 
 packages:
-	$(Q)launch/packages.sh build
+	$(Q)launch/packages.sh build $(filter mpich,$(MPI))
 packages-test:
-	$(Q)launch/packages.sh build test
+	$(Q)launch/packages.sh build test $(filter mpich,$(MPI))
 
 quickstart: packages
 	$(Q)$(MAKE) --no-print-directory all && launch/quickstart.sh

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs what is missing of the packages for building ("build"), for the tests ("test"), for those with a Slurm and with hosts of
-# their own ("slurm", "hosts"), for the simulation of a large cluster ("simulate") and for published results ("reproduce"), on Debian and
-# its kin.
+# Installs what is missing of the packages for building ("build"), with MPICH ("mpich"), for the tests ("test"), for those with a Slurm and
+# with hosts of their own ("slurm", "hosts"), for the simulation of a large cluster ("simulate") and for published results ("reproduce"), on
+# Debian and its kin.
 # Where another system provides them (modules, Spack), nothing here is needed: see the variables of `make help`.
 set -eu
 
 build='gcc make pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-openmp-dev libdnnl-dev
   libprotobuf-c-dev protobuf-c-compiler libonnx-dev libyaml-dev libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev'
+mpich='mpich libmpich-dev libhdf5-mpich-dev'
 test='libcmocka-dev libonnx-testdata python3-numpy python3-h5py python3-onnx python3-torch python3-torchvision python3-xxhash
   clang libomp-dev libclang-rt-dev shellcheck strace valgrind hdf5-tools'
 slurm='slurm-wlm munge'
@@ -18,12 +19,13 @@ wanted=
 for set in "$@"; do
   case $set in
     build) wanted="$wanted $build" ;;
+    mpich) wanted="$wanted $mpich" ;;
     test) wanted="$wanted $test" ;;
     slurm) wanted="$wanted $slurm" ;;
     hosts) wanted="$wanted $hosts" ;;
     simulate) wanted="$wanted $simulate" ;;
     reproduce) wanted="$wanted $reproduce" ;;
-    *) echo "packages.sh: unknown set '$set' (build, test, slurm, hosts, simulate, reproduce)" >&2; exit 2 ;;
+    *) echo "packages.sh: unknown set '$set' (build, mpich, test, slurm, hosts, simulate, reproduce)" >&2; exit 2 ;;
   esac
 done
 

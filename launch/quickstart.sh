@@ -8,7 +8,9 @@ out=${OUTPUT:-build/quickstart}
 data=datasets/digits.h5
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMP_NUM_THREADS=1
-run() { "${MPIRUN:-mpirun}" --oversubscribe -n "${RANKS:-2}" "$mpistill" "$@"; }
+mpirun=("${MPIRUN:-mpirun}")
+case $("${mpirun[0]}" --version 2>&1) in *'Open MPI'*) mpirun+=(--oversubscribe) ;; esac
+run() { "${mpirun[@]}" -n "${RANKS:-2}" "$mpistill" "$@"; }
 mkdir -p "$out"
 
 echo '== three teachers, each trained on the labels'

@@ -84,8 +84,7 @@ strike() {
   start "$ranks" ${command[$stage]}
   sleep "$(printf '%d.%03d' $((at / 1000)) $((at % 1000)))"
   victim=''
-  all=$(cat /proc/"$job"/task/*/children 2>/dev/null)
-  read -ra all <<<"$all"
+  readarray -t all < <(ranks_of "$job")
   who=$((RANDOM % 3))
   [ ${#all[@]} -gt 0 ] || who=2
   case $who in

@@ -3,6 +3,10 @@
 # job in another folder as those systems do, and end its time early. (Slurm has a test with the real one: make check-slurm.)
 # shellcheck source=tests/lib/behaviour.sh
 . "$(dirname "$0")/../lib/behaviour.sh"
+if ! $open_mpi; then
+  echo "skip launch: its scripts give mpirun the options of Open MPI's"
+  exit 0
+fi
 export MPISTILL=$mpistill
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 mkdir -p 'my jobs/fake' && cd 'my jobs' || exit 1

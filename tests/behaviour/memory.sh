@@ -20,7 +20,7 @@ look() {
   while kill -0 "$1" 2>/dev/null; do
     sum=0
     most=0
-    for rank in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+    for rank in $(ranks_of "$1"); do
       [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
       read -r part alone <<<"$(awk '/^Pss:/ { p = $2 } /^Private_Dirty:/ { d = $2 } END { print p + 0, d + 0 }' \
         "/proc/$rank/smaps_rollup" 2>/dev/null)"

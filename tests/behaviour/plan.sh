@@ -31,7 +31,7 @@ memory() {
   local most=0 sum files rank own file
   while kill -0 "$1" 2>/dev/null; do
     sum=0 files=0
-    for rank in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+    for rank in $(ranks_of "$1"); do
       [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
       read -r own file < <(awk '/^Pss_(Anon|Shmem):/ { own += $2 } /^RssFile:/ { file = $2 } END { print own + 0, file + 0 }' \
         "/proc/$rank/smaps_rollup" "/proc/$rank/status" 2>/dev/null)

@@ -30,7 +30,7 @@ traced() {
   shift 2
   status=0
   # shellcheck disable=SC2016 # the rank is known in there
-  mpi "$n" timeout 300 sh -c 'name=$1; shift; exec strace -f -qq -e trace=open,openat,openat2,creat -o "$name.$OMPI_COMM_WORLD_RANK" "$@"' - \
+  mpi "$n" timeout 300 sh -c 'name=$1; shift; exec strace -f -qq -e trace=open,openat,openat2,creat -o "$name.${OMPI_COMM_WORLD_RANK:-$PMI_RANK}" "$@"' - \
     "$work/$name" "$mpistill" "$@" >out 2>err </dev/null || status=$?
 }
 # opened NAME RANK: whose files that rank opened, of anna, ben and the model that is open to all.

@@ -25,7 +25,7 @@ must 2 "${train[@]}" --output whole.onnx
 must 2 "${teach[@]}" --output whole
 must 2 run recipe.yaml --set output="$work/whole-recipe"
 
-ranks() { tr ' ' '\n' </proc/"$job"/task/"$job"/children | grep .; }
+ranks() { ranks_of "$job"; }
 # stop_rank RANK FILE: SIGSTOP for a rank of the last start, a moment after FILE is there; pid is its process.
 stop_rank() {
   while [ -e "/proc/$job/exe" ] && [ ! -e "$2" ]; do sleep 0.02; done

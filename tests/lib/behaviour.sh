@@ -41,7 +41,7 @@ start() {
 # kill_job: SIGKILL for mpirun of the last start. Its ranks outlive it by up to a second; returns when they are gone too.
 kill_job() {
   local ranks rank waited=0
-  ranks=$(cat /proc/"$job"/task/*/children 2>/dev/null)
+  ranks=$(ranks_of "$job")
   kill -KILL "$job" 2>/dev/null || return
   wait "$job" 2>/dev/null
   for rank in $ranks; do
@@ -54,7 +54,7 @@ kill_job() {
 wait_job() {
   local idle=0 rank
   while kill -0 "$job" 2>/dev/null && [ "$((idle += 1))" -lt 100 ]; do
-    for rank in $(cat /proc/"$job"/task/*/children 2>/dev/null); do
+    for rank in $(ranks_of "$job"); do
       if grep -q -s '^State:.[^Z]' "/proc/$rank/status"; then idle=0; fi
     done
     sleep 0.05

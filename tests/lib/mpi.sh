@@ -3,10 +3,23 @@
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMPI_MCA_pml=${OMPI_MCA_pml-ob1} # it would be taken anyhow, 0.2 s later: PSM sleeps before it says that it has no device
 mpirun=("${MPIRUN:-mpirun}")
-case $("${mpirun[0]}" --version 2>&1) in *'Open MPI'*) mpirun+=(--oversubscribe) ;; esac
+# shellcheck disable=SC2034 # for those who source this
+case $("${mpirun[0]}" --version 2>&1) in
+  *'Open MPI'*) open_mpi=true mpirun+=(--oversubscribe) ;;
+  *) open_mpi=false ;;
+esac
 
 mpi() {
   local n=$1
   shift
   "${mpirun[@]}" -n "$n" "$@"
+}
+
+# ranks_of PROCESS: those of a mpirun; MPICH's starts them through another process.
+ranks_of() {
+  local child name
+  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+    read -r name 2>/dev/null <"/proc/$child/comm" || continue
+    if [ "$name" = hydra_pmi_proxy ]; then ranks_of "$child"; else echo "$child"; fi
+  done
 }

@@ -24,11 +24,11 @@ cd "$work/in" || exit 1
 # how they end by themselves.
 cat >"$work/one_rank" <<EOF
 #!/bin/bash
-said=\$1 rank=\${OMPI_COMM_WORLD_RANK:-0}
+said=\$1 rank=\${OMPI_COMM_WORLD_RANK:-\${PMI_RANK:-0}}
 shift
 "$mpistill" "\$@" >"\$said/out.\$rank" 2>"\$said/err.\$rank" </dev/null
 echo \$? >"\$said/status.\$rank"
-for ((i = 0; i < 200 && \$(ls "\$said" | grep -c '^status') < \${OMPI_COMM_WORLD_SIZE:-1}; i++)); do sleep 0.05; done
+for ((i = 0; i < 200 && \$(ls "\$said" | grep -c '^status') < \${OMPI_COMM_WORLD_SIZE:-\${PMI_SIZE:-1}}; i++)); do sleep 0.05; done
 EOF
 chmod +x "$work/one_rank"
 

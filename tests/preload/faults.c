@@ -29,6 +29,7 @@ static atomic_long n_calls;
 
 __attribute__((constructor)) static void start(void) {
   const char *text = getenv("MPISTILL_FAULT"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+  if (!rank) rank = getenv("PMI_RANK");
   char number[32] = "";
   int on = 0;
   if (!text || sscanf(text, "%255[^:]:%31[^:]:%15[^:]:%d", calls, number, action, &on) < 3) return;

@@ -141,6 +141,13 @@ done:
   return st;
 }
 
+static bool is_open_mpi(void) {
+  char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int n;
+  return MPI_Get_library_version(version, &n) == MPI_SUCCESS &&
+         !strncmp(version, "Open MPI", strlen("Open MPI"));
+}
+
 static bool has_setting(const char *name) {
   int index;
   return MPI_T_cvar_get_index(name, &index) == MPI_SUCCESS;
@@ -149,12 +156,8 @@ static bool has_setting(const char *name) {
 /* An Open MPI that finds its ranks by PMIx only: all but those that were built with Slurm's own PMI. MPICH is
  * not asked: it crashes in an MPI_Init after MPI_T_finalize. */
 static bool needs_pmix(void) {
-  char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
-  int n, provided;
-  if (MPI_Get_library_version(version, &n) != MPI_SUCCESS ||
-      strncmp(version, "Open MPI", strlen("Open MPI")) ||
-      MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS)
-    return false;
+  int provided;
+  if (!is_open_mpi() || MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) return false;
   bool needs = has_setting("pmix_base_async_modex") && !has_setting("pmix_s1_priority") &&
                !has_setting("pmix_s2_priority") && !has_setting("pmix_cray_major_version");
   MPI_T_finalize();
@@ -170,8 +173,8 @@ static bool is_unconnected(void) {
 static status refuse_launch(const char *variable, int expected, int seen) {
   return status_set(STATUS_BAD_INPUT,
                     "%s says that %d processes were started, but MPI sees only %d of them\n"
-                    "start with mpirun or srun --mpi=pmix",
-                    variable, expected, seen);
+                    "start with mpirun or srun --mpi=%s",
+                    variable, expected, seen, is_open_mpi() ? "pmix" : "pmi2");
 }
 
 status comm_start(comm **out) {

@@ -19,7 +19,7 @@ typedef struct comm comm;
 
 /* Collective over the world. MPI_Init_thread(FUNNELED), MPI_ERRORS_RETURN, node layout. STATUS_BAD_INPUT when
  * the launcher started more processes (SLURM_NTASKS in a step, PMI_SIZE, OMPI_COMM_WORLD_SIZE) than MPI sees:
- * "start with mpirun or srun --mpi=pmix". */
+ * "start with mpirun or srun --mpi=pmix", pmi2 for MPICH. */
 status comm_start(comm **out);
 /* Local. One rank, no MPI call; comm_mpi gives MPI_COMM_NULL. */
 status comm_alone(comm **out);

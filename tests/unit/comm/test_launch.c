@@ -29,6 +29,12 @@ static int start_with(const char *variables, char *message, size_t bytes) {
   return WEXITSTATUS(code);
 }
 
+#ifdef OPEN_MPI
+static const char remedy[] = "start with mpirun or srun --mpi=pmix";
+#else
+static const char remedy[] = "start with mpirun or srun --mpi=pmi2";
+#endif
+
 static void test_refused(void **state) {
   (void)state;
   static const struct {
@@ -46,7 +52,7 @@ static void test_refused(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_int_equal(start_with(cases[i].variables, message, sizeof message), STATUS_BAD_INPUT);
     assert_non_null(strstr(message, cases[i].named));
-    assert_non_null(strstr(message, "start with mpirun or srun --mpi=pmix"));
+    assert_non_null(strstr(message, remedy));
   }
 }
 

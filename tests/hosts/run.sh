@@ -172,7 +172,7 @@ unlike() {
   mkdir empty
   host_run 4 mount --bind "$work/empty" "$work/shared"
   on_hosts 'host1\nhost4' --place node run refused.yaml --quiet
-  said 'a host without the files' 'shared/conv.onnx: cannot be opened' 'host4' 'files must be where every host sees them'
+  said 'a host without the files' '.onnx: cannot be opened: No such file' 'host4' 'files must be where every host sees them'
   host_run 4 umount "$work/shared"
   host_run 4 mount -t tmpfs -o size=5m tmpfs /dev/shm
   host_run 4 sh -c 'head -c 3m /dev/zero >/dev/shm/filled'

@@ -13,7 +13,7 @@
 # Wrong calls change nothing, so several are under way at a time, each with an output of its own; settle waits for them and says what came
 # of them.
 : "${work:?}" "${mpistill:?}" "${python:?}" "${top:?}"
-within_ms=5000
+within_ms=$((5000 * ${MPISTILL_PATIENCE:-1}))
 at_once=${MPISTILL_AT_ONCE:-4}
 cases=0
 said=$work/said

@@ -19,7 +19,7 @@ results=$build/results
 [ -z "${FRESH:-}" ] || rm -f "$results"
 program=$build/simulate
 smpicc -std=c11 -O2 -fopenmp -Wall -Wextra -Werror -D_GNU_SOURCE -DMPISTILL_VERSION='"simulated"' -Isrc -Iinclude -o "$program" \
-  -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,exchange,tree,queue}.c \
+  -Wl,--wrap=mem_new,--wrap=mem_free,--wrap=tree_run tests/simulate/*.c src/comm/{comm,layout,reduce,reduce_late,exchange,tree,queue}.c \
   src/stages/cost.c src/base/{status,mem,file,progress}.c -lm
 
 # TOPOLOGY RANKS: SimGrid's words for it. A dragonfly has at least as many routers in a chassis as groups: SimGrid 3.32 crashes with fewer.

@@ -2,13 +2,20 @@
  * computing time as injected. Gradients have no memory of their own and are not added up: what that takes is
  * injected too.
  *
- *     simulate step MEGABYTES SECONDS PROFILE     a step that computes for SECONDS and sums gradients of that
- * size simulate overlap MEGABYTES SECONDS PROFILE  the same, reporting gradients as the backward pass leaves
- * them simulate allreduce MEGABYTES SECONDS        the same with MPI_Allreduce after it simulate teach
- * TEACHERS SECONDS             teachers whose blocks take 1 to 8 times SECONDS, through the work queue
+ *     simulate step MEGABYTES SECONDS PROFILE
+ *       a step that computes for SECONDS and sums gradients of that size
+ *     simulate overlap MEGABYTES SECONDS PROFILE
+ *       the same, reporting gradients as the backward pass leaves them
+ *     simulate allreduce MEGABYTES SECONDS
+ *       the same with MPI_Allreduce after it
+ *     simulate model MEGABYTES SECONDS NODES GBITS
+ *       what `plan` reckons for `overlap`
+ *     simulate teach TEACHERS SECONDS
+ *       teachers whose blocks take 1 to 8 times SECONDS, through the work queue
  *
  * PROFILE: what tests/tools/backward.c prints; its times are scaled to SECONDS. Prints one line: seconds of a
- * step beside its computing; or seconds of all and of a perfect division. */
+ * step beside its computing, and how many MB went over the busiest link, "-" without SIMULATE_LINKS=1; or
+ * seconds of all and of a perfect division. */
 #include "comm/queue.h"
 #include "comm/reduce.h"
 #include "comm/tree.h"
@@ -17,6 +24,8 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <simgrid/link.h>
+#include <simgrid/plugins/load.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +35,8 @@ enum { LARGE = 1 << 16, MOST_TEACHERS = 64, BLOCKS = 256, MOST_PARTS = 4096 };
 /* Of memory that the ranks of a node read and write while they add up vectors. Assumed, not measured: about
  * what four cores of a server move. */
 static const double SUM_BYTES_PER_S = 40e9;
+/* Of a link's rate, what can be had: run.sh says the same to SimGrid, which counts the rest as sent. */
+static const double LINK_RATE = 0.95;
 
 static void add_for(double floats) {
   smpi_execute(floats * sizeof(float) / SUM_BYTES_PER_S);
@@ -79,6 +90,59 @@ void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector
   if (t->n_inputs > t->n_left) add_for((double)(t->n_inputs + t->n_left) * (double)(end - begin));
 }
 
+/* ---- what is measured ---- */
+
+typedef struct meter {
+  double started, compute_s;
+} meter;
+
+static bool counts_links(void) {
+  return getenv("SIMULATE_LINKS") != NULL;
+}
+
+static void track_links(void) {
+  sg_link_t *links = sg_link_list();
+  for (size_t i = 0; i < sg_link_count(); i++) sg_link_load_track(links[i]);
+  free(links);
+}
+
+/* Collective. Links count from here on. */
+static status meter_start(meter *m, comm *c, double compute_s) {
+  status st = STATUS_OK;
+  if (comm_rank(c) == 0 && counts_links()) track_links();
+  TRY(comm_barrier(c));
+  *m = (meter){MPI_Wtime(), compute_s};
+done:
+  return st;
+}
+
+/* What the busiest link carried, had it the rate of a node's, which is the least of those in use. */
+static double busiest_link(void) {
+  double least_rate = INFINITY, most_s = 0;
+  sg_link_t *links = sg_link_list();
+  for (size_t i = 0; i < sg_link_count(); i++) {
+    const double rate = sg_link_get_bandwidth(links[i]);
+    const double load = sg_link_get_cum_load(links[i]);
+    if (load > 0) least_rate = fmin(least_rate, rate);
+    most_s = fmax(most_s, load / rate);
+  }
+  free(links);
+  return LINK_RATE * most_s * least_rate;
+}
+
+static status meter_print(const meter *m, comm *c) {
+  status st = STATUS_OK;
+  TRY(comm_barrier(c));
+  if (comm_rank(c) > 0) return STATUS_OK;
+  printf("%.6f ", MPI_Wtime() - m->started - m->compute_s);
+  if (counts_links())
+    printf("%.3f\n", busiest_link() / 1e6);
+  else
+    printf("-\n");
+done:
+  return st;
+}
+
 /* ---- the programs ---- */
 
 typedef struct profile {
@@ -104,12 +168,12 @@ static status step(comm *c, bool overlaps, double megabytes, double compute_s, c
   status st = STATUS_OK;
   reducer *r = NULL;
   size_t n = (size_t)(megabytes * 1e6 / sizeof(float));
-  double totals[2], started;
+  double totals[2];
+  meter m;
   static profile p;
   TRY(read_profile(&p, path, compute_s));
   TRY(reducer_new(&r, c, comm_size(c), n, 2, 1, REDUCE_FLOAT32));
-  TRY(comm_barrier(c));
-  started = MPI_Wtime();
+  TRY(meter_start(&m, c, compute_s));
   smpi_execute(p.forward_s);
   for (int i = 0; i < p.n; i++) {
     smpi_execute(p.backward_s[i]);
@@ -117,8 +181,7 @@ static status step(comm *c, bool overlaps, double megabytes, double compute_s, c
   }
   TRY(reducer_sum(r, STATUS_OK, totals));
   TRY(reducer_share(r));
-  TRY(comm_barrier(c));
-  if (comm_rank(c) == 0) printf("%.6f\n", MPI_Wtime() - started - compute_s);
+  TRY(meter_print(&m, c));
 done:
   reducer_free(&r);
   return st;
@@ -133,17 +196,15 @@ static status allreduce(comm *c, double megabytes, double compute_s) {
   status st = STATUS_OK;
   size_t n = (size_t)(megabytes * 1e6 / sizeof(float));
   float *gradient = NULL, *sum = NULL;
-  double started;
+  meter m;
   MPI_Op op;
   MPI_Op_create(no_sum, 1, &op);
   TRY(mem_new(&gradient, n, sizeof *gradient));
   TRY(mem_new(&sum, n, sizeof *sum));
-  TRY(comm_barrier(c));
-  started = MPI_Wtime();
+  TRY(meter_start(&m, c, compute_s));
   smpi_execute(compute_s);
   MPI_Allreduce(gradient, sum, (int)n, MPI_FLOAT, op, comm_mpi(c));
-  TRY(comm_barrier(c));
-  if (comm_rank(c) == 0) printf("%.6f\n", MPI_Wtime() - started - compute_s);
+  TRY(meter_print(&m, c));
 done:
   mem_free(gradient);
   mem_free(sum);
@@ -163,7 +224,7 @@ static status foresee(comm *c, double megabytes, double compute_s, double nodes,
   const cluster k = {.ranks = (int64_t)nodes,
                      .ranks_per_node = 1,
                      .threads = 1,
-                     .link_bytes_per_s = 0.95 * gbits / 8 * 1e9,
+                     .link_bytes_per_s = LINK_RATE * gbits / 8 * 1e9,
                      .message_s = 6e-6};
   TRY(cost_of_step(&t, &k, &step));
   if (comm_rank(c) == 0) printf("%.6f\n", cost_step_seconds(&step) - compute_s);

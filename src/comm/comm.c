@@ -19,32 +19,12 @@ status comm_failed(int code, const char *call) {
                     text[0] ? text : "no reason given", code);
 }
 
-/* A whole positive number from the environment, 0 if there is none. */
-static int environment_number(const char *name) {
-  const char *text = getenv(name);
-  if (!text || !*text) return 0;
-  char *end;
-  long n = strtol(text, &end, 10);
-  return *end || n < 1 || n > INT_MAX ? 0 : (int)n;
-}
-
-/* How many processes the launcher of this one says it started, 0 if it does not say. The launcher nearest to
- * the process is asked first: below Open MPI's mpirun the SLURM_* variables describe its daemons, not its
- * processes. */
-static int launched(const char **variable) {
-  int n = environment_number(*variable = "OMPI_COMM_WORLD_SIZE");
-  if (!n) n = environment_number(*variable = "PMI_SIZE");
-  if (n || !getenv("SLURM_STEP_ID") || !getenv("SLURM_PROCID")) return n;
-  n = environment_number(*variable = "SLURM_STEP_NUM_TASKS");
-  return n ? n : environment_number(*variable = "SLURM_NTASKS");
-}
-
 /* The ranks of this host; MPISTILL_RANKS_PER_NODE cuts it into several "nodes". */
 static status find_node(comm *c) {
   status st = STATUS_OK;
   MPI_Comm host = MPI_COMM_NULL;
   TRY_MPI(MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &host));
-  int host_rank, cut = environment_number("MPISTILL_RANKS_PER_NODE");
+  int host_rank, cut = launch_number("MPISTILL_RANKS_PER_NODE");
   TRY_MPI(MPI_Comm_rank(host, &host_rank));
   TRY_MPI(MPI_Comm_size(host, &c->host_size));
   TRY_MPI(MPI_Comm_split(host, cut ? host_rank / cut : 0, c->rank, &c->node));
@@ -141,52 +121,15 @@ done:
   return st;
 }
 
-static bool is_open_mpi(void) {
-  char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
-  int n;
-  return MPI_Get_library_version(version, &n) == MPI_SUCCESS &&
-         !strncmp(version, "Open MPI", strlen("Open MPI"));
-}
-
-static bool has_setting(const char *name) {
-  int index;
-  return MPI_T_cvar_get_index(name, &index) == MPI_SUCCESS;
-}
-
-/* An Open MPI that finds its ranks by PMIx only: all but those that were built with Slurm's own PMI. MPICH is
- * not asked: it crashes in an MPI_Init after MPI_T_finalize. */
-static bool needs_pmix(void) {
-  int provided;
-  if (!is_open_mpi() || MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) return false;
-  bool needs = has_setting("pmix_base_async_modex") && !has_setting("pmix_s1_priority") &&
-               !has_setting("pmix_s2_priority") && !has_setting("pmix_cray_major_version");
-  MPI_T_finalize();
-  return needs;
-}
-
-/* Tasks of srun that Open MPI would end inside MPI_Init, each with words of its own. */
-static bool is_unconnected(void) {
-  return !getenv("OMPI_COMM_WORLD_SIZE") && !getenv("PMIX_NAMESPACE") && getenv("SLURM_STEP_ID") &&
-         getenv("SLURM_PROCID") && needs_pmix();
-}
-
-static status refuse_launch(const char *variable, int expected, int seen) {
-  return status_set(STATUS_BAD_INPUT,
-                    "%s says that %d processes were started, but MPI sees only %d of them\n"
-                    "start with mpirun or srun --mpi=%s",
-                    variable, expected, seen, is_open_mpi() ? "pmix" : "pmi2");
-}
-
 status comm_start(comm **out) {
   status st = STATUS_OK;
   comm c = nobody;
-  const char *variable;
-  int expected = launched(&variable); /* before MPI_Init, which may change the environment */
+  const launch l = launch_read(); /* before MPI_Init, which may change the environment */
   *out = NULL;
-  if (expected > 1 && is_unconnected()) return refuse_launch(variable, expected, 1);
+  TRY(launch_check(&l, 0));
   TRY(start_mpi(&c));
   TRY(join(&c, MPI_COMM_WORLD));
-  if (expected > c.size) TRY(refuse_launch(variable, expected, c.size));
+  TRY(launch_check(&l, c.size));
   return keep(out, &c);
 done:
   leave(&c);

@@ -36,6 +36,21 @@ void pulse_wait(bool begins);
     }                                                                                                        \
   } while (0)
 
+/* A whole positive number from the environment, 0 if there is none. */
+int launch_number(const char *name);
+
+/* How many processes were started, 0: nothing says it; which variable does. */
+typedef struct launch {
+  const char *variable;
+  int expected;
+} launch;
+
+/* Local. */
+launch launch_read(void);
+/* Local. STATUS_BAD_INPUT where MPI sees fewer ranks than were started. seen 0: before MPI_Init, where that
+ * would end the process with words of its own. */
+status launch_check(const launch *l, int seen);
+
 /* Collective. The status code and message of rank `worst`, which all ranks already know to be the worst,
  * become everyone's. */
 status comm_adopt(comm *c, status code, int worst);

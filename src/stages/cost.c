@@ -8,7 +8,7 @@
 static const double MESSAGE_S = 20e-6, MEETING_S = 3e-6;
 /* Of a shard's time, that of its backward pass. */
 static const double BACKWARD = 0.6;
-enum { LEAST_WAVE = 8, MEETINGS = 3 };
+enum { LEAST_WAVE = 8, MEETINGS = 3, ROUND = 3 }; /* ROUND: messages at once, to as many nodes */
 
 int64_t cluster_nodes(const cluster *k) {
   return (k->ranks + k->ranks_per_node - 1) / k->ranks_per_node;
@@ -58,8 +58,9 @@ static int64_t most_shards(const cost_training *t, const cluster *k) {
 
 /* What the nodes exchange, seen from the first one and by one of its lanes. */
 typedef struct exchange {
-  int levels, buckets;
+  int buckets;
   int64_t messages;
+  double rounds, longest;  /* of messages, for a bucket; those of its longest level */
   double sums, parameters; /* bytes sent */
   double added, received;  /* floats of sums: additions, and those that come from others */
   double made;             /* floats of partial sums that are not a shard's own gradient */
@@ -81,14 +82,16 @@ static status find_exchange(const cost_training *t, const cluster *k, exchange *
   int radix[REDUCE_LEVELS], nodes = (int)cluster_nodes(k), shards;
   int64_t left, mine, out, span = 1;
   double part = (double)t->n_floats / (double)cluster_node_ranks(k);
-  *x = (exchange){.levels = reduce_levels(nodes, radix),
-                  .buckets = reduce_buckets((size_t)t->n_floats, nodes)};
+  const int levels = reduce_levels(nodes, radix);
+  *x = (exchange){.buckets = reduce_buckets((size_t)t->n_floats, nodes)};
   TRY(left_of_nodes(t, k, 0, 1, &shards, &mine));
   x->added = (double)(shards - mine) * part;
   if (shards > mine) x->made = (double)mine * part * (1 - 1.0 / radix[0]);
-  for (int i = 0; i < x->levels; i++, span *= radix[i - 1]) {
-    const double others = radix[i] - 1;
+  for (int i = 0; i < levels; i++, span *= radix[i - 1]) {
+    const double others = radix[i] - 1, rounds = fmax(1, others / ROUND);
     part /= radix[i];
+    x->rounds += rounds;
+    x->longest = fmax(x->longest, rounds);
     x->sums +=
         part * others * (double)mine * (t->dtype == REDUCE_BFLOAT16 ? sizeof(uint16_t) : sizeof(float));
     x->parameters += part * others * sizeof(float);
@@ -111,8 +114,8 @@ done:
 static double network_seconds(const cost_training *t, const cluster *k, const exchange *x) {
   double message_s = k->message_s > 0 ? k->message_s : MESSAGE_S;
   double byte_s = k->link_bytes_per_s > 0 ? (double)cluster_node_ranks(k) / k->link_bytes_per_s : 0;
-  double sums_s = message_s * (x->levels + x->buckets - 1) + x->sums * byte_s;
-  double back_s = message_s * (x->levels + x->buckets - 1) + x->parameters * byte_s;
+  double rounds_s = message_s * (x->rounds + (x->buckets - 1) * x->longest);
+  double sums_s = rounds_s + x->sums * byte_s, back_s = rounds_s + x->parameters * byte_s;
   double late_s = sums_s - BACKWARD * t->shard_s, last_s = sums_s / x->buckets;
   return back_s + (late_s > last_s ? late_s : last_s);
 }

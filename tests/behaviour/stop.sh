@@ -29,6 +29,10 @@ now() { date +%s; }
 
 # ---- signals ----
 for signal in USR1 USR2; do
+  if [ $signal = USR2 ] && ! $open_mpi; then
+    echo "skip SIGUSR2: MPICH's mpirun does not pass it on"
+    continue
+  fi
   start 2 "${train[@]}" --output "$signal.onnx"
   while [ -e "/proc/$job/exe" ] && [ ! -e "$signal.onnx.lock" ]; do sleep 0.02; done
   sleep 0.5

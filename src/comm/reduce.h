@@ -60,22 +60,20 @@ void reducer_free(reducer **r); /* collective, before comm_end */
  * warning, the sums are the same. */
 bool reducer_is_shared(const reducer *r);
 
-/* Matrices in the vector that no leaf holds: they are made when they are added up, piece by piece, that of
- * all shards of a wave while it is in the cache. They come in the order of the vector; begin is a multiple of
- * 16; what follows the end up to the next one is nobody's. */
+/* Matrices in the vector that no leaf holds: their rows are made when they are added up, those of all shards
+ * of a wave while they are in the cache. They come in the order of the vector; begin is a multiple of 16;
+ * what follows the end up to the next one is nobody's. */
 typedef struct reduce_matrix {
   size_t begin;
   int64_t rows, columns;
-  int64_t high, wide; /* a piece begins at multiples of them, and is as large but at the ends */
 } reduce_matrix;
 
 typedef struct reduce_late {
   const reduce_matrix *matrices;
   int n;
-  /* The piece of matrix i that begins at `row` and `column`, of shards from..to: y[rows, columns of the
-   * piece], that of the next shard `stride` floats further, all aligned to 64. Called by any thread, while
-   * reducer_fold runs. */
-  void (*make)(void *data, int from, int to, int i, int64_t row, int64_t column, float *y, size_t stride);
+  /* Rows from..to of matrix i of a shard into y[to - from, columns], aligned to 64; called by any thread,
+   * while reducer_fold runs. */
+  void (*make)(void *data, int shard, int i, int64_t from, int64_t to, float *y);
   void *data;
 } reduce_late;
 

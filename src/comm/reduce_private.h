@@ -53,7 +53,8 @@ struct reducer {
 
   const reduce_late *late;  /* NULL: the leaves hold everything */
   tree_vector *late_inputs; /* [threads][wave + TREE_DEPTH] */
-  float *late_scratch; /* [threads][late_stride]: of each input a piece of late_room floats; for the sums */
+  float *late_scratch; /* [threads][late_stride]: a piece of late_room floats for each shard of a wave, and
+                          for the sums */
   size_t late_room, late_stride;
 
   level *levels;

@@ -158,21 +158,11 @@ static void run_chunk(const run *r, size_t begin, size_t n, float *scratch) {
   }
 }
 
-/* All on this thread: OpenMP takes its time over a team of one. */
-static void run_alone(const run *r, size_t begin, size_t end, float *scratch) {
-  for (size_t from = begin; from < end; from += TREE_CHUNK)
-    run_chunk(r, from, end - from < TREE_CHUNK ? end - from : TREE_CHUNK, scratch);
-}
-
 void tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin, size_t end,
               int threads, float *scratch) {
   const run r = {t, inputs, outputs};
   size_t n_chunks = (end - begin + TREE_CHUNK - 1) / TREE_CHUNK;
-  if (threads == 1 || n_chunks < 2) {
-    run_alone(&r, begin, end, scratch);
-    return;
-  }
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads) if (threads > 1 && n_chunks > 1)
   {
     int thread = 0;
 #ifdef _OPENMP

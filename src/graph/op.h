@@ -109,19 +109,15 @@ typedef struct block_use {
 
 enum { BLOCKS_OUT = 1 << 16 };
 
-/* A parameter's gradient that can be made later, piece by piece: left' right. */
+/* A parameter's gradient that can be made later, row by row: left' right. */
 typedef struct late_gradient {
   const tensor *left, *right; /* [k, rows] and [k, columns], as they are when the backward pass comes to the
                                  step: copied then */
   int64_t k, rows, columns;
-  int64_t high, wide;                /* rows and columns of a piece; pieces at the ends may be smaller */
-  int64_t left_floats, right_floats; /* of the copies, which are aligned to 64 */
-  /* Local. Writes the copies, in the order that make likes. */
-  void (*copy)(const struct late_gradient *l, float *left, float *right);
-  /* Local. y[rows, columns of the piece] of the one that begins at `row` and `column`, multiples of high and
-   * wide, from the copies. The bits are those of backward. */
-  void (*make)(const struct late_gradient *l, const float *left, const float *right, int64_t row,
-               int64_t column, float *y);
+  /* Local. y[to - from, columns], the rows from..to of it, from the copies. The bits are those of backward.
+   */
+  void (*make)(const struct late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
+               float *y);
 } late_gradient;
 
 struct op {

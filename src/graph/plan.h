@@ -65,14 +65,11 @@ void plan_set_gradients(plan *p, float *block);
  *     plan_new(&p, g, &(plan_options){.training = true, .late = all, ...});
  *     plan_set_copies(p, copies);                          // float[plan_late_floats(p)], aligned to 64
  *     plan_forward, plan_backward
- *     for i < plan_n_late(p): the pieces of plan_late(p, i), which begins at float `first` of the block:
- *       plan_make_late(p, i, copies, row, column, y)        // y[rows, columns of the piece], by any thread
- */
+ *     for i < plan_n_late(p): rows from..to of plan_late(p, i), which begins at float `first` of the block:
+ *       plan_make_late(p, i, copies, from, to, y)          // y[to - from, columns], by any thread */
 typedef struct late_range {
   int value;
-  const char *op;
   int64_t first, rows, columns;
-  int64_t high, wide; /* a piece begins at multiples of them, and is as large but at the ends */
 } late_range;
 
 int plan_n_late(const plan *p);
@@ -80,7 +77,7 @@ late_range plan_late(const plan *p, int i); /* by rising `first`, a multiple of 
 int64_t plan_late_floats(const plan *p);
 void plan_set_copies(plan *p, float *copies); /* local; borrowed */
 /* Local. From copies of this plan's own, wherever they lie. The bits are those without `late`. */
-void plan_make_late(const plan *p, int i, const float *copies, int64_t row, int64_t column, float *y);
+void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, float *y);
 
 /* Local. While plan_backward runs, `passed` is called after each of its steps: the gradient block is final
  * from float `from` on. NULL: it is not. */

@@ -1,6 +1,9 @@
 /* Gradients that are made when they are summed: the backward pass copies what they are made of. */
 #include "base/mem.h"
+#include "base/profile.h"
 #include "graph/plan_private.h"
+
+#include <string.h>
 
 enum { LINE_FLOATS = 16 };
 
@@ -48,8 +51,8 @@ static void place_copies(plan *p) {
     late_copy *x = &p->late[i];
     const late_gradient *g = &x->gradient;
     x->left_at = p->late_floats;
-    x->right_at = x->left_at + padded(g->left_floats);
-    p->late_floats = x->right_at + padded(g->right_floats);
+    x->right_at = x->left_at + padded(g->k * g->rows);
+    p->late_floats = x->right_at + padded(g->k * g->columns);
     for (int j = 0; j < p->n_reverse; j++)
       if (p->reverse[j] == x->of) p->copied[j] = x;
   }
@@ -70,7 +73,9 @@ done:
 }
 
 void plan_copy_late(const plan *p, const late_copy *x) {
-  x->gradient.copy(&x->gradient, p->copies + x->left_at, p->copies + x->right_at);
+  const late_gradient *g = &x->gradient;
+  memcpy(p->copies + x->left_at, g->left->data, (size_t)(g->k * g->rows) * sizeof(float));
+  memcpy(p->copies + x->right_at, g->right->data, (size_t)(g->k * g->columns) * sizeof(float));
 }
 
 int plan_n_late(const plan *p) {
@@ -79,8 +84,7 @@ int plan_n_late(const plan *p) {
 
 late_range plan_late(const plan *p, int i) {
   const late_copy *x = &p->late[i];
-  const late_gradient *g = &x->gradient;
-  return (late_range){x->value, x->of->op->name, x->first, g->rows, g->columns, g->high, g->wide};
+  return (late_range){x->value, x->first, x->gradient.rows, x->gradient.columns};
 }
 
 int64_t plan_late_floats(const plan *p) {
@@ -91,7 +95,9 @@ void plan_set_copies(plan *p, float *copies) {
   p->copies = copies;
 }
 
-void plan_make_late(const plan *p, int i, const float *copies, int64_t row, int64_t column, float *y) {
+void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, float *y) {
   const late_copy *x = &p->late[i];
-  x->gradient.make(&x->gradient, copies + x->left_at, copies + x->right_at, row, column, y);
+  const double at = profile_clock();
+  x->gradient.make(&x->gradient, copies + x->left_at, copies + x->right_at, from, to, y);
+  profile_operator(x->of->op->name, true, at);
 }

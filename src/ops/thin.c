@@ -2,17 +2,16 @@
 
 #include "ops/tiles.h"
 
-/* LATE_ROWS: whole tiles of any processor. */
-enum { LINE = 16, MOST = 64, LEAST = 16, LATE_ROWS = 24 };
+enum { LINE = 16, MOST = 64, LEAST = 16, MOST_LATE_COLUMNS = 4096 };
 
-static int64_t rounded(int64_t n, int64_t unit) {
-  return (n + unit - 1) / unit * unit;
+static int64_t padded(int64_t n) {
+  return (n + LINE - 1) / LINE * LINE;
 }
 
 /* y = a b' as y' = b a': the rows of b are read as they stand, a[m, k] and y change sides. */
 static void product_of_rows(int64_t m, int64_t n, int64_t k, const float *a, const float *b, bool add,
                             float *y, float *scratch) {
-  int64_t width = rounded(m, LINE);
+  int64_t width = padded(m);
   float *a_turned = scratch, *y_turned = scratch + k * width;
   tiles_turn(m, k, a, k, false, a_turned, width);
   tile t = {.k = k,
@@ -37,7 +36,7 @@ bool thin_suits(bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
 }
 
 size_t thin_scratch_bytes(bool ta, bool tb, int64_t m, int64_t n, int64_t k) {
-  return tb && thin_suits(ta, tb, m, n, k) ? (size_t)(n + k) * (size_t)rounded(m, LINE) * sizeof(float) : 0;
+  return tb && thin_suits(ta, tb, m, n, k) ? (size_t)(n + k) * (size_t)padded(m) * sizeof(float) : 0;
 }
 
 void thin_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, const float *b, bool add,
@@ -58,51 +57,22 @@ void thin_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float
   tiles_run(&t, m, n, ta);
 }
 
-/* x[k, n] as blocks of `wide` columns, the last of which may not be full. */
-static void pack(int64_t k, int64_t n, const float *restrict x, int64_t wide, float *restrict to) {
-  for (int64_t i = 0; i < k; i++, x += n) {
-    for (int64_t j = 0; j < n; j += wide) {
-      const int64_t columns = n - j < wide ? n - j : wide;
-      float *restrict out = to + j * k + i * wide;
-      for (int64_t c = 0; c < columns; c++) out[c] = x[j + c];
-    }
-  }
-}
-
-static void copy_late(const late_gradient *l, float *left, float *right) {
-  pack(l->k, l->rows, l->left->data, l->high, left);
-  pack(l->k, l->columns, l->right->data, l->wide, right);
-}
-
-static void make_late(const late_gradient *l, const float *left, const float *right, int64_t row,
-                      int64_t column, float *y) {
-  const int64_t rows = l->rows - row < l->high ? l->rows - row : l->high;
-  const int64_t columns = l->columns - column < l->wide ? l->columns - column : l->wide;
+static void make_rows(const late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
+                      float *y) {
   const tile t = {.k = l->k,
-                  .a = left + row * l->k,
+                  .a = left + from,
                   .a_row = 1,
-                  .a_column = l->high,
-                  .b = right + column * l->k,
-                  .b_row = l->wide,
+                  .a_column = l->rows,
+                  .b = right,
+                  .b_row = l->columns,
                   .y = y,
-                  .y_row = columns};
-  tiles_run(&t, rows, columns, true);
+                  .y_row = l->columns};
+  tiles_run(&t, to - from, l->columns, true);
 }
 
 bool thin_late(const tensor *left, const tensor *right, int64_t k, int64_t rows, int64_t columns,
                late_gradient *out) {
-  const int wide = tiles_columns();
-  if (!thin_suits(true, false, rows, columns, k)) return false;
-  *out = (late_gradient){.left = left,
-                         .right = right,
-                         .k = k,
-                         .rows = rows,
-                         .columns = columns,
-                         .high = LATE_ROWS,
-                         .wide = wide,
-                         .left_floats = k * rounded(rows, LATE_ROWS),
-                         .right_floats = k * rounded(columns, wide),
-                         .copy = copy_late,
-                         .make = make_late};
+  if (!thin_suits(true, false, rows, columns, k) || columns > MOST_LATE_COLUMNS) return false;
+  *out = (late_gradient){left, right, k, rows, columns, make_rows};
   return true;
 }

@@ -17,9 +17,9 @@ bool thin_suits(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
 /* Local. Bytes of scratch for it, 0 for products that need none. */
 size_t thin_scratch_bytes(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
 
-/* Local. Whether left' right, of [k, rows] and [k, columns] of any k up to that, can be made piece by piece
- * by thin_product's way: sets *out. A piece is a few tiles; the copies hold what each needs as one stretch,
- * so that the columns of many shards stay in the first cache. */
+/* Local. Whether left' right, of [k, rows] and [k, columns] of any k up to that, can be made row by row by
+ * thin_product's way: sets *out. Sums over few shards gain by it, as long as the rows of a piece stay in the
+ * cache. */
 bool thin_late(const tensor *left, const tensor *right, int64_t k, int64_t rows, int64_t columns,
                late_gradient *out);
 

@@ -15,7 +15,7 @@ static void plain_run(const tile *t, int64_t m, int64_t n) {
   }
 }
 
-enum { STRIP = 16, LINE = 16 };
+enum { STRIP = 16 };
 
 void tiles_turn(int64_t rows, int64_t columns, const float *restrict from, int64_t from_row, bool add,
                 float *restrict to, int64_t to_row) {
@@ -34,7 +34,7 @@ void tiles_turn(int64_t rows, int64_t columns, const float *restrict from, int64
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-enum { ROWS_AHEAD = 8 };
+enum { LINE = 16, ROWS_AHEAD = 8 };
 
 /* The kernels of one kind of processor. */
 typedef struct tiling {
@@ -88,32 +88,24 @@ bool tiles_exist(void) {
   return find_tiling() != NULL;
 }
 
-int tiles_columns(void) {
-  const tiling *kind = find_tiling();
-  return kind ? kind->columns : LINE;
-}
-
 void tiles_run(const tile *from, int64_t m, int64_t n, bool by_rows) {
   const tiling *kind = find_tiling();
   if (!kind) {
     plain_run(from, m, n);
     return;
   }
-  const int64_t high = (m + kind->rows - 1) / kind->rows, wide = (n + kind->columns - 1) / kind->columns;
-  const int64_t least = m / high, more = m % high; /* rows of a tile; how many tiles have one more */
-  for (int64_t outer = 0; outer < (by_rows ? high : wide); outer++) {
-    for (int64_t inner = 0; inner < (by_rows ? wide : high); inner++) {
-      const int64_t i = by_rows ? outer : inner, j = kind->columns * (by_rows ? inner : outer);
-      const int64_t begin = i * least + (i < more ? i : more), rows = least + (i < more);
-      tile t = *from;
-      t.a += begin * t.a_row;
-      t.b += j;
-      t.y += begin * t.y_row + j;
-      if (n - j >= kind->columns)
-        kind->whole(&t, (int)rows);
-      else
-        kind->some(&t, (int)rows, (int)(n - j));
-    }
+  int64_t high = (m + kind->rows - 1) / kind->rows, wide = (n + kind->columns - 1) / kind->columns;
+  for (int64_t at = 0; at < high * wide; at++) {
+    int64_t i = by_rows ? at / wide : at % high, j = kind->columns * (by_rows ? at % wide : at / high);
+    int64_t begin = i * m / high, rows = (i + 1) * m / high - begin;
+    tile t = *from;
+    t.a += begin * t.a_row;
+    t.b += j;
+    t.y += begin * t.y_row + j;
+    if (n - j >= kind->columns)
+      kind->whole(&t, (int)rows);
+    else
+      kind->some(&t, (int)rows, (int)(n - j));
   }
 }
 
@@ -121,10 +113,6 @@ void tiles_run(const tile *from, int64_t m, int64_t n, bool by_rows) {
 
 bool tiles_exist(void) {
   return false;
-}
-
-int tiles_columns(void) {
-  return LINE;
 }
 
 void tiles_run(const tile *from, int64_t m, int64_t n, bool by_rows) {

@@ -24,9 +24,6 @@ typedef struct tile {
 /* Local. Whether there are kernels for this processor. */
 bool tiles_exist(void);
 
-/* Local. The most columns of a tile on this processor. */
-int tiles_columns(void);
-
 /* Local. y[m, n] = a b, or y += a b. by_rows: all tiles of a few rows first, else all of a few columns. */
 void tiles_run(const tile *from, int64_t m, int64_t n, bool by_rows);
 

@@ -3,7 +3,6 @@
 #include "stages/trainer_private.h"
 
 #include "base/mem.h"
-#include "base/profile.h"
 
 #include <string.h>
 
@@ -22,17 +21,13 @@ void trainer_late_mask(trainer *t, const plan *p) {
   for (int i = 0; i < plan_n_late(p); i++) t->late.mask[plan_late(p, i).value] = true;
 }
 
-static void make(void *data, int from, int to, int i, int64_t row, int64_t column, float *y, size_t stride) {
+static void make(void *data, int shard, int i, int64_t from, int64_t to, float *y) {
   const trainer_late *l = data;
-  const double at = profile_clock();
-  for (int s = from; s < to; s++, y += stride) {
-    const int place = s % l->n_places;
-    if (l->ran[place])
-      plan_make_late(l->ran[place], i, l->copies + (size_t)place * l->n_floats, row, column, y);
-    else
-      memset(y, 0, stride * sizeof *y);
-  }
-  profile_operator(l->ops[i], true, at);
+  const int place = shard % l->n_places;
+  if (l->ran[place])
+    plan_make_late(l->ran[place], i, l->copies + (size_t)place * l->n_floats, from, to, y);
+  else
+    memset(y, 0, (size_t)((to - from) * l->matrices[i].columns) * sizeof *y);
 }
 
 static int longest_wave(const trainer *t) {
@@ -57,13 +52,11 @@ status trainer_late_begin(trainer *t) {
   l->n_places = longest_wave(t);
   l->n_floats = (size_t)plan_late_floats(p);
   TRY(mem_new(&l->matrices, (size_t)n, sizeof *l->matrices));
-  TRY(mem_new(&l->ops, (size_t)n, sizeof *l->ops));
   TRY(mem_new(&l->ran, (size_t)l->n_places, sizeof *l->ran));
   TRY(mem_new(&l->copies, (size_t)l->n_places * l->n_floats, sizeof *l->copies));
   for (int i = 0; i < n; i++) {
     const late_range r = plan_late(p, i);
-    l->matrices[i] = (reduce_matrix){(size_t)r.first, r.rows, r.columns, r.high, r.wide};
-    l->ops[i] = r.op;
+    l->matrices[i] = (reduce_matrix){(size_t)r.first, r.rows, r.columns};
   }
   l->sums = (reduce_late){.matrices = l->matrices, .n = n, .make = make, .data = l};
   TRY(reducer_make_late(t->sums, &l->sums));
@@ -74,7 +67,6 @@ done:
 void trainer_late_free(trainer *t) {
   mem_free(t->late.mask);
   mem_free(t->late.matrices);
-  mem_free(t->late.ops);
   mem_free(t->late.ran);
   mem_free(t->late.copies);
 }

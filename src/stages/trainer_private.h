@@ -30,7 +30,6 @@ typedef struct trainer_worker { /* what one thread works with */
 typedef struct trainer_late {
   bool *mask; /* [n_values]; NULL: there are none */
   reduce_matrix *matrices;
-  const char **ops; /* what computes them, by matrix */
   reduce_late sums;
   int n_places;     /* for the shards of a wave: shard s is in place s % n_places */
   const plan **ran; /* [n_places] NULL: it has no rows */

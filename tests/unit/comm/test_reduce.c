@@ -110,30 +110,19 @@ static int whole(int n_shards) {
   return span;
 }
 
-/* Matrices that no leaf holds: of one piece, of rows and of columns of them that are not full, of many bands
- * of them. */
-static const reduce_matrix matrices[] = {{16, 13, 16, 24, 32},
-                                         {240, 8, 38, 8, 38},
-                                         {560, 16, 37, 5, 16},
-                                         {1152, 4, 500, 24, 32},
-                                         {3168, 40, 1600, 2, 48}};
+/* Matrices that no leaf holds: whole lines a row, a part of a line, many pieces. */
+static const reduce_matrix matrices[] = {
+    {16, 13, 16}, {240, 8, 38}, {560, 16, 37}, {1152, 4, 500}, {3168, 40, 1600}};
 enum { LATE_FLOATS = 3168 + 40 * 1600 + 5 };
 
-static void make_piece(void *data, int from, int to, int i, int64_t row, int64_t column, float *y,
-                       size_t stride) {
-  const reduce_matrix *m = &matrices[i];
-  assert_true(row < m->rows && row % m->high == 0 && column < m->columns && column % m->wide == 0);
-  for (int s = from; s < to; s++) {
-    float *to_write = y + (size_t)(s - from) * stride;
-    assert_int_equal((uintptr_t)to_write % 64, 0);
-    for (int64_t r = row; r < m->rows && r < row + m->high; r++)
-      for (int64_t c = column; c < m->columns && c < column + m->wide; c++)
-        *to_write++ = leaf_value(s, m->begin + (size_t)(r * m->columns + c), *(const int *)data);
-  }
+static void make_rows(void *data, int shard, int i, int64_t from, int64_t to, float *y) {
+  const size_t begin = matrices[i].begin + (size_t)(from * matrices[i].columns);
+  for (size_t k = 0; k < (size_t)((to - from) * matrices[i].columns); k++)
+    y[k] = leaf_value(shard, begin + k, *(const int *)data);
 }
 
 static int late_step;
-static const reduce_late late = {matrices, sizeof matrices / sizeof *matrices, make_piece, &late_step};
+static const reduce_late late = {matrices, sizeof matrices / sizeof *matrices, make_rows, &late_step};
 static bool is_late;
 
 /* What a leaf does not hold is NaN there. */

@@ -7,7 +7,7 @@
 
 static const double LEAST = 1e-12; /* squared distance: rows nearer than that have no direction */
 
-enum { ROWS = 5 }; /* of numbers, that compare_angles works with */
+enum { ROWS = 5 }; /* what compare_angles works with: a number for every row of the shard in each */
 
 static size_t scratch(const mpistill_feature *o, int64_t rows, const feature_map *student,
                       const feature_map *teacher) {

@@ -136,13 +136,11 @@ static status time_convolution(const library *l, int rows, const int *n, double 
                                                        pads));
     LIBRARY(dnnl_primitive_desc_create(&pd, &d, NULL, l->engine, first));
     TRY(time_primitive(l, pd, i == 0 ? forward : i == 1 ? weight : images, seconds / n_ways, &some[i]));
-    if (!first) {
+    if (!first)
       first = pd;
-      pd = NULL;
-    } else {
+    else
       dnnl_primitive_desc_destroy(pd);
-      pd = NULL;
-    }
+    pd = NULL;
   }
   *s += some[0] + some[1] + some[2];
 done:

@@ -7,7 +7,7 @@ import tempfile
 import onnx
 
 from cases import CASES
-from common import bound, build, repeats, run, spread, text, verdict
+from common import bound, build, ranks, repeats, run, spread, text, verdict
 from training import prepare, run_ours
 
 SECONDS = {"product": "2", "conv": "6"}  # of every turn
@@ -54,7 +54,7 @@ def in_turn(name, ours_of, limit_of):
 def measure(_folder, _pythons):
     mlp, resnet = CASES["mlp"], CASES["resnet20"]
     rows = resnet["batch"] // resnet["shards"]
-    most_shards = math.ceil(resnet["shards"] / int(bound[bound.index("-n") + 1]))
+    most_shards = math.ceil(resnet["shards"] / ranks)
     bare = lambda folder: most_shards * limit("conv", rows, *convolutions(folder)) / 1e3
     return {"MLP: GFLOP/s of the whole step, of those of large products":
             {**in_turn("mlp", lambda r: r["rate"] * products_flop(mlp) / 1e9, lambda _: limit("product")), "least": 0.8},

@@ -40,6 +40,8 @@ if [ $status = 124 ]; then
   flux job kill --signal=SIGUSR1 "$job"
   flux job status "$job"
   status=$?
+  # Ranks that the signal ended before they could listen: the next job goes on from the last checkpoint.
+  if [ $status -gt 128 ]; then status=75; fi
 fi
 if [ $status = 75 ]; then flux --parent batch --env=script="$script" --env=place="$place" "$script" "$@"; fi
 exit $status

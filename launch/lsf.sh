@@ -65,4 +65,6 @@ for ((lost = 0; lost <= lost_limit; lost++)); do
   status=$?
   if [ $status -le 128 ] || [ -n "$asked" ]; then break; fi # above: a rank was lost
 done
+# Ranks that a signal ended before they could listen: the next job goes on from the last checkpoint.
+if [ "$status" -gt 128 ] && [ -n "$asked" ]; then status=75; fi
 exit "$status"

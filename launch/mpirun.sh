@@ -111,7 +111,8 @@ while :; do
   wait "$job"
   status=$?
   # Above 128: a rank was killed, or mpirun lost a host. Anything else the program said itself.
-  if [ $status -le 128 ] || [ -n "$asked" ] || [ "$restarts" -le 0 ]; then exit $status; fi
+  if [ $status -gt 128 ] && [ -n "$asked" ]; then exit 75; fi # before the ranks could listen: nothing is lost
+  if [ $status -le 128 ] || [ "$restarts" -le 0 ]; then exit $status; fi
   restarts=$((restarts - 1))
   shrink
   echo "mpirun.sh: ended with status $status; again on $ranks ranks, then at most $restarts times" >&2

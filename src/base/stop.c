@@ -11,12 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t asked;
 static double deadline_s; /* by clock_seconds; 0: none */
 
-static void mark(int number) {
-  (void)number;
-  asked = 1;
+static sigset_t signals(void) {
+  sigset_t both;
+  sigemptyset(&both);
+  sigaddset(&both, SIGUSR1);
+  sigaddset(&both, SIGUSR2);
+  return both;
 }
 
 /* Seconds: "3600", or "1:00:00". */
@@ -70,14 +72,14 @@ static bool time_left(double *seconds) {
   return age >= 0;
 }
 
+void stop_hold_signals(void) {
+  sigset_t both = signals();
+  pthread_sigmask(SIG_BLOCK, &both, NULL);
+}
+
 bool stop_listen(double before_s) {
-  struct sigaction action;
   double left;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = mark;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGUSR1, &action, NULL);
-  sigaction(SIGUSR2, &action, NULL);
+  stop_hold_signals();
   deadline_s = 0;
   if (before_s <= 0) return true;
   if (!time_left(&left)) return false;
@@ -86,6 +88,12 @@ bool stop_listen(double before_s) {
   return true;
 }
 
+static bool signal_waits(void) {
+  sigset_t waiting;
+  return !sigpending(&waiting) &&
+         (sigismember(&waiting, SIGUSR1) == 1 || sigismember(&waiting, SIGUSR2) == 1);
+}
+
 bool stop_asked(void) {
-  return asked || (deadline_s != 0 && clock_seconds() >= deadline_s);
+  return signal_waits() || (deadline_s != 0 && clock_seconds() >= deadline_s);
 }

@@ -5,12 +5,17 @@
 
 #include <stdbool.h>
 
-/* Local. From now on the two signals set a mark instead of ending the process; with before_s > 0 it is also
- * set when the batch job ends in less than that. False: nothing tells when it ends. (Slurm:
- * SLURM_JOB_END_TIME. PBS: PBS_WALLTIME after the start of the job, which is that of the oldest process of it
- * that this one comes from. Before both: MPISTILL_END_TIME, in seconds since 1970.) */
+/* Local, before other threads are started: in this thread and those it starts the two signals wait until
+ * stop_asked looks. They have no handler: kernels of oneDNN keep data where the stack pointer points, and the
+ * frame of any handler would be written over it (heap corruption, mended in oneDNN 3.11.2, its issue 4845).
+ */
+void stop_hold_signals(void);
+/* Local. From now on the two signals, held, ask to stop; with before_s > 0 so does a batch job that ends in
+ * less than that. False: nothing tells when it ends. (Slurm: SLURM_JOB_END_TIME. PBS: PBS_WALLTIME after the
+ * start of the job, which is that of the oldest process of it that this one comes from. Before both:
+ * MPISTILL_END_TIME, in seconds since 1970.) */
 bool stop_listen(double before_s);
-/* Local. Whether one has come. */
+/* Local. Whether one has come, or the end is near. */
 bool stop_asked(void);
 
 #endif

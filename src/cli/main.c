@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/profile.h"
 #include "base/progress.h"
+#include "base/stop.h"
 #include "cli/command.h"
 #include "comm/pulse.h"
 #include "store/h5.h"
@@ -155,6 +156,7 @@ int main(int argc, char **argv) {
   /* Arrays that a stage frees go back to the system, for the next stage and the node's other ranks. */
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
 #endif
+  stop_hold_signals();
   profile_start();
   long rank = launcher_rank();
   status st = STATUS_OK;

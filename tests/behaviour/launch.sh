@@ -210,6 +210,27 @@ END
 chmod +x fake/*
 cp "$top"/launch/{pbs,lsf,flux}.sh .
 
+# ---- a signal that comes before the ranks listen ends them: the same recipe goes on in the next job ----
+mkdir early
+printf '#!/bin/bash\nexec sleep 60\n' >early/mpirun
+printf '#!/bin/bash\ntouch "$FAKE/again"\n' >early/qsub
+printf '#!/bin/bash\n[ "$1" != --parent ] || exec touch "$FAKE/again"\nexec "%s/fake/flux" "$@"\n' "$PWD" >early/flux
+chmod +x early/*
+early() { # NAME NEXT COMMAND...: status 75, and NEXT ("again", or "" where the system itself does it) submitted; PBS and Flux time it
+  export FAKE=$PWD/state/early-$1
+  mkdir -p "$FAKE"
+  PATH=$PWD/early:$PATH timeout 60 "${@:3}" >out 2>err </dev/null &
+  job=$!
+  sleep 1.5
+  [ -n "$2" ] || kill -USR1 "$(cat /proc/$job/task/$job/children)"
+  wait "$job"
+  check "$1: a signal before the ranks listen is no failure" test "$? $(cd "$FAKE" && ls again 2>/dev/null)" = "75 $2"
+}
+early mpirun '' "$top/launch/mpirun.sh" -n 2 run core.yaml
+early lsf '' env LSB_DJOB_HOSTFILE=nodes recipe=core.yaml bash lsf.sh
+early pbs again env PBS_O_WORKDIR="$PWD" PBS_JOBID=1.fake PBS_NODEFILE=nodes recipe=core.yaml bash pbs.sh
+early flux again bash flux.sh core.yaml
+
 # As many epochs as take a process alone that time here.
 seconds=$(sed -n 's/.*"event":"done".*"seconds":\([0-9.]*\).*/\1/p' straight/run.jsonl)
 epochs=$(awk -v s="$seconds" -v time="$TIME" 'BEGIN { print int(200 * time / s) }')

@@ -1,11 +1,9 @@
 #!/bin/bash
 # make check: every test, each with a timeout, and at the end one line "N passed, N failed".
 # Usage: tests/check.sh [PATTERN]   runs only the groups whose name contains PATTERN, LANES=N (a core each) at a time.
-# MPISTILL_PATIENCE=N: timeouts N times as long; 3 with MPICH, whose ranks keep their cores while they wait.
+# MPISTILL_PATIENCE=N: timeouts N times as long; 3 with MPICH, where more ranks than cores take longer.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-. tests/lib/mpi.sh
-$open_mpi || export MPISTILL_PATIENCE="${MPISTILL_PATIENCE:-3}"
 only=${1:-}
 build=${BUILD:-build}
 logs=$build/check
@@ -60,6 +58,9 @@ make -j"$(nproc)" --no-print-directory all unit tools >"$logs/make.log" 2>&1 || 
   echo '0 passed, 1 failed'
   exit 1
 }
+
+. tests/lib/mpi.sh
+$open_mpi || export MPISTILL_PATIENCE="${MPISTILL_PATIENCE:-3}"
 
 whole_machine() {
   case $1 in disk | faults | handles | kills | launch | live | lock | plan | stall | stop | watch) ;; *) return 1 ;; esac

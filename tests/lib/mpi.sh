@@ -6,7 +6,11 @@ mpirun=("${MPIRUN:-mpirun}")
 # shellcheck disable=SC2034 # for those who source this
 case $("${mpirun[0]}" --version 2>&1) in
   *'Open MPI'*) open_mpi=true mpirun+=(--oversubscribe) ;;
-  *) open_mpi=false ;;
+  *)
+    open_mpi=false
+    yield=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && realpath -m "${BUILD:-build}")/tests/preload/yield.so
+    if [ -e "$yield" ]; then export LD_PRELOAD=$yield; fi
+    ;;
 esac
 
 mpi() {

@@ -25,7 +25,8 @@ typedef struct measured_memory {
 } measured_memory;
 status measure_memory(const subject *s, dataset *d, const mpistill_optimizer *o, measured_memory *out);
 
-/* Local. Bytes of memory this process holds now. */
+/* Local. Bytes of memory that is this process's alone now: what it shares and the code of libraries are not
+ * in it. */
 double measure_resident(void);
 
 #endif

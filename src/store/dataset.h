@@ -96,7 +96,7 @@ status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]);
 typedef struct rows rows;
 
 /* Collective. Reads (or prepares to read) a whole array of a split. memory_limit: bytes a node may use for
- * it, 0: half of what is free. */
+ * it, 0: half of what is free; an array that is in memory already is not read again then. */
 status rows_open(rows **out, dataset *d, const split *s, const array *a, size_t memory_limit);
 void rows_close(rows **r); /* collective */
 int64_t rows_count(const rows *r);

@@ -16,6 +16,7 @@ struct dataset {
   int n_classes;
   char **classes;
   char (*hashes)[HASH_TEXT_BYTES]; /* [n_splits], "" until asked for */
+  rows *open;                      /* dataset_rows.c */
 };
 
 /* dataset_rows.c */

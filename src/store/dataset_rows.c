@@ -11,27 +11,48 @@
 struct rows {
   column q;
   const array *a; /* of the dataset */
+  rows **first;   /* the dataset's list */
+  rows *next;
+  int users;
 };
+
+static rows *find_loaded(rows *r, const array *a) {
+  while (r && (r->a != a || !r->q.rows)) r = r->next;
+  return r;
+}
 
 status rows_open(rows **out, dataset *d, const split *s, const array *a, size_t memory_limit) {
   status st = STATUS_OK;
   char *object = NULL;
-  TRY(comm_agree(d->c, mem_new(out, 1, sizeof **out)));
-  (*out)->a = a;
+  rows *r = memory_limit ? NULL : find_loaded(d->open, a);
+  *out = r;
+  if (r) {
+    r->users++;
+    return st;
+  }
+  TRY(comm_agree(d->c, mem_new(&r, 1, sizeof *r)));
+  *r = (rows){.a = a, .first = &d->open, .next = d->open, .users = 1};
+  *out = d->open = r;
+  r = NULL;
   TRY(comm_agree(d->c, mem_format(&object, "/%s/%s", s->name, a->name)));
   TRY(column_open(&(*out)->q, d->c, d->path, object, (int)a->type, a->rank, a->dims));
   TRY(column_load(&(*out)->q, memory_limit));
 done:
+  mem_free(r);
   mem_free(object);
   if (st) rows_close(out);
   return st;
 }
 
 void rows_close(rows **r) {
-  if (!*r) return;
-  column_close(&(*r)->q);
-  mem_free(*r);
+  rows *it = *r;
   *r = NULL;
+  if (!it || --it->users) return;
+  rows **at = it->first;
+  while (*at != it) at = &(*at)->next;
+  *at = it->next;
+  column_close(&it->q);
+  mem_free(it);
 }
 
 int64_t rows_count(const rows *r) {

@@ -143,6 +143,28 @@ static void rows_in_threads(void **state) {
   dataset_close(&d);
 }
 
+static void an_array_in_memory_is_shared(void **state) {
+  (void)state;
+  dataset *d;
+  const split *s;
+  rows *r[3];
+  float x[60], y[60];
+  reference("make-dataset");
+  OK(dataset_open(&d, world, in_folder("packed.h5")));
+  OK(dataset_split(d, "train", &s));
+  for (size_t i = 0; i < 3; i++) OK(rows_open(&r[i], d, s, array_of(d, s, "bytes"), i == 1));
+  assert_ptr_equal(r[0], r[2]);
+  assert_ptr_not_equal(r[0], r[1]);
+  assert_false(rows_in_memory(r[1]));
+  OK(rows_floats(r[1], ids, 1, y));
+  rows_close(&r[0]);
+  rows_close(&r[1]);
+  OK(rows_floats(r[2], ids, 1, x));
+  assert_memory_equal(x, y, sizeof x);
+  rows_close(&r[2]);
+  dataset_close(&d);
+}
+
 static void values_that_are_none(void **state) {
   (void)state;
   static const int64_t all[] = {3, 2, 1, 0};
@@ -246,6 +268,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rows_as_numpy_has_them),
     cmocka_unit_test(rows_on_other_nodes),
     cmocka_unit_test(rows_in_threads),
+    cmocka_unit_test(an_array_in_memory_is_shared),
     cmocka_unit_test(values_that_are_none),
     cmocka_unit_test(bad_headers),
     cmocka_unit_test(halves_are_exact),

@@ -13,7 +13,11 @@
  * Every call returns 0 (done), 1 (failed), 2 (bad input) or 75 (stopped early, the same call goes on), the
  * same on all ranks, and keeps a message for mpistill_message(). Calls are collective over the communicator
  * unless "Local" is said. Options are borrowed during the call; strings NULL where nothing is given. Paths
- * are relative to the working directory. */
+ * are relative to the working directory.
+ *
+ * SIGUSR1 and SIGUSR2 ask a call to stop: it blocks both in the calling thread and leaves them so. Block them
+ * before other threads are started, or one of those is ended by them. No other signal should have a handler
+ * while a call runs: oneDNN before 3.11.2 lets its frame be written over the heap (src/base/stop.h). */
 #ifndef MPISTILL_MPISTILL_H
 #define MPISTILL_MPISTILL_H
 

@@ -34,7 +34,7 @@ memory() {
     for rank in $(ranks_of "$1"); do
       [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
       read -r own file < <(awk '/^Pss_(Anon|Shmem):/ { own += $2 } /^RssFile:/ { file = $2 } END { print own + 0, file + 0 }' \
-        "/proc/$rank/smaps_rollup" "/proc/$rank/status" 2>/dev/null)
+        "/proc/$rank/smaps_rollup" "/proc/$rank/status" 2>/dev/null) || continue # it has just ended
       sum=$((sum + own))
       [ "$file" -le "$files" ] || files=$file
     done

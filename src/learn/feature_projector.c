@@ -30,10 +30,9 @@ static projection plan_of(const mpistill_feature *o, int64_t rows, const feature
 status projector_check(const mpistill_feature *o, const feature_map *student, const feature_map *teacher) {
   const mode how = mode_of(o);
   if ((how == CONV || how == NONE) && student->positions != teacher->positions)
-    return status_set(
-        STATUS_BAD_INPUT,
-        "'%s' goes position by position, and there are %lld and %lld; see projector linear, mean", o->kind,
-        (long long)student->positions, (long long)teacher->positions);
+    return status_set(STATUS_BAD_INPUT, "'%s' goes position by position, and there are %lld and %lld%s",
+                      o->kind, (long long)student->positions, (long long)teacher->positions,
+                      strcmp(o->kind, "hint") ? "" : "; see projector linear, mean");
   if (how == NONE && student->channels != teacher->channels)
     return status_set(STATUS_BAD_INPUT,
                       "'%s' without a projector needs as many channels, but there are %lld and %lld", o->kind,

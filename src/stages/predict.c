@@ -183,19 +183,21 @@ done:
   return st;
 }
 
-typedef struct names_of { /* a graph's values, for nearest_name */
+typedef struct names_of { /* a graph's values, for nearest_name; to those not computed no name is near */
   const graph *g;
 } names_of;
 
 static const char *computed_name(const void *table, int i) {
   const graph *g = ((const names_of *)table)->g;
-  return i < g->n_values ? g->values[i].name : NULL;
+  if (i >= g->n_values) return NULL;
+  return g->values[i].producer >= 0 ? g->values[i].name : "";
 }
 
 static status find_inner(const classifier *k, const char *name, int *v) {
   *v = graph_find(k->g, name);
   if (*v >= 0 && k->g->values[*v].producer >= 0) return STATUS_OK;
   const char *nearest = nearest_name(name, computed_name, &(names_of){k->g});
+  if (nearest && !*nearest) nearest = NULL;
   return status_set(STATUS_BAD_INPUT, "%s: has no inner tensor '%s'%s%s%s; 'mpistill inspect' lists them",
                     k->path, name, nearest ? "; did you mean '" : "", nearest ? nearest : "",
                     nearest ? "'" : "");

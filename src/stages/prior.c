@@ -10,6 +10,12 @@
 enum { MOST_ROUNDS = 1000 };
 static const double ENOUGH = 1e-7; /* of a bias in one round */
 
+status prior_check_shares(const classifier *k, const mpistill_reals *shares) {
+  if (!shares->n || (int64_t)shares->n == k->heads[0].classes) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "priors: %zu given for %lld classes", shares->n,
+                    (long long)k->heads[0].classes);
+}
+
 status prior_bias(const classifier *k, int *value) {
   const graph *g = k->g;
   const head *h = &k->heads[0];
@@ -154,8 +160,6 @@ done:
 static status find_shares(job *j, const truth *labels, const mpistill_reals *shares) {
   status st = STATUS_OK;
   const int64_t classes = j->k->heads[0].classes;
-  if (shares->n && (int64_t)shares->n != classes)
-    THROW(STATUS_BAD_INPUT, "priors: %zu given for %lld classes", shares->n, (long long)classes);
   TRY(mem_new(&j->share, (size_t)classes, sizeof *j->share));
   TRY(mem_new(&j->sums, (size_t)(j->n_blocks * classes), sizeof *j->sums));
   if (shares->n)

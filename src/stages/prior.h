@@ -16,6 +16,9 @@
  * last layer has none. */
 status prior_bias(const classifier *k, int *value);
 
+/* Local. STATUS_BAD_INPUT when shares are given, but not one for each class. */
+status prior_check_shares(const classifier *k, const mpistill_reals *shares);
+
 typedef struct prior {
   float *bias;   /* [classes], owned: what the parameter is to be */
   double *shift; /* [classes], owned: what was added to it */

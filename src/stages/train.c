@@ -440,6 +440,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     int value;
     TRY(dataset_split(j->d, o->prior_split, &j->unbiased));
     TRY(prior_bias(&j->s.k, &value));
+    TRY(prior_check_shares(&j->s.k, &o->priors));
   }
   if (j->link) TRY(open_teachers(j));
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));

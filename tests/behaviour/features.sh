@@ -223,6 +223,9 @@ refuse 'two teachers have such a tensor' hint:1:student=hidden:teacher=logits "t
 refuse 'no file has such a tensor' hint:1:student=hidden:teacher=conv1 "has a tensor 'conv1'" 'teach --tap'
 refuse 'a teacher without that tensor' hint:1:student=hidden:teacher=conv2:from=mlp "of teacher mlp"
 refuse 'shapes that do not go together' hint:1:student=conv1:teacher=conv2 '[?, 4, 8, 8]' '[?, 12, 4, 4]' 'position by position'
+refuse 'an input is no inner tensor' hint:1:student=input:teacher=conv2 "has no inner tensor 'input'; 'mpistill inspect'"
+refuse 'a loss without projectors names none' vid:1:student=conv1:teacher=conv2 'position by position'
+check 'a loss without projectors names none: nor in its message' bash -c '! grep -q projector err'
 batch=5 refuse 'a shard of one row' rkd:1:student=hidden:teacher=conv2 'compares the rows of a shard'
 refuse 'an option that the loss does not read' rkd:1:student=hidden:teacher=conv2:heads=2 "'rkd' has no heads"
 refuse 'a loss that is not known' hinge:1:student=a:teacher=b 'hinge'

@@ -87,6 +87,7 @@ refuse() { # WHAT MESSAGE OPTION...
 refuse 'a split that is not there' "nowhere" --prior-split nowhere
 refuse 'the test split' 'what is found there cannot be tested there' --prior-split test
 refuse 'too few shares' '3 given for 10 classes' --prior-split held-out --priors 1,2,3
+check 'too few shares: found before the first step' bash -c '! grep -q "epoch" err'
 refuse 'shares of nothing' 'prior_split names the rows' --priors 1,1,1,1,1,1,1,1,1,1
 refuse 'a bias that is frozen' 'which freeze keeps' --prior-split held-out --freeze '*bias*'
 "$python" - <<'END'

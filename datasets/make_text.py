@@ -3,8 +3,8 @@
 
     make_text.py --train FILE --test FILE --output trec.h5 [--format trec|tsv] [--length 32] [--words 8000] [--held-out SHARE]
 
-trec: a line is `COARSE:fine words ...` in Latin-1; the coarse class is learned. tsv: UTF-8 with a header, columns `sentence` and
-`label` (GLUE). Files may be .gz. A token is a word in lower case, a number or a mark of its own. Token 0 is padding, 1 a word that
+trec: a line is `COARSE:fine words ...` in Latin-1; the coarse class is learned. tsv: UTF-8 with a header, columns `label` and
+`sentence` (GLUE), `content` or `text`. Files may be .gz. A token is a word in lower case, a number or a mark of its own. Token 0 is padding, 1 a word that
 is not among the --words most frequent of the training file; ties go by the alphabet. --held-out takes that share of the training
 rows, every so many, into a split of their own. The same files give the same bytes.
 """
@@ -13,11 +13,18 @@ import collections
 import csv
 import gzip
 import re
+import sys
 
 import h5py
 import numpy as np
 
 PADDING, UNKNOWN = 0, 1
+TEXTS = "sentence", "content", "text"
+
+
+def refuse(message):
+    print(f"make_text.py: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def text(value):
@@ -25,19 +32,40 @@ def text(value):
 
 
 def lines(path, encoding):
-    with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding=encoding, newline="") as file:
-        yield from file
+    try:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding=encoding, newline="") as file:
+            yield from file
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        hint = "; --format trec is for TREC's lines" if encoding == "utf-8" and isinstance(error, UnicodeDecodeError) else ""
+        refuse(f"{path}: cannot be read: {error}{hint}")
+
+
+def read_trec(path):
+    for i, line in enumerate(lines(path, "latin-1"), 1):
+        label, _, sentence = line.partition(" ")
+        if ":" not in label:
+            refuse(f"{path}, line {i}: does not begin with COARSE:fine; --format tsv is for columns")
+        yield label.split(":")[0], sentence
+
+
+def read_tsv(path):
+    rows = csv.DictReader(lines(path, "utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE)
+    names = rows.fieldnames or []
+    column = next((name for name in TEXTS if name in names), None)
+    if not column or "label" not in names:
+        refuse(f"{path}: its first line names no columns 'label' and '{TEXTS[0]}', but {names}; --format trec is for TREC's lines")
+    for row in rows:
+        if row["label"] is None or row[column] is None:
+            refuse(f"{path}, line {rows.line_num}: has too few columns")
+        yield row["label"], row[column]
 
 
 def read(path, form):
     """Pairs of a class's name and a sentence."""
-    if form == "trec":
-        for line in lines(path, "latin-1"):
-            label, sentence = line.split(" ", 1)
-            yield label.split(":")[0], sentence
-    else:
-        for row in csv.DictReader(lines(path, "utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE):
-            yield row["label"], row["sentence"]
+    pairs = list(read_trec(path) if form == "trec" else read_tsv(path))
+    if not pairs:
+        refuse(f"{path}: has no rows")
+    return pairs
 
 
 def tokens(sentence):
@@ -69,7 +97,7 @@ def main():
     classes = sorted({label for label, _ in train})
     unknown = {label for label, _ in test} - set(classes)
     if unknown:
-        parser.error(f"{a.test}: classes that {a.train} has not: {', '.join(sorted(unknown))}")
+        refuse(f"{a.test}: classes that {a.train} has not: {', '.join(sorted(unknown))}")
     counts = collections.Counter(word for _, words in train for word in words)
     words = sorted(counts, key=lambda w: (-counts[w], w))[:a.words - 2]
     place = {word: i + 2 for i, word in enumerate(words)}

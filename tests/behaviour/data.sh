@@ -56,6 +56,32 @@ for script in mnist fashion-mnist; do
 done
 check 'the scripts have written nothing' test ! -e output.h5
 
+# ---- make_text.py ----
+text() { "$python" "$top/datasets/make_text.py" "$@" --length 4 --output text.h5 >out 2>err; }
+printf 'label\tsentence\n0\tA dull, dull film\n1\tbright\n' | gzip -n >train.tsv.gz
+printf 'content\tid\tlabel\nFilm bright\t7\t1\n' >dev.tsv
+printf 'DESC:manner How ?\nNUM:count How many films ?\n' >trec
+text --train train.tsv.gz --test dev.tsv
+python_check 'make_text.py: columns in any order, the text called sentence or content' <<'END'
+import h5py
+with h5py.File("text.h5") as f:
+    assert [c.decode() for c in f["classes"][...]] == ["0", "1"]
+    # dull is the most frequent, then by the alphabet: , a bright film
+    assert f["train/tokens"][...].tolist() == [[4, 2, 3, 2], [5, 0, 0, 0]] and f["train/label"][...].tolist() == [0, 1]
+    assert f["test/tokens"][...].tolist() == [[6, 5, 0, 0]] and f["test/label"][...].tolist() == [1]
+END
+must 0 inspect text.h5
+rm text.h5
+refuse_text() { # NAME MESSAGE ARGUMENTS...
+  text "${@:3}"
+  check "make_text.py: $1" test "$?" = 2 -a "$(grep -c '' err)" = 1 -a "$(grep -c -F -- "$2" err)" = 1 -a ! -e text.h5
+}
+refuse_text 'a file that is not there' 'nowhere: cannot be read' --train nowhere --test dev.tsv
+refuse_text 'no such columns' 'trec: its first line names no columns' --train train.tsv.gz --test trec
+refuse_text 'no such lines' 'dev.tsv, line 1: does not begin with COARSE:fine' --format trec --train trec --test dev.tsv
+printf 'label\tsentence\n2\tFilm\n' >other.tsv
+refuse_text 'a class of the test rows alone' 'other.tsv: classes that train.tsv.gz has not: 2' --train train.tsv.gz --test other.tsv
+
 # ---- the hash ----
 "$python" - <<'END' || exit 1
 import checks, h5py, numpy as np

@@ -220,6 +220,10 @@ static void check_method_tensor(const mpistill_train_options *o, const combine_k
 
 static void check_live(const mpistill_train_options *o, problems *p) {
   if (!o->live_teachers.n) return;
+  for (size_t i = 1; i < o->live_teachers.n; i++)
+    for (size_t k = 0; k < i; k++)
+      if (!strcmp(o->live_teachers.items[k].name, o->live_teachers.items[i].name))
+        problems_add(p, "teacher '%s': two live teachers have this name", o->live_teachers.items[i].name);
   if (o->soft_labels.n) problems_add(p, "live teachers: soft labels are given, too; leave one out");
   if (o->fixed_labels) problems_add(p, "fixed_labels: live teachers label what the student sees");
   for (size_t i = 0; i < o->live_teachers.n; i++) {
@@ -258,6 +262,9 @@ static void check_train(mpistill_train_options *o, const options_seen *seen, boo
     problems_add(
         p, "method '%s' is one of aggregate: it needs labels, or finds weights, or counts what it tells",
         o->method);
+  const char *weights = options_given(seen, &o->weights);
+  if (rule && teachers > 1 && weights && combine_on_the_fly(rule) && !combine_reads(rule, "weights"))
+    problems_add(p, "%s: not an option of method '%s'", weights, rule->name);
   check_method_tensor(o, rule, p);
   if (method && teachers == 1)
     problems_add(p, "%s: one %s leaves nothing to combine", method,

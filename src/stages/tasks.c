@@ -186,7 +186,7 @@ static status open_soft(tasks *t, int i, comm *c, const mpistill_train_options *
   if (!told) t->heads[i].values = x->values = x->soft.f.values;
   if (x->values != x->soft.f.values)
     THROW(STATUS_BAD_INPUT, "%s: holds %s, but %s%s%s learns %s", files.items[0],
-          x->soft.f.values ? "numbers" : "logits (of numbers teach --values makes others)",
+          x->soft.f.values ? "numbers" : "logits (teach its teacher with values=true if they are numbers)",
           x->name ? "task '" : "the student", x->name ? x->name : "", x->name ? "'" : "",
           x->values ? "numbers" : "classes");
 done:

@@ -66,7 +66,7 @@ status views_make(augmenter *a, const mpistill_augments *list, const classifier 
   if (x->type != DTYPE_FLOAT && !k->pre.active)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' is %s; augment is for floats", k->path, x->name,
                       dtype_name(x->type));
-  snprintf(what, sizeof what, "%s: '%s', which it reads,", k->path, k->arrays[0]->name);
+  snprintf(what, sizeof what, "%s: the array '%s' that it reads", k->path, k->arrays[0]->name);
   return augmenter_make(a, list, k->arrays[0]->dims, k->arrays[0]->rank, seed, what);
 }
 

@@ -4,9 +4,9 @@
     make_text.py --train FILE --test FILE --output trec.h5 [--format trec|tsv] [--length 32] [--words 8000] [--held-out SHARE]
 
 trec: a line is `COARSE:fine words ...` in Latin-1; the coarse class is learned. tsv: UTF-8 with a header, columns `label` and
-`sentence` (GLUE), `content` or `text`. Files may be .gz. A token is a word in lower case, a number or a mark of its own. Token 0 is padding, 1 a word that
-is not among the --words most frequent of the training file; ties go by the alphabet. --held-out takes that share of the training
-rows, every so many, into a split of their own. The same files give the same bytes.
+`sentence` (GLUE), `content` or `text`. Files may be .gz. A token is a word in lower case, a number or a mark of its own. Token 0 is
+padding, 1 a word that is not among the --words most frequent of the training file; ties go by the alphabet. --held-out takes that
+share of the training rows, every so many, into a split of their own. The same files give the same bytes.
 """
 import argparse
 import collections

@@ -67,7 +67,10 @@ for ((lost = 0; lost <= lost_limit; lost++)); do
   status=$?
   if [ $status -le 128 ] || [ -n "$stopped" ]; then break; fi # above: a rank was lost
   # Ranks that the signal ended before they could listen: the next job goes on from the last checkpoint.
-  if [ $SECONDS -ge $((limit - ${margin:-300})) ]; then status=75 && break; fi
+  if [ $SECONDS -ge $((limit - ${margin:-300})) ]; then
+    status=75
+    break
+  fi
 done
 if [ "$status" = 75 ] && [ -z "$stopped" ]; then qsub -v "recipe=$recipe,place=$place,script=$script" "$script"; fi
 exit "$status"

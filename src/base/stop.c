@@ -13,14 +13,6 @@
 
 static double deadline_s; /* by clock_seconds; 0: none */
 
-static sigset_t signals(void) {
-  sigset_t both;
-  sigemptyset(&both);
-  sigaddset(&both, SIGUSR1);
-  sigaddset(&both, SIGUSR2);
-  return both;
-}
-
 /* Seconds: "3600", or "1:00:00". */
 static bool walltime(const char *text, double *seconds) {
   int64_t s;
@@ -73,7 +65,10 @@ static bool time_left(double *seconds) {
 }
 
 void stop_hold_signals(void) {
-  sigset_t both = signals();
+  sigset_t both;
+  sigemptyset(&both);
+  sigaddset(&both, SIGUSR1);
+  sigaddset(&both, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &both, NULL);
 }
 

@@ -16,6 +16,7 @@ typedef struct command {
   size_t config_bytes; /* of the struct the rows fill; zeroed first */
   bool mpi;            /* needs the ranks; others never call MPI */
   size_t out_at;       /* if mpi: offsetof the config's mpistill_output_options */
+  bool stops;          /* asked by a signal it ends with a checkpoint (base/stop.h); others are ended by it */
   /* Local. Takes the arguments (borrowed until run has returned) and checks the rules across options. */
   status (*prepare)(void *config, const mpistill_strings *arguments, const options_seen *seen);
   /* Collective if mpi. Results to stdout, on rank 0. */

@@ -156,11 +156,11 @@ int main(int argc, char **argv) {
   /* Arrays that a stage frees go back to the system, for the next stage and the node's other ranks. */
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
 #endif
-  stop_hold_signals();
+  const command *k = argc > 1 ? command_find(argv[1]) : NULL;
+  if (k && k->stops) stop_hold_signals();
   profile_start();
   long rank = launcher_rank();
   status st = STATUS_OK;
-  const command *k = argc > 1 ? command_find(argv[1]) : NULL;
   bool help = k && (asks_for(argc - 2, argv + 2, "--help") || asks_for(argc - 2, argv + 2, "-h"));
   bool topic = k && asks_for(argc - 2, argv + 2, k->topic);
   bool ranks = k && k->mpi && !help && !topic;

@@ -32,7 +32,8 @@ status projector_check(const mpistill_feature *o, const feature_map *student, co
   if ((how == CONV || how == NONE) && student->positions != teacher->positions)
     return status_set(STATUS_BAD_INPUT, "'%s' goes position by position, and there are %lld and %lld%s",
                       o->kind, (long long)student->positions, (long long)teacher->positions,
-                      strcmp(o->kind, "hint") ? "" : "; see projector linear, mean");
+                      feature_reads(feature_find(o->kind), "projector") ? "; see projector linear, mean"
+                                                                        : "");
   if (how == NONE && student->channels != teacher->channels)
     return status_set(STATUS_BAD_INPUT,
                       "'%s' without a projector needs as many channels, but there are %lld and %lld", o->kind,

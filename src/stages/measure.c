@@ -12,7 +12,7 @@
 enum { REPEATS = 20, MOST_FLOATS = 1 << 20, READ_VALUES = 1 << 22, INPUTS = TREE_FUSED };
 static const double ENOUGH_S = 0.3;
 
-double measure_resident(void) {
+double measure_own_memory(void) {
   long pages = 0, files = 0;
   FILE *f = fopen("/proc/self/statm", "r");
   if (!f) return 0;
@@ -97,7 +97,7 @@ static status measure_passes(const subject *s, dataset *d, int64_t n, bool train
   TRY(mem_new(&ids, (size_t)n, sizeof *ids));
   for (int64_t i = 0; i < n; i++) ids[i] = i * s->sp->n / n;
   if (training) TRY(mem_new(&gradients, (size_t)s->k.g->n_block, sizeof *gradients));
-  double before = measure_resident();
+  double before = measure_own_memory();
   TRY(arena_new(&memory));
   TRY(classifier_plan(&p, &s->k, n, training, memory));
   for (int h = 0; training && h < s->k.n_heads; h++)
@@ -110,7 +110,7 @@ static status measure_passes(const subject *s, dataset *d, int64_t n, bool train
   pass w = {.k = &s->k, .p = p, .training = training};
   w.run = (run_context){.training = training, .rows = ids, .row_share = 1.0f};
   TRY(least_time(run_pass, &w, seconds));
-  *bytes = measure_resident() - before;
+  *bytes = measure_own_memory() - before;
   double least = (double)plan_memory_bytes(p);
   if (*bytes < least) *bytes = least; /* memory that was freed before is used again */
 done:

@@ -27,6 +27,6 @@ status measure_memory(const subject *s, dataset *d, const mpistill_optimizer *o,
 
 /* Local. Bytes of memory that is this process's alone now: what it shares and the code of libraries are not
  * in it. */
-double measure_resident(void);
+double measure_own_memory(void);
 
 #endif

@@ -58,14 +58,14 @@ done:
 /* What a model that was opened takes: of each rank, and of a node. */
 static void measure_opened(const subject *s, double before, double *rank, double *node) {
   *node = s->window ? (double)s->k.g->n_block * sizeof(float) : 0;
-  *rank = fmax(0, measure_resident() - before - *node);
+  *rank = fmax(0, measure_own_memory() - before - *node);
 }
 
 static status measure_teacher(plan_job *j, const mpistill_teacher *t) {
   status st = STATUS_OK;
   subject s = {0};
   planned_teacher *x = &j->teachers[j->n];
-  double before = measure_resident();
+  double before = measure_own_memory();
   const mpistill_teacher whole = tasks_teacher(&j->work, t);
   const head_options head = teacher_head(&whole);
   const model_source from = {
@@ -93,7 +93,7 @@ static status measure_learner(plan_job *j, const chain_step *k, planned_student 
   status st = STATUS_OK;
   subject s = {0};
   const mpistill_train_options *o = &j->r.distill;
-  double before = measure_resident();
+  double before = measure_own_memory();
   model_source from = k->source;
   from.heads = j->work.heads;
   from.n_heads = j->work.n;

@@ -218,12 +218,18 @@ static void check_method_tensor(const mpistill_train_options *o, const combine_k
                  rule->name);
 }
 
+static void check_names(const mpistill_teachers *t, problems *p) {
+  for (size_t i = 0; i < t->n; i++)
+    for (size_t j = 0; j < i; j++) {
+      if (!t->items[i].name || !t->items[j].name || strcmp(t->items[i].name, t->items[j].name)) continue;
+      problems_add(p, "teacher '%s': two teachers have this name", t->items[i].name);
+      break;
+    }
+}
+
 static void check_live(const mpistill_train_options *o, problems *p) {
   if (!o->live_teachers.n) return;
-  for (size_t i = 1; i < o->live_teachers.n; i++)
-    for (size_t k = 0; k < i; k++)
-      if (!strcmp(o->live_teachers.items[k].name, o->live_teachers.items[i].name))
-        problems_add(p, "teacher '%s': two live teachers have this name", o->live_teachers.items[i].name);
+  check_names(&o->live_teachers, p);
   if (o->soft_labels.n) problems_add(p, "live teachers: soft labels are given, too; leave one out");
   if (o->fixed_labels) problems_add(p, "fixed_labels: live teachers label what the student sees");
   for (size_t i = 0; i < o->live_teachers.n; i++) {
@@ -306,15 +312,11 @@ static void check_private(const mpistill_teacher *a, const char *name, problems 
 }
 
 static void check_teachers(const mpistill_teachers *t, problems *p) {
+  check_names(t, p);
   for (size_t i = 0; i < t->n; i++) {
     const mpistill_teacher *a = &t->items[i];
     const char *name = a->name ? a->name : "";
     check_file_name("teacher", name, p);
-    for (size_t j = 0; j < i; j++)
-      if (t->items[j].name && !strcmp(t->items[j].name, name)) {
-        problems_add(p, "teacher '%s': two teachers have this name", name);
-        break;
-      }
     if (!a->model == !a->soft_labels) problems_add(p, "teacher '%s': give either model or soft_labels", name);
     check_private(a, name, p);
   }

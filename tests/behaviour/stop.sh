@@ -44,6 +44,13 @@ rank=$(ranks_of "$job" | head -n 1)
 check 'signals have no handlers, and wait on every thread' test "$(meets "$rank")" = '0 a00'
 kill -USR1 "$job"
 wait "$job"
+must 0 create resnet --depth 20 --width 64 --input 1x8x8 --classes 10 --seed 1 --output wide.onnx
+"$mpistill" evaluate --model wide.onnx --dataset long.h5 --split train >out 2>err </dev/null &
+job=$!
+sleep 1
+kill -USR1 $job
+wait $job
+check 'a command without a checkpoint is ended by the signal' test $? = 138
 for signal in USR1 USR2; do
   if [ $signal = USR2 ] && ! $open_mpi; then
     echo "skip SIGUSR2: MPICH's mpirun does not pass it on"

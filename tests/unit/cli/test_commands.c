@@ -141,7 +141,7 @@ static void wrong_combinations_are_refused(void **state) {
       {SOFT "--loss kd:1:temperature_end=0", "temperature_end: 0 is out of range (more than 0"},
       {SOFT "--method logit-mean", "--method: one soft-label file leaves nothing to combine"},
       {SOFT "--soft-labels b --method aekd --weights 1,2", "--weights: not an option of method 'aekd'"},
-      {DISTILL "--live-teacher a=x --live-teacher a=y", "teacher 'a': two live teachers have this name"},
+      {DISTILL "--live-teacher a=x --live-teacher a=y", "teacher 'a': two teachers have this name"},
       {SOFT "--weights 1,2", "weights: 2 given for 1 soft-label files"},
       {SOFT "--optimizer adamw --momentum 0.9", "--momentum: not an option of optimizer 'adamw' (of 'sgd')"},
       {SOFT "--beta1 0.9", "--beta1: not an option of optimizer 'sgd'"},

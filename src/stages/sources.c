@@ -76,8 +76,10 @@ static status compare_shape(const sources *s, const softlabels_header *a, const 
                       b->values ? "numbers" : "logits", first, a->values ? "numbers" : "logits");
   const form fa = header_form(a), fb = header_form(b);
   if (fa.classes != fb.classes && !s->rule->unites)
-    return status_set(STATUS_BAD_INPUT, "%s: has %lld classes, but %s has %lld", other, (long long)fb.classes,
-                      first, (long long)fa.classes);
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: has %lld classes, but %s has %lld; method 'union' is for teachers of some of the "
+                      "classes",
+                      other, (long long)fb.classes, first, (long long)fa.classes);
   if (fa.positions != fb.positions || fa.steps != fb.steps)
     return status_set(STATUS_BAD_INPUT, "%s: has %lld positions a row, but %s has %lld", other,
                       (long long)fb.positions, first, (long long)fa.positions);
@@ -138,9 +140,12 @@ static status place_classes(sources *s, int i, dataset *d) {
     int64_t at = class_place(h->classes[j], names, n_names, s->f.classes);
     if (at < 0 || at >= s->f.classes || seen[at])
       THROW(STATUS_BAD_INPUT,
-            "%s: class '%s' (position %lld) is %s; its classes must be those of %s in some order",
-            softlabels_path(s->files[i]), h->classes[j], (long long)j, at < 0 ? "not known" : "named twice",
-            d ? dataset_path(d) : softlabels_path(s->files[0]));
+            "%s: class '%s' (position %lld) is %s: its classes must be those of %s in some order%s",
+            softlabels_path(s->files[i]), h->classes[j], (long long)j,
+            at >= 0 && at < s->f.classes ? "named twice" : "not among them",
+            d ? dataset_path(d) : softlabels_path(s->files[0]),
+            !n_names || h->n_classes < n_names ? "; method 'union' is for teachers of some of the classes"
+                                               : "");
     seen[at] = 1;
     s->place[i][j] = at;
     in_order = in_order && at == j;
@@ -194,8 +199,9 @@ static status place_known(sources *s, int i, dataset *d) {
                                      : class_place(name, d ? dataset_classes(d) : NULL,
                                                    d ? dataset_n_classes(d) : 0, s->f.classes);
     if (rest ? s->others[i] : at < 0 || at >= s->f.classes || s->known[i][at])
-      THROW(STATUS_BAD_INPUT, "%s: class '%s' (position %lld) is %s", path, name ? name : "", (long long)j,
-            at < 0 ? "not known" : "named twice");
+      THROW(STATUS_BAD_INPUT,
+            "%s: class '%s' (position %lld) is %s; it lists classes of the dataset, and '*' for all others",
+            path, name ? name : "", (long long)j, at < 0 ? "not known" : "named twice");
     if (rest)
       s->others[i] = true;
     else

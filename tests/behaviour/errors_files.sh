@@ -154,7 +154,7 @@ distill unfinished 'unfinished.h5: 2 of 5 blocks are not finished' unfinished.h5
 aggregate unfinished 'unfinished.h5: 2 of 5 blocks are not finished' unfinished.h5
 refuse inspect_unfinished 'unfinished.h5: 2 of 5 blocks are not finished' inspect --verify unfinished.h5
 distill blocks_shape 'blocks_shape.h5: /blocks/done and /blocks/checksum' blocks_shape.h5
-distill unknown_class "unknown_class.h5: class 'a' (position 0) is not known" unknown_class.h5
+distill unknown_class "unknown_class.h5: class 'a' (position 0) is not among them: its classes must be" unknown_class.h5
 distill few_classes 'few_classes.h5: /classes has 2 entries, the logits have 10' few_classes.h5
 distill class_twice "class_twice.h5: class '0' (position 1) is named twice" class_twice.h5
 distill weights3 'weights3.h5: has 3 weights for 2 teachers' weights3.h5

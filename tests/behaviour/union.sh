@@ -93,7 +93,7 @@ refused() {
   run 1 aggregate "${@:3}" --dataset digits.h5 --quiet --output never.h5
   expect_error "$1" 2 "$2"
 }
-refused 'another rule wants all classes' 'has 6 classes' run/soft/low.h5 run/soft/high.h5
+refused 'another rule wants all classes' "method 'union' is for teachers of some" run/soft/low.h5 run/soft/high.h5
 refused 'a class that nobody knows' "no teacher knows class '5'" run/soft/low.h5 run/soft/pair.h5 --method union
 refused 'one file is no union' 'takes several' u1.h5 --method union
 finish

@@ -200,9 +200,11 @@ typedef struct mpistill_train_options {
   mpistill_augments augment; /* changes of the rows, in this order, drawn anew each epoch */
   mpistill_teachers
       live_teachers; /* ONNX models that are asked as the student learns, in place of soft_labels */
+  mpistill_teachers
+      feature_teachers; /* whose inner tensors features read beside live ones; none: live_teachers' */
   int64_t
       teaching_ranks; /* ranks that they are asked on, -1: by cost; 0: those that train ask for themselves */
-  char *live_dtype;   /* their logits are rounded to: "float16", "float32" */
+  char *live_dtype;   /* their logits and inner tensors are rounded to: "float16", "float32" */
   bool fixed_labels;  /* soft labels are of the rows as they are, and serve changed rows all the same */
   mpistill_optimizer optimizer;
   mpistill_schedule schedule;

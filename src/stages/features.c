@@ -25,6 +25,12 @@ static const char *teacher_of(const softlabels *s) {
   return softlabels_get(s)->teacher;
 }
 
+static status refuse_two(const mpistill_feature *o, const char *a, const char *b, const char *tensor) {
+  return status_set(STATUS_BAD_INPUT,
+                    "feature '%s': teachers '%s' and '%s' have a tensor '%s'; name one (from)", o->kind, a, b,
+                    tensor);
+}
+
 /* The file among n that has the teacher's tensor; NULL: none yet. */
 static status search(softlabels *const *files, int n, const mpistill_feature *o, const char *tensor,
                      softlabels **found) {
@@ -32,27 +38,54 @@ static status search(softlabels *const *files, int n, const mpistill_feature *o,
     if (o->from && strcmp(o->from, teacher_of(files[i]))) continue;
     if (softlabels_feature_find(files[i], tensor) < 0) continue;
     if (*found && strcmp(teacher_of(*found), teacher_of(files[i])))
-      return status_set(STATUS_BAD_INPUT,
-                        "feature '%s': teachers '%s' and '%s' have a tensor '%s'; name one (from)", o->kind,
-                        teacher_of(*found), teacher_of(files[i]), tensor);
+      return refuse_two(o, teacher_of(*found), teacher_of(files[i]), tensor);
     if (!*found) *found = files[i];
   }
   return STATUS_OK;
 }
 
-static status find_file(const features *f, const tasks *work, const mpistill_feature *o, const char *tensor,
-                        softlabels **found) {
+/* *teacher is -1 where no live teacher has it, too. */
+static status search_live(const features *f, const mpistill_feature *o, const char *tensor, int *teacher) {
+  const tutors *t = live_inner(f->teachers);
+  *teacher = -1;
+  for (int i = 0; t && i < t->n; i++) {
+    const char *name = t->items[i].t.name;
+    if ((o->from && strcmp(o->from, name)) || tutors_find_inner(&t->items[i], tensor) < 0) continue;
+    if (*teacher >= 0 && strcmp(t->items[*teacher].t.name, name))
+      return refuse_two(o, t->items[*teacher].t.name, name, tensor);
+    if (*teacher < 0) *teacher = i;
+  }
+  return STATUS_OK;
+}
+
+static status refuse_missing(const features *f, const mpistill_feature *o, const char *tensor) {
+  const char *of = o->from ? " of teacher " : "", *name = o->from ? o->from : "";
+  if (live_inner(f->teachers))
+    return status_set(STATUS_BAD_INPUT,
+                      "feature '%s': no live teacher%s%s%s has a tensor '%s' of floats; 'mpistill inspect "
+                      "MODEL' lists them, and --features-from names files of teachers that are not live",
+                      o->kind, o->from ? " '" : "", name, o->from ? "'" : "", tensor);
+  return status_set(
+      STATUS_BAD_INPUT,
+      "feature '%s': no soft-label file%s%s has a tensor '%s'; store it with teach --tap, and see "
+      "--features-from",
+      o->kind, of, name, tensor);
+}
+
+/* A file that was given serves before a model that would have to be asked. */
+static status find_tensor(features *f, const tasks *work, const mpistill_feature *o, const char *tensor,
+                          softlabels **found, int *teacher) {
   *found = NULL;
+  *teacher = -1;
   status st = STATUS_OK;
   for (int i = 0; !st && i < work->n; i++)
     st = search(work->items[i].soft.files, sources_n_files(&work->items[i].soft), o, tensor, found);
   if (!st) st = search(f->files, f->n_files, o, tensor, found);
   if (st || *found) return st;
-  return status_set(
-      STATUS_BAD_INPUT,
-      "feature '%s': no soft-label file%s%s has a tensor '%s'; store it with teach --tap, and see "
-      "--features-from",
-      o->kind, o->from ? " of teacher " : "", o->from ? o->from : "", tensor);
+  st = search_live(f, o, tensor, teacher);
+  if (!st && *teacher < 0) st = refuse_missing(f, o, tensor);
+  if (!st) live_want_inner(f->teachers, *teacher);
+  return st;
 }
 
 /* ---- terms ---- */
@@ -73,17 +106,30 @@ static status put_layer(const char *name, const char *layer, size_t n, char out[
   return STATUS_OK;
 }
 
-static status add_tensor(features *f, softlabels *file, int feature, int *place) {
+static void add_tensor(features *f, const feature_tensor *t, int *place) {
+  for (*place = 0; *place < f->n_tensors; ++*place) {
+    const feature_tensor *had = &f->tensors[*place];
+    if (had->file == t->file && had->teacher == t->teacher && had->feature == t->feature) return;
+  }
+  f->tensors[f->n_tensors++] = *t;
+}
+
+static status stored_tensor(softlabels *file, const char *name, feature_tensor *out) {
+  const int feature = softlabels_feature_find(file, name);
   const softlabels_feature *from = &softlabels_get(file)->features[feature];
-  for (*place = 0; *place < f->n_tensors; ++*place)
-    if (f->tensors[*place].file == file && f->tensors[*place].feature == feature) return STATUS_OK;
   shape s = {.rank = from->rank};
   if (from->rank > SHAPE_MAX_RANK)
     return status_set(STATUS_BAD_INPUT, "%s: %s has %d dimensions", softlabels_path(file), from->object,
                       from->rank);
   memcpy(s.dims, from->dims, (size_t)from->rank * sizeof *s.dims);
-  f->tensors[f->n_tensors++] = (feature_tensor){file, feature, feature_map_of(&s)};
+  *out = (feature_tensor){file, -1, feature, feature_map_of(&s)};
   return STATUS_OK;
+}
+
+static feature_tensor live_tensor(const features *f, int teacher, const char *name) {
+  const tutor *t = &live_inner(f->teachers)->items[teacher];
+  const int place = tutors_find_inner(t, name);
+  return (feature_tensor){NULL, teacher, place, feature_map_of(&t->inner[place])};
 }
 
 /* Tensor i of a term, by its names; NULL: that of tensor 0. */
@@ -91,11 +137,17 @@ static status bind(features *f, feature_term *t, int i, const char *student, con
                    const tasks *work, classifier *k) {
   status st = STATUS_OK;
   softlabels *file;
+  feature_tensor its;
+  int from;
   shape s;
   TRY(classifier_tap(k, student, &t->student[i], &s));
   t->mine[i] = feature_map_of(&s);
-  TRY(find_file(f, work, &t->options, teacher, &file));
-  TRY(add_tensor(f, file, softlabels_feature_find(file, teacher), &t->teacher[i]));
+  TRY(find_tensor(f, work, &t->options, teacher, &file, &from));
+  if (file)
+    TRY(stored_tensor(file, teacher, &its));
+  else
+    its = live_tensor(f, from, teacher);
+  add_tensor(f, &its, &t->teacher[i]);
 done:
   return st;
 }
@@ -186,9 +238,9 @@ done:
 }
 
 status features_open(features *f, comm *c, const mpistill_train_options *o, const tasks *work, dataset *d,
-                     const split *sp, classifier *k) {
+                     const split *sp, classifier *k, live *teachers) {
   status st = STATUS_OK;
-  *f = (features){.first_tap = k->n_heads};
+  *f = (features){.first_tap = k->n_heads, .teachers = teachers};
   if (!o->features.n) goto done;
   TRY(open_files(f, c, o, d, sp));
   TRY(comm_agree(c, add_all(f, o, work, k)));
@@ -203,10 +255,16 @@ void features_close(features *f) {
   *f = (features){0};
 }
 
+bool features_ask(const features *f) {
+  for (int i = 0; i < f->n_tensors; i++)
+    if (!f->tensors[i].file) return true;
+  return false;
+}
+
 status features_load(const features *f) {
   status st = STATUS_OK;
   for (int i = 0; i < f->n_tensors; i++)
-    TRY(softlabels_feature_load(f->tensors[i].file, f->tensors[i].feature, 0));
+    if (f->tensors[i].file) TRY(softlabels_feature_load(f->tensors[i].file, f->tensors[i].feature, 0));
 done:
   return st;
 }
@@ -258,11 +316,15 @@ size_t features_scratch(const features *f, int64_t rows) {
   return most;
 }
 
-status features_rows(const features *f, const int64_t *ids, int64_t n, float *out) {
+status features_rows(const features *f, const int64_t *ids, const int64_t *stored, int64_t n, float *out) {
   status st = STATUS_OK;
   for (int i = 0; i < f->n_tensors; i++) {
-    TRY(softlabels_feature_rows(f->tensors[i].file, f->tensors[i].feature, ids, n, out));
-    out += n * f->tensors[i].map.row_values;
+    const feature_tensor *t = &f->tensors[i];
+    if (t->file)
+      TRY(softlabels_feature_rows(t->file, t->feature, stored, n, out));
+    else
+      live_inner_rows(f->teachers, t->teacher, t->feature, ids, n, out);
+    out += n * t->map.row_values;
   }
 done:
   return st;

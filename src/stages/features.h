@@ -1,10 +1,10 @@
-/* Losses between inner tensors: which tensors of which soft-label files and of the student they read, and
- * what they learn themselves. */
+/* Losses between inner tensors: which tensors of which soft-label files, or live teachers, and of the student
+ * they read, and what they learn themselves. */
 #ifndef MPISTILL_STAGES_FEATURES_H
 #define MPISTILL_STAGES_FEATURES_H
 
 #include "learn/feature.h"
-#include "stages/tasks.h"
+#include "stages/live.h"
 
 #include <jansson.h>
 
@@ -21,9 +21,10 @@ typedef struct feature_term { /* one loss: an entry of the options, for one of i
 } feature_term;
 
 typedef struct feature_tensor { /* of a teacher */
-  softlabels *file;
-  int feature;
-  feature_map map; /* without values */
+  softlabels *file;             /* NULL: of a live one */
+  int teacher;                  /* of live_inner */
+  int feature;                  /* place among the tensors of either */
+  feature_map map;              /* without values */
 } feature_tensor;
 
 typedef struct features {
@@ -34,14 +35,18 @@ typedef struct features {
   feature_tensor tensors[FEATURES_MAX_TENSORS];
   int n_files; /* opened for their features alone */
   softlabels **files;
+  live *teachers;       /* borrowed; NULL: none is live */
   int64_t n_parameters; /* what all terms learn themselves, each at a multiple of 16 */
 } features;
 
 /* Collective. o->features, from the files of all tasks and those of o->feature_files, which are opened and
- * checked against the dataset; the student's tensors are added to k->inner. STATUS_BAD_INPUT for tensors that
- * are not there or do not go together. features_close in any case. Strings of o are borrowed. */
+ * checked against the dataset, else from live teachers (NULL: there are none); the student's tensors are
+ * added to k->inner. STATUS_BAD_INPUT for tensors that are not there or do not go together. features_close in
+ * any case. Strings of o are borrowed. */
 status features_open(features *f, comm *c, const mpistill_train_options *o, const tasks *work, dataset *d,
-                     const split *sp, classifier *k);
+                     const split *sp, classifier *k, live *teachers);
+/* Local. Whether live teachers have any of the tensors. */
+bool features_ask(const features *f);
 void features_close(features *f); /* collective */
 
 /* Collective. The teachers' tensors into memory, for features_rows. */
@@ -57,8 +62,9 @@ void features_initial(const features *f, uint64_t seed, float *to);
 int64_t features_row_values(const features *f);
 size_t features_scratch(const features *f, int64_t rows);
 
-/* Local, any thread. The teachers' tensors of n rows, one after the other: out[n * features_row_values]. */
-status features_rows(const features *f, const int64_t *ids, int64_t n, float *out);
+/* Local, any thread. The teachers' tensors of n rows, one after the other: out[n * features_row_values]. The
+ * rows as files count them: views_labels. */
+status features_rows(const features *f, const int64_t *ids, const int64_t *stored, int64_t n, float *out);
 
 /* Local. STATUS_BAD_INPUT naming the student's tensor that no trained parameter reaches. */
 status features_check_plan(const features *f, const plan *p, const classifier *k);

@@ -41,11 +41,13 @@ done:
   return st;
 }
 
-int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, int size) {
+int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, bool inner,
+                        int size) {
   /* A step of training is about three passes forward; at least one rank trains. */
   const int n = (int)lround(size * teachers / (teachers + 3 * student));
   if (size == 1) return 0;
   if (o->teaching_ranks >= 0) return o->teaching_ranks < size ? (int)o->teaching_ranks : size - 1;
+  if (inner) return 0; /* one pass gives labels, too: others would only do it a second time */
   return n < 1 ? 1 : n > size - 1 ? size - 1 : n;
 }
 
@@ -63,8 +65,9 @@ static status count_ranks(comm *c, const mpistill_train_options *o, const model_
           (long long)o->teaching_ranks, size);
   TRY(dataset_open(&d, c, o->dataset));
   TRY(open_pupil(&p, c, o, student, d));
-  TRY(tutors_open(&all, c, o, d, &p.work, &p.its.k));
-  *teaching = live_teaching_ranks(o, (double)all.work, (double)p.its.k.work, size);
+  TRY(tutors_open(&all, c, o, TUTORS_LABEL, d, &p.work, &p.its.k));
+  const bool inner = o->features.n > 0 && (o->feature_teachers.n > 0 || all.n_inner > 0);
+  *teaching = live_teaching_ranks(o, (double)all.work, (double)p.its.k.work, inner, size);
   *most_values = all.most_values;
 done:
   tutors_close(&all);
@@ -146,7 +149,7 @@ static status answer_all(desk *k) {
     greeted = true;
     pulse_phase("teach, step %lld", (long long)question[1]);
     const int64_t rows = rows_of(k, question[1]);
-    status mine = tutors_label(&k->teachers, (int)question[0], k->seen, rows, k->numbers);
+    status mine = tutors_label(&k->teachers, (int)question[0], k->seen, rows, k->numbers, NULL);
     if (mine) worst = mine;
     TRY(answer(k, (int)question[0], rows, mine));
   }
@@ -181,7 +184,7 @@ status live_serve(comm *c, const live_link *link, const mpistill_train_options *
   k.n_shards = o->shards ? (int)o->shards : trainer_default_shards(o->batch);
   TRY(dataset_open(&d, c, o->dataset));
   TRY(open_pupil(&p, c, o, student, d));
-  TRY(tutors_open(&k.teachers, c, o, d, &p.work, &p.its.k));
+  TRY(tutors_open(&k.teachers, c, o, TUTORS_LABEL, d, &p.work, &p.its.k));
   TRY(prepare(&k, c, d));
   TRY(comm_agree(c, make_desk(&k, p.its.sp->n)));
 done:
@@ -199,13 +202,23 @@ done:
 
 /* ---- a rank that trains ---- */
 
+typedef struct tensors { /* of this step, of a teacher: [most, values of a row] each */
+  bool wanted;
+  float *values[CLASSIFIER_MAX_INNER];
+} tensors;
+
 struct live {
   comm *c;
   const mpistill_train_options *o;
+  dataset *d;
   const live_link *link; /* NULL: each rank asks the teachers itself */
   int n_teachers, rank;
   int64_t *before; /* [teachers + 1] values of a row of those before each */
   tutors own;
+  tutors beside;          /* those that are run for their inner tensors alone */
+  tutors *inner;          /* whose tensors are read: own or beside; NULL: nobody's */
+  tensors *looks;         /* [inner->n] */
+  float *ignored;         /* logits of those beside */
   int from, to, n_shards; /* this rank's */
   int64_t n, most;        /* rows of the split; of this rank in a step */
   int64_t steps, per_epoch;
@@ -233,6 +246,21 @@ static status lay_out(live *l, const tasks *work, const classifier *student) {
   return st;
 }
 
+/* Ranks that label for themselves get both from one pass; but not where the teachers with the tensors are
+ * others than those that label. */
+static status open_inner(live *l, const tasks *work, const classifier *student) {
+  status st = STATUS_OK;
+  if (!l->o->features.n) return st;
+  l->inner = &l->own;
+  if (l->link || l->o->feature_teachers.n) {
+    TRY(tutors_open(&l->beside, l->c, l->o, TUTORS_INNER, l->d, work, student));
+    l->inner = &l->beside;
+  }
+  TRY(comm_agree(l->c, mem_new(&l->looks, (size_t)l->inner->n, sizeof *l->looks)));
+done:
+  return st;
+}
+
 status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *d, const tasks *work,
                  const classifier *student, const live_link *link) {
   status st = STATUS_OK;
@@ -241,15 +269,26 @@ status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *
   l = *out;
   *l = (live){.c = c,
               .o = o,
+              .d = d,
               .link = link->s ? link : NULL,
               .rank = comm_rank(c),
               .n_teachers = (int)o->live_teachers.n};
   TRY(comm_agree(c, lay_out(l, work, student)));
-  if (l->link) goto done;
-  TRY(tutors_open(&l->own, c, o, d, work, student));
-  TRY(tutors_prepare(&l->own, c, o, d, NULL));
+  if (!l->link) {
+    TRY(tutors_open(&l->own, c, o, TUTORS_LABEL, d, work, student));
+    TRY(tutors_prepare(&l->own, c, o, d, NULL));
+  }
+  TRY(open_inner(l, work, student));
 done:
   return st;
+}
+
+const tutors *live_inner(const live *l) {
+  return l ? l->inner : NULL;
+}
+
+void live_want_inner(live *l, int i) {
+  l->looks[i].wanted = true;
 }
 
 static int64_t batch_rows(const live *l, int64_t step) {
@@ -295,6 +334,11 @@ void live_close(live **out) {
   live *l = *out;
   if (!l) return;
   if (l->link && l->numbers) drain(l);
+  for (int i = 0; l->looks && i < l->inner->n; i++)
+    for (int j = 0; j < CLASSIFIER_MAX_INNER; j++) mem_free(l->looks[i].values[j]);
+  mem_free(l->looks);
+  mem_free(l->ignored);
+  tutors_close(&l->beside);
   tutors_close(&l->own);
   mem_free(l->before);
   mem_free(l->seen);
@@ -317,6 +361,33 @@ done:
   return st;
 }
 
+/* Those that no loss reads after all, as a file has the same tensor, are closed. */
+static status begin_inner(live *l) {
+  status st = STATUS_OK;
+  bool *wanted = NULL;
+  tutors *t = &l->beside;
+  if (l->inner != t) goto done;
+  TRY(comm_agree(l->c, mem_new(&wanted, (size_t)t->n, sizeof *wanted)));
+  for (int i = 0; i < t->n; i++) wanted[i] = l->looks[i].wanted;
+  tutors_drop(t, wanted);
+  TRY(tutors_prepare(t, l->c, l->o, l->d, NULL));
+  TRY(comm_agree(l->c, mem_new(&l->ignored, (size_t)(l->most * t->most_values), sizeof *l->ignored)));
+done:
+  mem_free(wanted);
+  return st;
+}
+
+static status make_looks(live *l) {
+  status st = STATUS_OK;
+  for (int i = 0; l->inner && i < l->inner->n; i++) {
+    const tutor *t = &l->inner->items[i];
+    for (int j = 0; l->looks[i].wanted && j < t->s.k.n_inner; j++)
+      TRY(mem_new(&l->looks[i].values[j], (size_t)(l->most * tutors_inner_values(t, j)), sizeof(float)));
+  }
+done:
+  return st;
+}
+
 status live_begin(live *l, int from, int to, int n_shards, int64_t rows, int64_t steps) {
   status st = STATUS_OK;
   l->from = from;
@@ -327,7 +398,9 @@ status live_begin(live *l, int from, int to, int n_shards, int64_t rows, int64_t
   l->steps = steps;
   l->asked = l->next = -1;
   l->most = (to - from) * (l->o->batch / n_shards + 1);
+  TRY(begin_inner(l));
   TRY(comm_agree(l->c, make_room(l)));
+  TRY(comm_agree(l->c, make_looks(l)));
   if (l->link) TRY(stream_greet(l->link->s, (int64_t[STREAM_WORDS]){from, to}));
 done:
   return st;
@@ -363,26 +436,54 @@ done:
   return st;
 }
 
-static status ask_own(live *l, int64_t step, const int64_t *ids, int64_t n) {
+static float *const *tensors_of(const live *l, int i) {
+  return l->looks && l->looks[i].wanted ? l->looks[i].values : NULL;
+}
+
+static status ask_own(live *l, int64_t n) {
   status st = STATUS_OK;
-  const int64_t view = l->o->augment.n ? step / l->per_epoch * l->n : 0;
-  for (int64_t j = 0; j < n; j++) l->seen[j] = ids[j] + view;
-  for (int i = 0; i < l->n_teachers; i++) TRY(tutors_label(&l->own, i, l->seen, n, numbers_of(l, i)));
+  for (int i = 0; i < l->n_teachers; i++)
+    TRY(tutors_label(&l->own, i, l->seen, n, numbers_of(l, i),
+                     l->inner == &l->own ? tensors_of(l, i) : NULL));
+done:
+  return st;
+}
+
+static status ask_beside(live *l, int64_t n) {
+  status st = STATUS_OK;
+  for (int i = 0; i < l->beside.n; i++)
+    if (l->looks[i].wanted) TRY(tutors_label(&l->beside, i, l->seen, n, l->ignored, tensors_of(l, i)));
 done:
   return st;
 }
 
 status live_step(live *l, int64_t step, const int64_t *ids) {
+  status st = STATUS_OK;
+  const int64_t view = l->o->augment.n ? step / l->per_epoch * l->n : 0;
   int64_t from, n = my_rows(l, step, &from);
-  for (int64_t j = 0; j < n; j++) l->place[ids[from + j]] = (int32_t)j;
-  return l->link ? ask_others(l, step) : n > 0 ? ask_own(l, step, ids + from, n) : STATUS_OK;
+  for (int64_t j = 0; j < n; j++) {
+    l->place[ids[from + j]] = (int32_t)j;
+    l->seen[j] = ids[from + j] + view;
+  }
+  if (l->link) TRY(ask_others(l, step));
+  if (!l->link && n > 0) TRY(ask_own(l, n));
+  if (n > 0) TRY(ask_beside(l, n));
+done:
+  return st;
+}
+
+static void copy_rows(const live *l, const float *all, int64_t values, const int64_t *ids, int64_t n,
+                      float *out) {
+  for (int64_t j = 0; j < n; j++)
+    memcpy(out + j * values, all + l->place[ids[j]] * values, (size_t)values * sizeof *out);
 }
 
 void live_rows(const live *l, int i, const int64_t *ids, int64_t n, float *out) {
-  const float *all = numbers_of(l, i);
-  const int64_t values = row_values(l, i);
-  for (int64_t j = 0; j < n; j++)
-    memcpy(out + j * values, all + l->place[ids[j]] * values, (size_t)values * sizeof *out);
+  copy_rows(l, numbers_of(l, i), row_values(l, i), ids, n, out);
+}
+
+void live_inner_rows(const live *l, int i, int place, const int64_t *ids, int64_t n, float *out) {
+  copy_rows(l, l->looks[i].values[place], tutors_inner_values(&l->inner->items[i], place), ids, n, out);
 }
 
 /* ---- all ranks ---- */

@@ -1,6 +1,8 @@
 /* Teachers that answer as the student learns (live): no file of soft labels, labels of the view that the
  * student sees. Of the ranks the last ones teach and the others train; or each rank that trains asks the
- * teachers itself. The student's bytes are the same, and those of stored labels of the same views. */
+ * teachers itself. Inner tensors are not sent: they are many times as large as labels, and each rank that
+ * trains computes those of its own rows. The student's bytes are the same, and those of stored labels of the
+ * same views. */
 #ifndef MPISTILL_STAGES_LIVE_H
 #define MPISTILL_STAGES_LIVE_H
 
@@ -21,8 +23,10 @@ typedef status live_trains(comm *c, const mpistill_train_options *o, const model
                            const live_link *link);
 
 /* Local, pure. Of `size` ranks those that teach: as many as o says, else by the multiply-adds that the
- * teachers and the student take for a row. */
-int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, int size);
+ * teachers and the student take for a row; none where ranks that train run teachers all the same, for their
+ * inner tensors. */
+int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, bool inner,
+                        int size);
 
 /* Collective. Deals out the ranks, as many to teach as o says, by cost where it says -1; runs `train` on
  * those that train and answers them on the others. STATUS_BAD_INPUT for teachers that cannot be asked, before
@@ -41,11 +45,18 @@ status live_open(live **out, comm *c, const mpistill_train_options *o, dataset *
                  const classifier *student, const live_link *link);
 void live_close(live **l); /* collective; what was asked and not taken is taken */
 
+/* Local, before live_begin. The teachers whose inner tensors can be read; NULL: there are none. */
+const tutors *live_inner(const live *l);
+/* Local, before live_begin, on all ranks alike. The tensors of teacher i will be read. */
+void live_want_inner(live *l, int i);
+
 /* Collective over c. Shards from..to of n_shards are this rank's; rows: of the split; steps: in all. */
 status live_begin(live *l, int from, int to, int n_shards, int64_t rows, int64_t steps);
 /* Local, on all ranks alike. Labels for this rank's rows of a global batch ids, the one of `step`. */
 status live_step(live *l, int64_t step, const int64_t *ids);
 /* Local, any thread. out[n, its values] of teacher i, for rows of that step. */
 void live_rows(const live *l, int i, const int64_t *ids, int64_t n, float *out);
+/* Local, any thread. The same of an inner tensor of a teacher of live_inner, at a place among its. */
+void live_inner_rows(const live *l, int i, int place, const int64_t *ids, int64_t n, float *out);
 
 #endif

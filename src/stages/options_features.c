@@ -133,7 +133,9 @@ const option feature_rows[] = {{.flag = "feature",
                                 .item_bytes = sizeof(mpistill_feature),
                                 .parse_item = parse_feature,
                                 .value = "KIND:WEIGHT:student=TENSOR:teacher=TENSOR[:KEY=VALUE...]",
-                                .help = "a loss between inner tensors; repeat it for several"},
+                                .help = "a loss between inner tensors, the teacher's of a soft-label file "
+                                        "that has it (teach --tap), else of a live teacher; repeat it for "
+                                        "several"},
                                {.flag = "features-from",
                                 .type = OPTION_PATHS,
                                 .at = AT(feature_files),

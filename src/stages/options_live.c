@@ -22,12 +22,12 @@ const option live_option_rows[] = {
      .max = 1e6,
      .help =
          "ranks that live teachers are asked on, the last ones; 0: ranks that train ask them themselves; -1: "
-         "by cost. The student is the same"},
+         "by cost, 0 where --feature reads their tensors. The student is the same"},
     {.flag = "live-dtype",
      .type = OPTION_CHOICE,
      .at = AT(live_dtype),
      .initial = "float16",
      .choice = dtype_choice,
      .value = "TYPE",
-     .help = "live teachers' logits are rounded to, as stored ones are"},
+     .help = "live teachers' logits and inner tensors are rounded to, as stored ones are"},
     {0}};

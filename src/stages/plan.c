@@ -234,10 +234,11 @@ static double teach_values(const plan_job *j) {
   return values;
 }
 
-/* Forward passes of all teachers. */
-static double forward_seconds(const plan_job *j, double rows, int64_t ranks, int64_t threads) {
+/* Forward passes of all teachers, or of those whose inner tensors are read. */
+static double forward_seconds(const plan_job *j, bool inner, double rows, int64_t ranks, int64_t threads) {
   double work = 0, batches = 0;
   for (int i = 0; i < j->n; i++) {
+    if (inner && !j->teachers[i].tap_values) continue;
     batches += rows / (double)j->teachers[i].m.rows;
     work += rows / (double)j->teachers[i].m.rows * j->teachers[i].m.batch_s;
   }
@@ -245,7 +246,7 @@ static double forward_seconds(const plan_job *j, double rows, int64_t ranks, int
 }
 
 static void time_teach(const plan_job *j, const cluster *k, times *t) {
-  const double rows = taught_rows(j), work = forward_seconds(j, rows, k->ranks, k->threads),
+  const double rows = taught_rows(j), work = forward_seconds(j, false, rows, k->ranks, k->threads),
                read = teach_values(j) * rows * student(j)->memory.read_s;
   t->seconds[PLAN_TEACH] = work > 0 ? work + read + STAGE_S : 0;
   t->bound[PLAN_TEACH] = read > work ? "disk" : "compute";
@@ -280,26 +281,21 @@ done:
   return st;
 }
 
-/* Ranks that only teach student i. */
-static int teaching_ranks(const plan_job *j, int i, int64_t ranks) {
-  const planned_student *x = &j->learners[i];
-  if (!i) return plan_teaching_ranks(j, x, ranks);
-  const double work = j->students.steps[i - 1].n_lessons * x[-1].work;
-  return live_teaching_ranks(&j->r.distill, work, x->work, (int)ranks);
-}
-
 /* A student of the chain, from live teachers or the one before it: some ranks label while the others learn,
  * or each does both. */
 static status time_live(const plan_job *j, int i, const cluster *k, times *t, double *seconds) {
   status st = STATUS_OK;
-  const int teaching = teaching_ranks(j, i, k->ranks);
+  const int teaching = plan_teaching_ranks(j, i, k->ranks);
   const int64_t asked = teaching ? teaching : k->ranks;
   const double rows = (double)j->train->n * (double)j->students.steps[i].epochs;
-  const double labels =
-      i ? lesson_seconds(j, i - 1, rows, asked, k->threads) : forward_seconds(j, rows, asked, k->threads);
+  const double labels = i ? lesson_seconds(j, i - 1, rows, asked, k->threads)
+                          : forward_seconds(j, false, rows, asked, k->threads);
   cluster learn = *k;
   learn.ranks -= teaching;
   TRY(time_learner(j, i, &learn, &t->step, seconds, &t->bound[PLAN_DISTILL]));
+  /* Where ranks ask the first teachers themselves, labels and inner tensors come from one pass. */
+  if (plan_asks_inner(j, i) && (teaching || i))
+    *seconds += forward_seconds(j, true, rows, learn.ranks, k->threads);
   *seconds = teaching ? fmax(*seconds, labels) : *seconds + labels;
 done:
   return st;

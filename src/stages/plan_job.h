@@ -62,8 +62,10 @@ typedef struct plan_job {
 bool plan_aggregates(const plan_job *j);
 /* Local. Rows of a file of soft labels to learn from; 0: there is none. */
 double plan_stored_rows(const plan_job *j);
-/* Local. Of so many ranks those that only teach, while the student learns from live teachers. */
-int plan_teaching_ranks(const plan_job *j, const planned_student *x, int64_t ranks);
+/* Local. Of so many ranks those that only teach, while student i learns from live teachers. */
+int plan_teaching_ranks(const plan_job *j, int i, int64_t ranks);
+/* Local. Whether the ranks that train student i run live teachers for their inner tensors. */
+bool plan_asks_inner(const plan_job *j, int i);
 
 /* What the ranks of a node share of the program itself, counted in plan_space. */
 double plan_node_bytes(void);

@@ -106,19 +106,28 @@ static double labels_bytes(const plan_job *j) {
   return plan_stored_rows(j) * (row + taps);
 }
 
-int plan_teaching_ranks(const plan_job *j, const planned_student *x, int64_t ranks) {
+int plan_teaching_ranks(const plan_job *j, int i, int64_t ranks) {
+  const planned_student *x = &j->learners[i];
   double work = 0;
-  for (int i = 0; i < j->n; i++) work += j->teachers[i].work;
-  return j->r.live ? live_teaching_ranks(&j->r.distill, work, x->work, (int)ranks) : 0;
+  if (!j->r.live) return 0;
+  for (int k = 0; !i && k < j->n; k++) work += j->teachers[k].work;
+  if (i) work = j->students.steps[i - 1].n_lessons * x[-1].work;
+  return live_teaching_ranks(&j->r.distill, work, x->work, plan_asks_inner(j, i), (int)ranks);
 }
 
-/* Live teachers, of a rank that asks them, and *once of a node. Their parameters alone are kept: what else
- * opening them takes is used again by those who work. */
-static double tutors_bytes(const plan_job *j, bool at_work, double *once) {
+bool plan_asks_inner(const plan_job *j, int i) {
+  return j->r.live && j->r.distill.features.n > 0 && strcmp(j->students.steps[i].kind, "assistant") != 0;
+}
+
+/* Live teachers, of a rank that asks them, for inner tensors alone where there are others that label, and
+ * *once of a node. Their parameters alone are kept: what else opening them takes is used again by those who
+ * work. */
+static double tutors_bytes(const plan_job *j, bool at_work, bool inner, double *once) {
   double bytes = 0;
   *once = 0;
   for (int i = 0; j->r.live && i < j->n; i++) {
     const planned_teacher *t = &j->teachers[i];
+    if (inner && !t->tap_values) continue;
     bytes += (t->once_bytes > 0 ? 0 : t->held_bytes - t->weight_bytes) +
              (at_work ? t->m.worker_bytes * (double)j->k.threads : 0);
     *once += t->once_bytes;
@@ -128,19 +137,24 @@ static double tutors_bytes(const plan_job *j, bool at_work, double *once) {
 
 /* Ranks that only teach read the dataset for themselves. They are the last ones: the nodes' other ranks
  * train. */
-static status space_training(const plan_job *j, const planned_student *x, plan_space *s) {
+static status space_training(const plan_job *j, int step, plan_space *s) {
   status st = STATUS_OK;
+  const planned_student *x = &j->learners[step];
   int64_t vectors;
-  double once;
-  const double tutors = tutors_bytes(j, true, &once), n = (double)j->train->n;
-  const int teaching = plan_teaching_ranks(j, x, j->k.ranks);
+  double once, beside_once = 0;
+  const double tutors = tutors_bytes(j, true, false, &once), n = (double)j->train->n;
+  const int teaching = plan_teaching_ranks(j, step, j->k.ranks);
+  const double its = !teaching                  ? tutors
+                     : plan_asks_inner(j, step) ? tutors_bytes(j, true, true, &beside_once)
+                                                : 0;
   cluster k = j->k; /* of those that train */
   k.ranks -= teaching;
   double own, ranks = (double)cluster_node_ranks(&k);
   const double vector = (double)x->training.n_floats * sizeof(float), data = array_bytes(j->input, n);
   TRY(cost_node_vectors(&x->training, &k, &vectors));
   TRY(cost_rank_vectors(&x->training, &k, &own));
-  double shared = (double)vectors * vector + data + labels_bytes(j) + x->once_bytes + (teaching ? 0 : once);
+  double shared =
+      (double)vectors * vector + data + labels_bytes(j) + x->once_bytes + (teaching ? beside_once : once);
   double created = 0, features = 0; /* students that stand in no file; rows of inner tensors, a thread */
   for (int i = 0; i < j->students.n; i++) created += (double)j->students.steps[i].source.n;
   for (int i = 0; i < j->n; i++)
@@ -148,7 +162,9 @@ static status space_training(const plan_job *j, const planned_student *x, plan_s
   /* Its place in the order and how many labels it has, for each row. */
   double rank = RANK_BYTES + created + x->held_bytes +
                 (x->shard.worker_bytes + features) * (double)j->k.threads + own + n * 2 * sizeof(int64_t) +
-                (teaching ? 0 : tutors);
+                its;
+  if (plan_asks_inner(j, step)) /* live ones' of all its rows of a step, too */
+    rank += features * ceil((double)x->training.shards / (double)k.ranks);
   double first = 2 * (double)(1 + x->training.n_states) * vector; /* a checkpoint in the making, on rank 0 */
   const double tutor = RANK_BYTES + created + x->held_bytes + tutors + n * sizeof(int64_t);
   const int beside = cluster_nodes(&j->k) > 1 ? 0 : teaching;
@@ -156,7 +172,7 @@ static status space_training(const plan_job *j, const planned_student *x, plan_s
   most(s, PLAN_DISTILL, rank + first, NODE_BYTES + ranks * rank + first + shared + theirs,
        shared + (beside ? read : 0));
   if (teaching) { /* every rank looks at all teachers first, to divide the ranks */
-    const double looking = RANK_BYTES + created + x->held_bytes + tutors_bytes(j, false, &once),
+    const double looking = RANK_BYTES + created + x->held_bytes + tutors_bytes(j, false, false, &once),
                  seen = x->once_bytes + once;
     most(s, PLAN_DISTILL, looking + seen, NODE_BYTES + (double)cluster_node_ranks(&j->k) * looking + seen,
          seen);
@@ -171,7 +187,7 @@ status plan_measure_space(const plan_job *j, plan_space *out) {
   status st = STATUS_OK;
   *out = (plan_space){0};
   space_teach(j, out);
-  for (int i = 0; i < j->students.n; i++) TRY(space_training(j, &j->learners[i], out));
+  for (int i = 0; i < j->students.n; i++) TRY(space_training(j, i, out));
 done:
   return st;
 }

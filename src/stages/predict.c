@@ -449,8 +449,9 @@ status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, f
                      heads, inner);
 }
 
-status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads) {
-  return run_batches(p, &(request){.input = input, .listed = seen}, n, heads, NULL);
+status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads,
+                      float *const *inner) {
+  return run_batches(p, &(request){.input = input, .listed = seen}, n, heads, inner);
 }
 
 /* Up to 4e8 multiply-adds a batch keep a core busy for some milliseconds; powers of two suit the kernels. */

@@ -90,8 +90,9 @@ void predictor_touch(predictor *p);
 status predictor_run(predictor *p, const feed *input, int64_t from, int64_t n, float *const *heads,
                      float *const *inner, status (*idle)(void *), void *idle_data);
 
-/* Local. The heads of rows in any order: seen[n]. */
-status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads);
+/* Local. The same of rows in any order: seen[n]. */
+status predictor_rows(predictor *p, const feed *input, const int64_t *seen, int64_t n, float *const *heads,
+                      float *const *inner);
 
 /* The batch of a forward pass by the model's cost alone: the same on every machine and rank count. */
 int64_t predict_batch_rows(const classifier *k);

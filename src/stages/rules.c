@@ -228,6 +228,8 @@ static void check_names(const mpistill_teachers *t, problems *p) {
 }
 
 static void check_live(const mpistill_train_options *o, problems *p) {
+  if (o->feature_teachers.n && !o->live_teachers.n)
+    problems_add(p, "feature_teachers: are for live teachers, and there are none");
   if (!o->live_teachers.n) return;
   check_names(&o->live_teachers, p);
   if (o->soft_labels.n) problems_add(p, "live teachers: soft labels are given, too; leave one out");
@@ -512,8 +514,6 @@ static void check_live_recipe(const mpistill_recipe *r, const options_seen *seen
     problems_add(p, "teach: live: method '%s' needs stored labels", rule->name);
   if (r->aggregate.calibrate || r->fit_split) problems_add(p, "teach: live: nothing can be fitted before");
   if (r->teach.top_k) problems_add(p, "teach.top_k: is for stored labels, and teachers are live");
-  if (r->distill.features.n)
-    problems_add(p, "distill.features: inner tensors are stored, and teachers are live");
   if (r->distill.fixed_labels)
     problems_add(p, "distill.fixed_labels: live teachers label what the student sees");
   for (size_t i = 0; i < r->teachers.n; i++) {

@@ -35,17 +35,24 @@ done:
   return st;
 }
 
+/* out->items is the caller's to free. */
+static status list_teachers(const run_job *j, mpistill_teachers *out) {
+  const size_t n = j->r.teachers.n;
+  status st = comm_agree(j->c, mem_new(&out->items, n, sizeof *out->items));
+  for (size_t i = 0; !st && i < n; i++) {
+    mpistill_teacher *x = &out->items[i];
+    *x = tasks_teacher(&j->work, &j->r.teachers.items[i]);
+    x->preprocess = *teach_preprocess(&j->r.teach, &j->r.teachers.items[i]);
+    out->n = i + 1;
+  }
+  return st;
+}
+
 /* t->live_teachers.items is the caller's to free, here and below. */
 static status ask_teachers(const run_job *j, mpistill_train_options *t) {
   const size_t n = j->r.teachers.n;
   t->soft_labels = (mpistill_strings){0};
-  status st = comm_agree(j->c, mem_new(&t->live_teachers.items, n, sizeof *t->live_teachers.items));
-  for (size_t i = 0; !st && i < n; i++) {
-    mpistill_teacher *x = &t->live_teachers.items[i];
-    *x = tasks_teacher(&j->work, &j->r.teachers.items[i]);
-    x->preprocess = *teach_preprocess(&j->r.teach, &j->r.teachers.items[i]);
-    t->live_teachers.n = i + 1;
-  }
+  status st = list_teachers(j, &t->live_teachers);
   t->live_dtype = j->r.teach.dtype;
   t->weights = j->r.aggregate.weights;
   t->method = n > 1 ? j->r.aggregate.method : NULL;
@@ -100,7 +107,11 @@ static status ask_student(const run_job *j, const chain_step *before, mpistill_t
 static status learn_from_student(run_job *j, const chain_step *before, mpistill_train_options *t,
                                  material *own) {
   status st = STATUS_OK;
-  if (j->r.live) return ask_student(j, before, t);
+  if (j->r.live && t->features.n) TRY(list_teachers(j, &t->feature_teachers));
+  if (j->r.live) {
+    TRY(ask_student(j, before, t));
+    goto done;
+  }
   for (int i = 0; i < before->n_lessons; i++)
     TRY(comm_agree(j->c, add_label(j, before->lessons[i].task, before->lessons[i].labels, &own->labels)));
   t->soft_labels = own->labels;
@@ -196,6 +207,7 @@ done:
   strings_free(&own.features);
   strings_free(&own.compared);
   mem_free(t.live_teachers.items);
+  mem_free(t.feature_teachers.items);
   return st;
 }
 

@@ -7,6 +7,7 @@
 status run_taps(const mpistill_recipe *r, const mpistill_teacher *t, mpistill_strings *taps) {
   status st = STATUS_OK;
   TRY(features_tensors(&r->distill.features, t->name, taps));
+  if (r->live) goto done; /* nothing is stored */
   TRY(mem_resize(&taps->items, taps->n, taps->n + t->taps.n, sizeof *taps->items));
   for (size_t i = 0; i < t->taps.n; i++) {
     TRY(mem_string(&taps->items[taps->n], t->taps.items[i]));

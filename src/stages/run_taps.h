@@ -1,4 +1,4 @@
-/* Which inner tensors the teachers of a recipe store. */
+/* Which inner tensors the teachers of a recipe store, or compute where they are live. */
 #ifndef MPISTILL_STAGES_RUN_TAPS_H
 #define MPISTILL_STAGES_RUN_TAPS_H
 
@@ -7,7 +7,7 @@
 
 /* Local, all of them. */
 
-/* Those the recipe lists for a teacher, and those its losses read; strings_free. */
+/* Those its losses read, and, of one that stores them, those the recipe lists for it; strings_free. */
 status run_taps(const mpistill_recipe *r, const mpistill_teacher *t, mpistill_strings *taps);
 /* The teachers with those taps, or without any: for rows that the student does not learn from. Strings are
  * the recipe's. What a teacher's output is, where the recipe leaves it to its task, is that of `work`. */

@@ -60,7 +60,10 @@ static status collect_inputs(job *j, const char *dataset_hash) {
   char model[HASH_TEXT_BYTES];
   hash_text(model_hash(j->s.m), model);
   TRY(train_inputs(&j->inputs, j->c, j->o, &j->work,
-                   &(train_origin){.model = model, .dataset = dataset_hash, .input = j->s.input->name}));
+                   &(train_origin){.model = model,
+                                   .dataset = dataset_hash,
+                                   .input = j->s.input->name,
+                                   .live_inner = features_ask(&j->inner)}));
   stage_mark_mixed(j->inputs, &j->o->out);
   j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
   if (!j->inputs_text)
@@ -443,7 +446,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     TRY(prior_check_shares(&j->s.k, &o->priors));
   }
   if (j->link) TRY(open_teachers(j));
-  TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k));
+  TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k, j->teachers));
   TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
   TRY(adaptive_open(&j->fit, j->c, o, j->d, &j->s.k, &j->work));

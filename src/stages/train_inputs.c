@@ -64,8 +64,8 @@ static json_t *tasks_json(const mpistill_tasks *tasks) {
   return list;
 }
 
-/* The losses between inner tensors, then the files they come from. */
-static status inner_json(comm *c, const mpistill_train_options *o, json_t **out) {
+/* The losses between inner tensors, then the files and live teachers they come from. */
+static status inner_json(comm *c, const mpistill_train_options *o, bool live, json_t **out) {
   status st = STATUS_OK;
   *out = features_json(&o->features);
   for (size_t i = 0; i < o->feature_files.n; i++) {
@@ -73,6 +73,7 @@ static status inner_json(comm *c, const mpistill_train_options *o, json_t **out)
     TRY(stage_hash_file(c, o->feature_files.items[i], hash));
     json_array_append_new(*out, json_string(hash));
   }
+  if (live) TRY(tutors_inner_json(c, o, *out));
 done:
   return st;
 }
@@ -129,7 +130,7 @@ status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, cons
   json_t *soft = NULL, *inner = NULL, *all;
   char *augment = NULL;
   TRY(soft_labels_json(c, o, work, &soft));
-  if (o->features.n) TRY(inner_json(c, o, &inner));
+  if (o->features.n) TRY(inner_json(c, o, from->live_inner, &inner));
   *out = all = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
                          train_has_teachers(o) ? "distill" : "train", "model", from->model, "dataset",
                          from->dataset, "input", from->input, "soft_labels", soft, "losses", losses_json(o),

@@ -29,7 +29,7 @@ static status read_shard(const trainer *t, trainer_worker *w, plan *p, int64_t n
   status st = feed_read_views(&t->inputs, t->k, seen, n, p, w->view);
   for (int i = 0; !st && i < t->n_studies; i++)
     st = study_read(&t->studies[i], &w->desks[i], t->epoch, w->ids, stored, n);
-  if (!st) st = features_rows(t->inner, stored, n, w->inner);
+  if (!st) st = features_rows(t->inner, w->ids, stored, n, w->inner);
   profile_enter(before);
   return st;
 }

@@ -152,6 +152,12 @@ status views_open(views *v, const mpistill_train_options *o, const classifier *k
   for (int i = 0; i < inner->n_files; i++) TRY(check_file(inner->files[i], ours, o->fixed_labels, &first));
   if (first && *softlabels_get(first)->augment) {
     v->stored = softlabels_views(softlabels_get(first));
+    if (o->live_teachers.n)
+      THROW(
+          STATUS_BAD_INPUT,
+          "%s: its tensors are of views that were stored, but live teachers see new ones; make its teacher a "
+          "live one (--live-teacher), or store the labels of all of them (teach --views N)",
+          softlabels_path(first));
     TRY(take_seed(first, &seed));
   }
   v->fixed = first && !v->stored;

@@ -130,6 +130,29 @@ done:
   return st;
 }
 
+static bool is_named(const trainer *t, const char *name) {
+  for (int i = 0; i < t->n_losses; i++)
+    if (!strcmp(t->names[i], name)) return true;
+  return false;
+}
+
+/* Losses may differ in their options alone; each has its own key in the log. */
+static status add_name(trainer *t, const char *task, const char *loss) {
+  status st = STATUS_OK;
+  char *name = NULL;
+  TRY(mem_format(&name, "%s%s%s", task ? task : "", task ? "/" : "", loss));
+  for (int i = 2; is_named(t, name); i++) {
+    mem_free(name);
+    name = NULL;
+    TRY(mem_format(&name, "%s%s%s.%d", task ? task : "", task ? "/" : "", loss, i));
+  }
+  t->names[t->n_losses++] = name;
+  name = NULL;
+done:
+  mem_free(name);
+  return st;
+}
+
 static status name_losses(trainer *t) {
   status st = STATUS_OK;
   int all = t->inner->n;
@@ -139,11 +162,9 @@ static status name_losses(trainer *t) {
           TRAINER_MAX_LOSSES);
   for (int i = 0; i < t->n_studies; i++) {
     const study *s = &t->studies[i];
-    for (int j = 0; j < s->goal.n; j++)
-      TRY(mem_format(&t->names[t->n_losses++], "%s%s%s", s->t->name ? s->t->name : "", s->t->name ? "/" : "",
-                     s->goal.losses[j].kind));
+    for (int j = 0; j < s->goal.n; j++) TRY(add_name(t, s->t->name, s->goal.losses[j].kind));
   }
-  for (int i = 0; i < t->inner->n; i++) TRY(mem_string(&t->names[t->n_losses++], t->inner->terms[i].name));
+  for (int i = 0; i < t->inner->n; i++) TRY(add_name(t, NULL, t->inner->terms[i].name));
 done:
   return st;
 }

@@ -42,8 +42,9 @@ int trainer_default_shards(int64_t batch);
 reduce_dtype trainer_reduce_dtype(const mpistill_train_options *o);
 
 int trainer_n_losses(const trainer *t);
-const char *trainer_loss_name(const trainer *t, int i); /* "kd", "TASK/kd", "hint:act1" */
-double trainer_temperature(const trainer *t, int i);    /* where it moves: of the next step; else 0 */
+const char *trainer_loss_name(const trainer *t,
+                              int i);                /* "kd", "TASK/kd", "hint:act1", of two alike "kd.2" */
+double trainer_temperature(const trainer *t, int i); /* where it moves: of the next step; else 0 */
 int trainer_shards(const trainer *t);
 bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);

@@ -53,6 +53,7 @@ END
   still "$kind" "$loss" "${extra[@]}"
 done
 still standard kd:1:temperature=2:standardize=true
+still two kd:0.5:temperature=4 --loss kd:0.25:temperature=2
 still dkd-half dkd:1:temperature=2:alpha=2:beta=0.5
 still dist-half dist:1:temperature=1:gamma=0.5
 soft=top3/teacher.h5 still top3 kd:1:temperature=3
@@ -115,6 +116,9 @@ expected = {
 }
 for kind, value in expected.items():
     checks.close(logged(kind, kind), value, 1e-5, kind)
+checks.close(logged("two", "kd"), expected["kd"], 1e-5, "the first of two")
+checks.close(logged("two", "kd.2"), 4 * kl(log_softmax(t, 2), log_softmax(z, 2)), 1e-5, "the second of two")
+checks.close(logged("two", "total"), 0.5 * logged("two", "kd") + 0.25 * logged("two", "kd.2"), 1e-6, "their sum")
 checks.close(logged("standard", "kd"), 4 * kl(log_softmax(standard(t), 2), log_softmax(standard(z), 2)), 1e-5, "standardized kd")
 checks.close(logged("dkd-half", "dkd"), dkd(2, 2, 0.5), 1e-5, "dkd with its options")
 checks.close(logged("dist-half", "dist"), dist(1, 0.5), 1e-5, "dist with its options")

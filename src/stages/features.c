@@ -404,6 +404,12 @@ done:
   return st;
 }
 
+bool features_teach(const mpistill_features *list) {
+  for (size_t i = 0; i < list->n; i++)
+    if (list->items[i].weight > 0) return true;
+  return false;
+}
+
 status features_tensors(const mpistill_features *list, const char *teacher, mpistill_strings *names) {
   status st = STATUS_OK;
   for (size_t i = 0; i < list->n; i++) {

@@ -79,6 +79,9 @@ void features_evaluate(const features *f, const plan *p, int64_t rows, int64_t b
  * student, each once; strings_free. */
 status features_tensors(const mpistill_features *list, const char *teacher, mpistill_strings *names);
 
+/* Local. Whether the student learns anything from them. */
+bool features_teach(const mpistill_features *list);
+
 /* Local. The options as JSON: what decides the student's bytes. */
 json_t *features_json(const mpistill_features *list);
 

@@ -208,3 +208,19 @@ status objective_evaluate(const objective *o, const task *t, const objective_sha
   }
   return STATUS_OK;
 }
+
+static bool any_weight(const mpistill_losses *list) {
+  for (size_t i = 0; i < list->n; i++)
+    if (list->items[i].weight > 0) return true;
+  return false;
+}
+
+/* Those that need not be listed have weights. */
+bool objective_teaches(const mpistill_train_options *o) {
+  bool teach = any_weight(&o->losses) || (!o->losses.n && !o->tasks.n);
+  for (size_t i = 0; i < o->tasks.n; i++) {
+    const mpistill_losses *own = &o->tasks.items[i].losses;
+    teach = teach || any_weight(own) || (!own->n && !o->losses.n);
+  }
+  return teach;
+}

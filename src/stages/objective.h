@@ -62,4 +62,7 @@ typedef struct objective_shard {
 status objective_evaluate(const objective *o, const task *t, const objective_shard *s, loss_batch *b,
                           float *gradient, double *parts);
 
+/* Local. Whether the student learns anything from losses on its outputs. */
+bool objective_teaches(const mpistill_train_options *o);
+
 #endif

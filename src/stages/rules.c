@@ -6,6 +6,8 @@
 #include "learn/feature.h"
 #include "learn/loss.h"
 #include "models/models.h"
+#include "stages/features.h"
+#include "stages/objective.h"
 #include "stages/options_rows.h"
 
 #include <math.h>
@@ -150,18 +152,14 @@ static void check_task_teachers(const mpistill_teachers *teachers, const mpistil
   }
 }
 
-typedef struct told { /* by the losses that are listed */
-  bool uses_soft, weighs;
-} told;
-
+/* *uses_soft becomes true where one of them reads soft labels. */
 static void check_list(const mpistill_losses *list, double temperature, bool has_soft,
-                       const options_seen *seen, told *t, problems *p) {
+                       const options_seen *seen, bool *uses_soft, problems *p) {
   for (size_t i = 0; i < list->n; i++) {
     mpistill_loss *l = &list->items[i];
     const loss_kind *k = l->kind ? loss_find(l->kind) : NULL;
     check_loss(l, temperature, has_soft, seen, p);
-    t->uses_soft = t->uses_soft || (k && k->needs_soft);
-    t->weighs = t->weighs || l->weight > 0;
+    *uses_soft = *uses_soft || (k && k->needs_soft);
   }
 }
 
@@ -173,13 +171,14 @@ static void check_losses(mpistill_train_options *o, const options_seen *seen, bo
     usual = false;
     for (size_t i = 0; i < o->tasks.n; i++) usual = usual || (!o->tasks.items[i].losses.n && !o->losses.n);
   }
-  told t = {.uses_soft = usual || o->features.n, .weighs = usual};
-  check_list(&o->losses, o->temperature, has_soft, seen, &t, p);
+  bool uses_soft = usual || o->features.n;
+  check_list(&o->losses, o->temperature, has_soft, seen, &uses_soft, p);
   for (size_t i = 0; i < o->tasks.n; i++)
-    check_list(&o->tasks.items[i].losses, o->temperature, has_soft, seen, &t, p);
+    check_list(&o->tasks.items[i].losses, o->temperature, has_soft, seen, &uses_soft, p);
   check_tasks(o, p);
-  if (!t.weighs) problems_add(p, "losses: all weights are 0, nothing would be learnt");
-  if (has_soft && !t.uses_soft) problems_add(p, "losses: none of them reads the soft labels");
+  if (!objective_teaches(o) && !features_teach(&o->features))
+    problems_add(p, "losses: all weights are 0, nothing would be learnt");
+  if (has_soft && !uses_soft) problems_add(p, "losses: none of them reads the soft labels");
   if (!usual && kd_weight)
     problems_add(p, "%s: the losses listed have weights of their own; leave one out", kd_weight);
   if (!has_soft && kd_weight) problems_add(p, "%s: needs soft labels, and there are none", kd_weight);
@@ -564,6 +563,8 @@ static bool is_taken(const char *name) {
 
 /* Students on the way; their labels lie beside the teachers'. */
 static void check_chain(const mpistill_recipe *r, const options_seen *seen, problems *p) {
+  if (r->assistants.n && !objective_teaches(&r->distill) && features_teach(&r->distill.features))
+    problems_add(p, "assistants: learn from losses alone, without features, and all weights of those are 0");
   for (size_t i = 0; i < r->assistants.n; i++) {
     const mpistill_assistant *a = &r->assistants.items[i];
     const char *name = a->name ? a->name : "";

@@ -172,6 +172,20 @@ moved = np.linalg.norm((w[0].detach().numpy() - after[0]) / 0.1 - grads[0].numpy
 assert moved > 1e-3, "no gradient came through the projector"
 END
 
+# ---- features alone: FitNets' first stage ----
+must 2 distill --student student.onnx --dataset digits.h5 --soft-labels soft1/teacher.h5 --loss kd:0 --feature hint:1:student=conv2:teacher=conv2 \
+  --epochs 2 --quiet --log alone.jsonl --output alone.onnx
+python_check 'features alone train what lies before the tensor' <<'END'
+import numpy as np, checks
+moved = [not np.array_equal(a, b) for a, b in zip(checks.weights("student.onnx"), checks.weights("alone.onnx"))]
+assert moved == [True] * 4 + [False] * 4, moved
+first, last = (e["loss"] for e in checks.events("alone.jsonl"))
+assert last["hint:conv2"] < first["hint:conv2"] and abs(last["total"] - last["hint:conv2"]) < 1e-6, last
+END
+run 1 distill --student student.onnx --dataset digits.h5 --soft-labels soft1/teacher.h5 --loss kd:0 --feature hint:0:student=conv2:teacher=conv2 \
+  --output never.onnx
+expect_error 'no loss with a weight' 2 'all weights are 0'
+
 # ---- a recipe: teachers store what the losses read ----
 cat >recipe.yaml <<'END'
 dataset: digits.h5
@@ -210,6 +224,8 @@ refuse_recipe 'a recipe that names no teacher' 's/, from: conv//' "feature 'hint
 refuse_recipe "a tensor that the teacher has not" 's/teacher: hidden/teacher: hiden/' "has no inner tensor 'hiden'" "did you mean 'hidden'"
 refuse_recipe "a tensor that the student has not" 's/student: act1, teacher: hidden/student: act9, teacher: hidden/' "has no inner tensor 'act9'"
 refuse_recipe 'an option of another loss' 's/from: conv}/from: conv, heads: 2}/' "feature 'hint' has no heads"
+refuse_recipe 'an assistant that would learn nothing' 's/kind: kd, weight: 1/kind: kd, weight: 0/
+/^student/a assistants: [{name: mid, create: mlp, layers: [64, 20, 10]}]' 'assistants: learn from losses alone'
 refuse_recipe 'layers that are no pairs' 's/layers: 1-1/layers: 1/' 'pairs were expected'
 
 # ---- refused before the first step ----

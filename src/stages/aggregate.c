@@ -11,6 +11,7 @@
 #include "stages/options_rows.h"
 #include "stages/sources.h"
 #include "stages/stages.h"
+#include "stages/view_labels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ typedef struct job {
   dataset *d; /* NULL: no labels */
   const split *sp;
   sources in;
-  truth labels;
+  view_labels labels;
   bool has_labels;
   fit found;        /* rows 0: nothing was looked for */
   int64_t answered; /* rows, where the rule counts them beforehand */
@@ -213,7 +214,7 @@ static status combine_block(job *j, int64_t block, int64_t *n) {
     j->y[r] = -1;
     if (j->targets) j->targets[r] = NAN;
   }
-  if (j->has_labels) TRY(truth_range(&j->labels, from, *n, j->y, j->targets));
+  if (j->has_labels) TRY(view_labels_range(&j->labels, from, *n, j->y, j->targets));
   combine_batch b = batch_of(j, *n, 1);
   j->in.rule->rows(&b, j->logits[j->in.n]);
 done:
@@ -392,7 +393,7 @@ done:
 
 static void free_all(job *j) {
   softlabels_close(&j->out);
-  truth_close(&j->labels);
+  view_labels_close(&j->labels);
   for (int i = 0; j->logits && i <= j->in.n; i++) mem_free(j->logits[i]);
   members_free(&j->members);
   sources_close(&j->in);
@@ -431,9 +432,14 @@ static status open_all(job *j) {
     if (o->labels && !a)
       THROW(STATUS_BAD_INPUT, "%s: /%s has no array '%s' of labels or targets", o->dataset, j->sp->name,
             name);
-    TRY(truth_open(&j->labels, j->d, j->sp, a, &j->in.f, NULL, 0));
-    j->has_labels = a != NULL;
+    TRY(view_labels_open(&j->labels, j->c, j->d, j->sp, a, &j->in.f, j->in.files[0]));
+    j->has_labels = a && !j->labels.lost;
   }
+  if (j->in.rule->needs_labels && j->labels.lost)
+    THROW(STATUS_BAD_INPUT,
+          "%s: is of rows changed by '%s', %s, but method '%s' needs the label of each row; choose a method "
+          "that needs none, or label the rows without that change",
+          softlabels_path(j->in.files[0]), j->header.augment, j->labels.lost, j->in.rule->name);
   if (j->in.rule->needs_labels && !j->has_labels)
     THROW(STATUS_BAD_INPUT, "method '%s' needs labels, and the rows of %s have none", j->in.rule->name,
           softlabels_path(j->in.files[0]));

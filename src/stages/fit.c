@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "learn/combines.h"
 #include "learn/stacking.h"
+#include "stages/view_labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static bool is_drawn(const job *j, int64_t row, double share) {
 
 /* Counts the labelled rows or, with j->ids, takes down those that are drawn. A row is a position of a sample
  * here. */
-static status scan_labels(job *j, const truth *labels, double share, int64_t *count) {
+static status scan_labels(job *j, const view_labels *labels, double share, int64_t *count) {
   status st = STATUS_OK;
   int32_t *y = NULL;
   const int64_t p = j->from->f.positions, at_once = LABELS_AT_ONCE / p + 1;
@@ -53,7 +54,7 @@ static status scan_labels(job *j, const truth *labels, double share, int64_t *co
   TRY(mem_new(&y, (size_t)(at_once * p), sizeof *y));
   for (int64_t from = 0; from < j->from->rows; from += at_once) {
     int64_t n = j->from->rows - from < at_once ? j->from->rows - from : at_once;
-    TRY(truth_range(labels, from, n, y, NULL));
+    TRY(view_labels_range(labels, from, n, y, NULL));
     for (int64_t i = 0; i < n * p; i++) {
       if (y[i] < 0 || (share < 1 && !is_drawn(j, from * p + i, share))) continue;
       if (j->ids) {
@@ -68,9 +69,14 @@ done:
   return st;
 }
 
-static status choose_rows(job *j, const truth *labels) {
+static status choose_rows(job *j, const view_labels *labels) {
   status st = STATUS_OK;
   int64_t labelled;
+  if (labels->lost)
+    THROW(STATUS_BAD_INPUT,
+          "%s: is of rows changed by '%s', %s: nothing can be found from them; give --fit files of other "
+          "labelled rows, or of the rows as they are",
+          softlabels_path(j->from->files[0]), softlabels_get(j->from->files[0])->augment, labels->lost);
   TRY(scan_labels(j, labels, 1, &labelled));
   double most = fmax(1000, MOST_VALUES / (double)(j->from->n * j->from->f.classes));
   double share = fmin(j->all ? 1 : j->o->held_out, most / fmax((double)labelled, 1));
@@ -303,7 +309,7 @@ static void free_all(job *j) {
 status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d, fit *out) {
   status st = STATUS_OK;
   sources other = {0};
-  truth labels = {0};
+  view_labels labels = {.lost = NULL};
   job j = {.c = c, .o = o, .d = d, .from = s};
   if (o->fit.n) {
     const sources_options from = {
@@ -314,7 +320,8 @@ status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dat
     j.all = true;
   }
   TRY(dataset_split(d, softlabels_get(j.from->files[0])->split, &j.sp));
-  TRY(truth_open(&labels, d, j.sp, truth_array(j.sp, o->labels ? o->labels : "label"), &j.from->f, NULL, 0));
+  TRY(view_labels_open(&labels, c, d, j.sp, truth_array(j.sp, o->labels ? o->labels : "label"), &j.from->f,
+                       j.from->files[0]));
   TRY(comm_agree(c, choose_rows(&j, &labels)));
   if (j.n < FEWEST)
     say_warning(comm_rank(c) == 0, "only %lld labelled rows to find weights and temperatures from",
@@ -324,7 +331,7 @@ status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dat
   out->rows = j.n;
 done:
   free_all(&j);
-  truth_close(&labels);
+  view_labels_close(&labels);
   sources_close(&other);
   return st;
 }

@@ -93,6 +93,28 @@ done:
   return st;
 }
 
+status augments_parse(const char *text, mpistill_augments *out) {
+  status st = STATUS_OK;
+  char *copy = NULL, *rest;
+  TRY(mem_string(&copy, text));
+  for (char *one = strtok_r(copy, " ", &rest); one; one = strtok_r(NULL, " ", &rest)) {
+    TRY(mem_resize(&out->items, out->n, out->n + 1, sizeof *out->items));
+    mpistill_augment *a = &out->items[out->n++];
+    TRY(options_defaults(augment_fields, a));
+    TRY(parse_augment(one, a));
+    if (!(a->probability > 0)) a->probability = 1;
+  }
+done:
+  mem_free(copy);
+  return st;
+}
+
+void augments_free(mpistill_augments *list) {
+  for (size_t i = 0; i < list->n; i++) options_free(augment_fields, &list->items[i]);
+  mem_free(list->items);
+  *list = (mpistill_augments){0};
+}
+
 #define AUGMENT                                                                                              \
   .flag = "augment", .type = OPTION_ITEMS, .fields = augment_fields, .item_bytes = sizeof(mpistill_augment), \
   .parse_item = parse_augment, .value = "KIND[:KEY=VALUE...]"

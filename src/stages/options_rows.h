@@ -36,6 +36,9 @@ status loss_refuse_option(const char *kind, const char *key);
 status parse_teacher(const char *text, void *item);
 /* The same of an augmentation that there is. */
 status augment_refuse_option(const char *kind, const char *key);
+/* A list as views_text writes it; augments_free in any case. */
+status augments_parse(const char *text, mpistill_augments *out);
+void augments_free(mpistill_augments *list);
 
 /* CHOICE names from the tables of other layers. */
 const char *combine_choice(int i);

@@ -64,13 +64,6 @@ static status check_views(const study *s) {
   return STATUS_OK;
 }
 
-static augment_shape planes_of(const augment_shape *image, int64_t values) {
-  return (augment_shape){.values = values,
-                         .channels = values / (image->height * image->width),
-                         .height = image->height,
-                         .width = image->width};
-}
-
 /* Soft labels of the image as it is move with it, if they are of its pixels. */
 static status open_fixed(study *s) {
   const augmenter *a = &s->seen->augment;
@@ -78,13 +71,13 @@ static status open_fixed(study *s) {
   const shape *y = &s->h->shape;
   const int end = y->rank - (s->h->last ? 1 : 0);
   if (!augmenter_moves(a) || !s->seen->fixed || !s->t->soft.n || s->h->positions == 1) return STATUS_OK;
-  const bool pixels = end >= 3 && y->dims[end - 2] == image->height && y->dims[end - 1] == image->width;
+  const bool pixels = views_pixels(image, y->dims, end);
   if (!pixels && !s->h->values)
     return status_set(STATUS_BAD_INPUT,
                       "augment: soft labels that are not of the pixels of the image, which is %lld x %lld, "
                       "cannot move with it; label the views (teach --augment ... --views N)",
                       (long long)image->height, (long long)image->width);
-  if (pixels) s->fixed = planes_of(image, s->h->positions);
+  if (pixels) s->fixed = views_planes(image, s->h->positions);
   return STATUS_OK;
 }
 
@@ -97,8 +90,7 @@ static status open_moving(study *s) {
   if (s->labels.mask || s->labels.counted)
     return status_set(STATUS_BAD_INPUT, "augment: a mask or lengths do not move with the image");
   if (!of) return STATUS_OK;
-  const bool pixels =
-      of->rank >= 3 && of->dims[of->rank - 2] == image->height && of->dims[of->rank - 1] == image->width;
+  const bool pixels = views_pixels(image, of->dims, of->rank);
   if (!pixels && !s->h->values)
     return status_set(
         STATUS_BAD_INPUT,
@@ -106,7 +98,7 @@ static status open_moving(study *s) {
         "leave shift, flip and crop out",
         dataset_path(s->labels.d), s->labels.sp->name, of->name, (long long)image->height,
         (long long)image->width);
-  if (pixels) s->planes = planes_of(image, of->row_values);
+  if (pixels) s->planes = views_planes(image, of->row_values);
   return STATUS_OK;
 }
 

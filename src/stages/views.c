@@ -129,7 +129,7 @@ static status check_mixing(const views *v, const mpistill_train_options *o, cons
   return st;
 }
 
-static status take_seed(const softlabels *s, uint64_t *seed) {
+status views_seed(const softlabels *s, uint64_t *seed) {
   const char *text = softlabels_get(s)->augment_seed;
   char *end;
   *seed = strtoull(text, &end, 10);
@@ -158,7 +158,7 @@ status views_open(views *v, const mpistill_train_options *o, const classifier *k
           "%s: its tensors are of views that were stored, but live teachers see new ones; make its teacher a "
           "live one (--live-teacher), or store the labels of all of them (teach --views N)",
           softlabels_path(first));
-    TRY(take_seed(first, &seed));
+    TRY(views_seed(first, &seed));
   }
   v->fixed = first && !v->stored;
   TRY(views_make(&v->augment, &o->augment, k, seed));
@@ -185,6 +185,17 @@ const int64_t *views_labels(const views *v, const int64_t *ids, const int64_t *s
 }
 
 /* ---- labels of pixels ---- */
+
+bool views_pixels(const augment_shape *image, const int64_t *dims, int rank) {
+  return rank >= 3 && dims[rank - 2] == image->height && dims[rank - 1] == image->width;
+}
+
+augment_shape views_planes(const augment_shape *image, int64_t values) {
+  return (augment_shape){.values = values,
+                         .channels = values / (image->height * image->width),
+                         .height = image->height,
+                         .width = image->width};
+}
 
 /* Labels move as label + 1, so that the 0 that comes in is no label; beside targets moves where there are
  * any. */

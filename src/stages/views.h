@@ -33,6 +33,13 @@ const int64_t *views_rows(const views *v, int64_t epoch, const int64_t *ids, int
 /* The same for soft labels and inner tensors. */
 const int64_t *views_labels(const views *v, const int64_t *ids, const int64_t *seen);
 
+/* Local. The seed of the views that a file is of. */
+status views_seed(const softlabels *s, uint64_t *seed);
+
+/* Local. Whether rows of [n, ..., H, W] are of the pixels of the image, and the planes of such a row. */
+bool views_pixels(const augment_shape *image, const int64_t *dims, int rank);
+augment_shape views_planes(const augment_shape *image, int64_t values);
+
 /* Local, any thread. Labels (positions of one image, -1 coming in) or targets (NaN coming in) of row id as
  * they lie in the view of an epoch; the other is NULL. planes: their shape, values of them; room[3 values].
  */

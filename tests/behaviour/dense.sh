@@ -290,6 +290,55 @@ for ranks in 1 4; do
   [ "$ranks" = 1 ] || same "a student of moved pixels on $ranks ranks" moved1.onnx "moved$ranks.onnx"
 done
 
+# What aggregate compares teachers with moves as well: views are as good as a dataset of the moved images, whose pixels say their labels.
+"$python" - <<'END' || exit 1
+import numpy as np, heads
+c = np.arange(1, 5.0)
+def conv(name, w, b):
+    node = heads.helper.make_node("Conv", ["image", "w", "b"], ["out"], kernel_shape=[1, 1])
+    heads.save(name, [node], {"image": [1, 6, 9]}, {"out": [4, 6, 9]}, {"w": np.reshape(w, (-1, 1, 1, 1)), "b": b})
+conv("blunt.onnx", c / 2, -(c**2) / 4)
+conv("skewed.onnx", c, -(c**2) / 2 + np.array([0, 0.8, 0, 0]))
+END
+pair=(--teacher blunt.onnx --teacher skewed.onnx --dtype float32 --quiet)
+must 2 teach --dataset map.h5 "${pair[@]}" --teacher same=same.onnx:values=true "${moves[@]}" --views 3 --seed 5 --output views
+"$python" - <<'END' || exit 1
+import checks, h5py
+x = h5py.File("views/same.h5")["logits"][...].reshape(-1, 1, 6, 9)
+checks.write_dataset("moved.h5", {"train": {"image": x, "label": x[:, 0].astype("i4") - 1}})
+END
+must 2 teach --dataset moved.h5 "${pair[@]}" --output of-moved
+for method in learned confidence 'learned --per-class' 'entropy --calibrate'; do
+  rm -f views1.h5* views3.h5* of-moved.h5*
+  for ranks in 1 3; do
+    # shellcheck disable=SC2086 # a list of words
+    must "$ranks" aggregate views/blunt.h5 views/skewed.h5 --dataset map.h5 --method $method --dtype float32 --json --quiet --output "views$ranks.h5"
+    cp out "views$ranks.json"
+  done
+  # shellcheck disable=SC2086 # a list of words
+  must 1 aggregate of-moved/blunt.h5 of-moved/skewed.h5 --dataset moved.h5 --method $method --dtype float32 --json --quiet --output of-moved.h5
+  same "$method of moved pixels: the same file on 3 ranks" views1.h5 views3.h5
+  python_check "$method: labels of pixels lie where the pixels of a view are" <<'END'
+import json, h5py
+a, b = json.load(open("views1.json")), json.load(open("out"))
+for key in ("teachers", "ensemble", "agreement"):
+    assert a[key] == b[key], (key, a[key], b[key])
+assert a.get("fit_rows") == b.get("fit_rows") and a["teachers"][0]["accuracy"] == 1 and a["teachers"][1]["accuracy"] < 0.8, a
+with h5py.File("views1.h5") as f, h5py.File("of-moved.h5") as g:
+    assert (f["logits"][...] == g["logits"][...]).all()
+END
+done
+must 2 aggregate views/same.h5 --dataset map.h5 --labels target --json --quiet --output numbers.h5
+python_check 'so do targets' <<'END'
+import json
+assert json.load(open("out"))["ensemble"]["mse"] == 0
+END
+must 1 teach --dataset coarse.h5 --teacher coarse.onnx --augment flip --views 2 --quiet --output coarse-views
+must 1 aggregate coarse-views/coarse.h5 --dataset coarse.h5 --quiet --output coarse-mean.h5
+check 'labels of no pixels are compared with nothing' test "$(grep -c accuracy out)" = 0
+run 1 aggregate coarse-views/coarse.h5 --dataset coarse.h5 --method confidence --quiet --output refused
+expect_error 'labels of no pixels, by a method that needs them' 2 'flip:probability=0.5' 'not of the pixels of the image' "method 'confidence'"
+
 # ---- teachers that know different classes of the pixels ----
 "$python" - <<'END' || exit 1
 import h5py, numpy as np, checks

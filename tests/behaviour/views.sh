@@ -76,6 +76,46 @@ with h5py.File("soft-1-cutmix/teacher.h5") as f:
     assert f.attrs["augment"].decode() == wanted and f["logits"].shape == (3 * 1437, 10)
 END
 
+# ---- labels of mixed rows ----
+# Where a view mixes a row it has two labels: aggregate neither takes one of them nor goes on without.
+must 2 train --model student.onnx --dataset digits.h5 --epochs 1 --batch 200 --quiet --output other.onnx
+two=(--teacher teacher.onnx --teacher other.onnx --dtype float32 --quiet)
+must 1 teach --dataset digits.h5 "${two[@]}" --output as-they-are
+must 1 teach --dataset digits.h5 "${two[@]}" --augment mixup:alpha=0.3 --views 2 --output mixed
+must 1 teach --dataset digits.h5 "${two[@]}" --augment mixup:alpha=1:probability=0.5 --views 2 --output half
+together() { # FOLDER OPTIONS...
+  echo aggregate "$1/teacher.h5" "$1/other.h5" --dataset digits.h5 --dtype float32 --json --quiet "${@:2}"
+}
+# shellcheck disable=SC2046 # lists of words
+{
+  must 1 $(together mixed --output mixed.h5)
+  check 'teachers of mixed rows are not measured by one of two labels' test "$(grep -c accuracy out)" = "$(grep -c '"accuracy": null' out)"
+  run 2 $(together mixed --method confidence --output refused)
+  expect_error 'who is right about mixed rows' 2 "mixed/teacher.h5: is of rows changed by 'mixup:alpha=0.3'" 'two labels' "method 'confidence' needs the label"
+  for method in 'learned' 'probability-mean --calibrate'; do
+    # shellcheck disable=SC2086
+    run 2 $(together mixed --method $method --output refused)
+    expect_error "$method from mixed rows" 2 "mixed/teacher.h5: is of rows changed by 'mixup:alpha=0.3'" 'give --fit files'
+  done
+  check 'nothing is written' test ! -e refused
+  for ranks in 1 3; do
+    must "$ranks" $(together mixed --method learned --fit as-they-are/teacher.h5 --fit as-they-are/other.h5 --output "mixed-$ranks.h5")
+  done
+  same 'weights of rows as they are for mixed ones: the same file on 3 ranks' mixed-1.h5 mixed-3.h5
+  for ranks in 1 3; do must "$ranks" $(together half --method learned --held-out 1 --output "half-$ranks.h5"); done
+}
+same 'some rows mixed: the same file on 3 ranks' half-1.h5 half-3.h5
+python_check 'rows that a view does not mix keep their label, and it counts' <<'END'
+import json, checks, numpy as np
+plain, half, y = checks.logits("as-they-are/other.h5"), checks.logits("half/other.h5"), checks.labels("digits.h5", "train")
+# But for a row that is mixed with itself.
+kept = (half == np.concatenate([plain, plain])).all(1)
+it = json.load(open("out"))
+assert 0.4 < kept.mean() < 0.6 and 0 <= kept.sum() - it["fit_rows"] < 6, (kept.mean(), it["fit_rows"])
+right = half.argmax(1) == np.concatenate([y, y])
+assert it["teachers"][1]["samples"] == it["fit_rows"] and 0 <= (kept & ~right).sum() - it["teachers"][1]["errors"] < 6, it["teachers"]
+END
+
 # ---- labels of other rows ----
 must 1 teach --dataset digits.h5 --teacher teacher.onnx --output plain --quiet
 must 1 teach --dataset partly.h5 --teacher teacher.onnx --output partly --quiet

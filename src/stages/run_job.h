@@ -50,6 +50,8 @@ int run_n_teachers(const run_job *j, int task);
 
 /* Collective. Everything the recipe names is opened once before the first rank computes. */
 status run_check_all(run_job *j);
+/* Local. STATUS_BAD_INPUT for what a recipe asks of teachers that are not such. */
+status run_check_rules(const run_job *j);
 
 /* Collective. The recipe's student from hard labels alone; all students of the chain, each labelled for the
  * next. */

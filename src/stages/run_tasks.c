@@ -170,6 +170,7 @@ status run_check_all(run_job *j) {
   TRY(comm_agree(j->c, name_ensembles(j)));
   TRY(comm_agree(j->c, chain_make(&j->students, &j->r, &j->work)));
   for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
+  TRY(comm_agree(j->c, run_check_rules(j)));
   for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], forms));
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
 done:

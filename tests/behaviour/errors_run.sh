@@ -124,6 +124,29 @@ refuse run_no_labels 'nowhere.h5: cannot be opened' run recipe.yaml --set 'teach
 refuse run_student_input "takes [?, 63]|has [?, 1, 8, 8]" run recipe.yaml --set student.layers=[63,10]
 refuse run_student_classes "good.onnx: teacher 'a' gives 10 classes, but the student 12" run recipe.yaml --set student.layers=[64,12]
 refuse run_split "good.h5: has no split 'validation'; it has: test, train" run recipe.yaml --set distill.split=validation --set teach.split=validation
+settle
+"$python" - <<'END' || fail 'a dataset of numbers'
+import numpy as np, checks
+random = np.random.default_rng(1)
+x = random.standard_normal((60, 5)).astype("f4")
+checks.write_dataset("numbers.h5", {"train": {"x": x, "target": x[:, :2] + x[:, 2:4]}})
+END
+for i in 1 2; do "$mpistill" create mlp --layers 5,2 --seed $i --output numbers-$i.onnx >"$said/out"; done
+cat >numbers.yaml <<'END'
+dataset: numbers.h5
+output: run
+teachers: [{name: a, model: numbers-1.onnx}, {name: b, model: numbers-2.onnx}]
+student: {create: mlp, layers: [5, 4, 2]}
+distill: {epochs: 1, batch: 20, losses: [{kind: soft-mse, weight: 1}]}
+END
+remember
+accept run_numbers run numbers.yaml --dry-run --set aggregate.method=logit-mean
+for method in learned confidence entropy vote random union aekd random-batch probability-mean; do
+  refuse "run_${method}_of_numbers" "numbers.yaml: aggregate.method: '$method' is for classes|weighted mean (logit-mean)" \
+    run numbers.yaml --set aggregate.method=$method
+done
+refuse run_live_of_numbers "numbers.yaml: aggregate.method: 'entropy' is for classes" run numbers.yaml --set aggregate.method=entropy --set teach=live
+refuse run_calibrated_numbers 'numbers.yaml: aggregate.calibrate: is for logits' run numbers.yaml --set aggregate.calibrate=true
 refuse run_output_below_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5/run
 refuse run_output_is_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5
 

@@ -152,17 +152,18 @@ done:
   return st;
 }
 
-static status check_term(const features *f, const feature_term *t, const char *student, const char *teacher) {
+/* That tensors [FEATURE_TENSORS] of those names, the first of them, go together. */
+static status check_maps(const mpistill_feature *o, const feature_kind *k, const feature_map *mine,
+                         const feature_map *its, const char *student, const char *teacher) {
   status st = STATUS_OK;
-  char *why = NULL, mine[128], its[128];
-  const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
-  st = t->kind->check ? t->kind->check(&t->options, t->mine, maps) : STATUS_OK;
+  char *why = NULL, my_text[128], its_text[128];
+  st = k->check ? k->check(o, mine, its) : STATUS_OK;
   if (st != STATUS_BAD_INPUT || mem_string(&why, status_message())) return st;
-  shape s = maps[0].shape;
+  shape s = its[0].shape;
   s.dims[0] = -1;
-  status_set(st, "feature '%s': the student's '%s' is %s, the teacher's '%s' is %s: %s", t->options.kind,
-             student, shape_text(&t->mine[0].shape, mine, sizeof mine), teacher,
-             shape_text(&s, its, sizeof its), why);
+  status_set(st, "feature '%s': the student's '%s' is %s, the teacher's '%s' is %s: %s", o->kind, student,
+             shape_text(&mine[0].shape, my_text, sizeof my_text), teacher,
+             shape_text(&s, its_text, sizeof its_text), why);
   mem_free(why);
   return st;
 }
@@ -195,8 +196,8 @@ static status add_term(features *f, const mpistill_feature *o, const layer_pair 
     t->mine[1] = t->mine[0];
   }
   TRY(mem_format(&t->name, "%s:%s", o->kind, student));
-  TRY(check_term(f, t, student, teacher));
   const feature_map maps[] = {f->tensors[t->teacher[0]].map, f->tensors[t->teacher[1]].map};
+  TRY(check_maps(o, t->kind, t->mine, maps, student, teacher));
   if (t->kind->parameters) t->n_parameters = t->kind->parameters(o, t->mine, maps);
   f->n_parameters += (t->n_parameters + PARAMETER_ALIGNMENT - 1) / PARAMETER_ALIGNMENT * PARAMETER_ALIGNMENT;
 done:
@@ -415,6 +416,50 @@ status features_tensors(const mpistill_features *list, const char *teacher, mpis
   for (size_t i = 0; i < list->n; i++) {
     const mpistill_feature *o = &list->items[i];
     if (!teacher || !o->from || !strcmp(o->from, teacher)) TRY(add_names(o, !teacher, names));
+  }
+done:
+  return st;
+}
+
+static status tap_map(classifier *k, const char *name, feature_map *out) {
+  int place;
+  shape s;
+  status st = classifier_tap(k, name, &place, &s);
+  if (!st) *out = feature_map_of(&s);
+  return st;
+}
+
+/* One term, from the models that its tensors are of. */
+static status check_pair(const mpistill_feature *o, const layer_pair *pair, classifier *student,
+                         classifier *teacher) {
+  status st = STATUS_OK;
+  char names[2][NAME_MAX_BYTES];
+  const char *mine[] = {o->student, o->student_to ? o->student_to : o->student},
+             *its[] = {o->teacher, o->teacher_to ? o->teacher_to : o->teacher};
+  feature_map maps[2][FEATURE_TENSORS];
+  for (int i = FEATURE_TENSORS - 1; i >= 0; i--) {
+    TRY(put_layer(mine[i], pair->mine, pair->n_mine, names[0]));
+    TRY(put_layer(its[i], pair->its, pair->n_its, names[1]));
+    TRY(tap_map(student, names[0], &maps[0][i]));
+    TRY(tap_map(teacher, names[1], &maps[1][i]));
+  }
+  TRY(check_maps(o, feature_find(o->kind), maps[0], maps[1], names[0], names[1]));
+done:
+  return st;
+}
+
+status features_check(const mpistill_features *list, const char *name, classifier *student,
+                      classifier *teacher) {
+  status st = STATUS_OK;
+  for (size_t i = 0; i < list->n; i++) {
+    const mpistill_feature *o = &list->items[i];
+    const char *at = o->layers;
+    if (!(o->weight > 0) || (o->from && strcmp(o->from, name))) continue;
+    do {
+      layer_pair pair;
+      TRY(next_pair(o, &at, &pair));
+      TRY(check_pair(o, &pair, student, teacher));
+    } while (at && *at);
   }
 done:
   return st;

@@ -82,6 +82,11 @@ status features_tensors(const mpistill_features *list, const char *teacher, mpis
 /* Local. Whether the student learns anything from them. */
 bool features_teach(const mpistill_features *list);
 
+/* Local. STATUS_BAD_INPUT when tensors of the student and of the teacher of that name do not go together:
+ * what features_open finds, before the teacher has stored any. */
+status features_check(const mpistill_features *list, const char *name, classifier *student,
+                      classifier *teacher);
+
 /* Local. The options as JSON: what decides the student's bytes. */
 json_t *features_json(const mpistill_features *list);
 

@@ -10,12 +10,6 @@
 enum { MOST_ROUNDS = 1000 };
 static const double ENOUGH = 1e-7; /* of a bias in one round */
 
-status prior_check_shares(const classifier *k, const mpistill_reals *shares) {
-  if (!shares->n || (int64_t)shares->n == k->heads[0].classes) return STATUS_OK;
-  return status_set(STATUS_BAD_INPUT, "priors: %zu given for %lld classes", shares->n,
-                    (long long)k->heads[0].classes);
-}
-
 status prior_bias(const classifier *k, int *value) {
   const graph *g = k->g;
   const head *h = &k->heads[0];
@@ -41,6 +35,22 @@ status prior_bias(const classifier *k, int *value) {
       "%s: prior_split sets the biases of the last layer, and it has none (a Gemm or an Add with "
       "a parameter of %lld numbers)",
       k->path, (long long)k->heads[0].classes);
+}
+
+static status refuse_unlabelled(const dataset *d, const split *sp) {
+  return status_set(STATUS_BAD_INPUT,
+                    "%s: no row of split '%s' has a label to take the share of its class from; give priors",
+                    dataset_path(d), sp->name);
+}
+
+status prior_check(const classifier *k, const dataset *d, const split *sp, const mpistill_reals *shares) {
+  int value;
+  const int64_t classes = k->heads[0].classes;
+  status st = prior_bias(k, &value);
+  if (st) return st;
+  if (shares->n && (int64_t)shares->n != classes)
+    return status_set(STATUS_BAD_INPUT, "priors: %zu given for %lld classes", shares->n, (long long)classes);
+  return shares->n || truth_array(sp, k->heads[0].labels) ? STATUS_OK : refuse_unlabelled(d, sp);
 }
 
 void prior_clear(prior *p) {
@@ -95,10 +105,7 @@ static status count_labels(job *j, const truth *labels) {
       all++;
     }
   }
-  if (all == 0)
-    THROW(STATUS_BAD_INPUT,
-          "%s: no row of split '%s' has a label to take the share of its class from; give priors",
-          dataset_path(j->d), j->sp->name);
+  if (all == 0) TRY(refuse_unlabelled(j->d, j->sp));
   for (int64_t k = 0; k < j->k->heads[0].classes; k++) j->share[k] /= all;
 done:
   mem_free(y);
@@ -175,14 +182,13 @@ status prior_find(prior *out, comm *c, const classifier *k, const float *block, 
   status st = STATUS_OK;
   feed input = {.augment = NULL};
   truth labels = {0};
-  int value;
   job j = {.c = c, .k = k, .d = d, .sp = sp};
   j.block_rows = predict_batch_rows(k) * PREDICT_BLOCK_BATCHES;
   j.n_blocks = (sp->n + j.block_rows - 1) / j.block_rows;
   j.from = j.n_blocks * comm_rank(c) / comm_size(c);
   j.to = j.n_blocks * (comm_rank(c) + 1) / comm_size(c);
   *out = (prior){0};
-  TRY(prior_bias(k, &value));
+  TRY(prior_check(k, d, sp, shares));
   TRY(feed_open(&input, k, d, sp));
   const form f = head_form(&k->heads[0]);
   if (!shares->n) TRY(truth_open(&labels, d, sp, truth_array(sp, k->heads[0].labels), &f, NULL, 0));
@@ -191,6 +197,8 @@ status prior_find(prior *out, comm *c, const classifier *k, const float *block, 
   TRY(comm_agree(c, mem_new(&out->bias, (size_t)k->heads[0].classes, sizeof *out->bias)));
   TRY(comm_agree(c, predict_mine(&j, &input, block, threads)));
   TRY(solve(&j, out));
+  int value;
+  TRY(prior_bias(k, &value));
   const float *old = block + k->g->values[value].offset;
   for (int64_t i = 0; i < k->heads[0].classes; i++) out->bias[i] = (float)(old[i] + out->shift[i]);
 done:

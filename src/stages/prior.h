@@ -15,9 +15,8 @@
 /* Local. The parameter that is added to the logits of each class: *value of k->g. STATUS_BAD_INPUT when the
  * last layer has none. */
 status prior_bias(const classifier *k, int *value);
-
-/* Local. STATUS_BAD_INPUT when shares are given, but not one for each class. */
-status prior_check_shares(const classifier *k, const mpistill_reals *shares);
+/* Local. The same before training, and that there is something to take the shares of the classes from. */
+status prior_check(const classifier *k, const dataset *d, const split *sp, const mpistill_reals *shares);
 
 typedef struct prior {
   float *bias;   /* [classes], owned: what the parameter is to be */

@@ -50,8 +50,10 @@ int run_n_teachers(const run_job *j, int task);
 
 /* Collective. Everything the recipe names is opened once before the first rank computes. */
 status run_check_all(run_job *j);
-/* Local. STATUS_BAD_INPUT for what a recipe asks of teachers that are not such. */
+/* Local. STATUS_BAD_INPUT for what a recipe asks of teachers and splits that are not such; of the training of
+ * a student. */
 status run_check_rules(const run_job *j);
+status run_check_training(const run_job *j, classifier *k);
 
 /* Collective. The recipe's student from hard labels alone; all students of the chain, each labelled for the
  * next. */

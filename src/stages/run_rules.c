@@ -1,7 +1,13 @@
 /* What a recipe may ask for only of some models and datasets: refused before the first stage, not by the one
  * that comes to it. */
 #include "learn/combine.h"
+#include "stages/fit.h"
+#include "stages/freeze.h"
+#include "stages/prior.h"
 #include "stages/run_job.h"
+#include "stages/views.h"
+
+#include "base/mem.h"
 
 #include <string.h>
 
@@ -28,6 +34,55 @@ static status check_method(const run_job *j) {
   return STATUS_OK;
 }
 
+/* Rows of stored views that are mixed have no label of their own (view_labels.h). */
+static status check_mixed(const run_job *j) {
+  const mpistill_aggregate_options *a = &j->r.aggregate;
+  const combine_kind *rule = combine_find(a->method ? a->method : "probability-mean");
+  const char *kind = views_mixing(&j->r.distill.augment, true);
+  if (!kind || !j->r.teach.views || !rule || !any_taught(j, false)) return STATUS_OK;
+  if (rule->needs_labels)
+    return status_set(
+        STATUS_BAD_INPUT,
+        "%s: aggregate.method: '%s' needs the label of each row, and augment '%s' mixes rows of "
+        "two; choose a method that needs none",
+        j->o->recipe, rule->name, kind);
+  if (fit_needed(a, rule) && !a->fit.n && !j->r.fit_split)
+    return status_set(
+        STATUS_BAD_INPUT,
+        "%s: aggregate.%s: is found from labelled rows, and augment '%s' mixes rows of two; give "
+        "aggregate.fit_split",
+        j->o->recipe, rule->learned ? "method" : "calibrate", kind);
+  return STATUS_OK;
+}
+
 status run_check_rules(const run_job *j) {
-  return check_method(j);
+  status st = STATUS_OK;
+  const split *sp;
+  TRY(check_method(j));
+  TRY(check_mixed(j));
+  if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &sp));
+  if (j->r.distill.adaptive_split) TRY(dataset_split(j->d, j->r.distill.adaptive_split, &sp));
+done:
+  return st;
+}
+
+status run_check_training(const run_job *j, classifier *k) {
+  status st = STATUS_OK;
+  const mpistill_train_options *o = &j->r.distill;
+  const char *mixing = views_mixing(&o->augment, false);
+  bool *frozen = NULL;
+  const split *sp;
+  augmenter a;
+  TRY(views_make(&a, &o->augment, k, o->seed));
+  for (int i = 0; mixing && i < k->n_heads; i++) TRY(views_check_mixed(mixing, &k->heads[i]));
+  TRY(freeze_find(&frozen, k->g, &o->freeze, k->path));
+  k->frozen = frozen;
+  if (o->prior_split) {
+    TRY(dataset_split(j->d, o->prior_split, &sp));
+    TRY(prior_check(k, j->d, sp, &o->priors));
+  }
+done:
+  k->frozen = NULL;
+  mem_free(frozen);
+  return st;
 }

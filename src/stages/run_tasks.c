@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "learn/combine.h"
+#include "stages/features.h"
 #include "stages/recipe.h"
 #include "stages/run_job.h"
 #include "stages/run_taps.h"
@@ -92,7 +93,7 @@ done:
   return st;
 }
 
-static status check_model(run_job *j, const mpistill_teacher *t, form *its) {
+static status check_model(run_job *j, const mpistill_teacher *t, classifier *learner, form *its) {
   status st = STATUS_OK;
   subject s = {0};
   mpistill_strings taps = {0};
@@ -105,6 +106,7 @@ static status check_model(run_job *j, const mpistill_teacher *t, form *its) {
   stage_tell_mode(comm_rank(j->c) == 0, s.m, false);
   TRY(comm_agree(j->c, run_taps(&j->r, t, &taps)));
   for (size_t i = 0; i < taps.n; i++) TRY(comm_agree(j->c, run_check_tap(&s.k, taps.items[i])));
+  if (learner) TRY(comm_agree(j->c, features_check(&j->r.distill.features, t->name, learner, &s.k)));
   *its = head_form(&s.k.heads[0]);
 done:
   strings_free(&taps);
@@ -112,29 +114,37 @@ done:
   return st;
 }
 
-/* What the student can learn from one teacher, and that it can. */
-static status check_teacher(run_job *j, const mpistill_teacher *t, const form *students) {
+/* What the student can learn from one teacher, and that it can. learner: it, where inner tensors are
+ * compared.
+ */
+static status check_teacher(run_job *j, const mpistill_teacher *t, const form *students,
+                            classifier *learner) {
   status st = STATUS_OK;
   form its;
   const combine_kind *rule = combine_find(j->r.aggregate.method ? j->r.aggregate.method : "probability-mean");
   const bool united = rule && rule->unites;
   if (!t->model && united) return st; /* aggregate compares it with the others */
   if (t->is_private) return st;       /* its own ranks look at it, in teach */
-  st = t->model ? check_model(j, t, &its) : check_file(j, t, &its);
+  st = t->model ? check_model(j, t, learner, &its) : check_file(j, t, &its);
   if (st || (united && t->classes.n)) return st;
   return check_form(&students[task_of(j, t)], &its, t->model ? t->model : t->soft_labels, t->name);
+}
+
+static status open_student(run_job *j, chain_step *k, subject *s) {
+  k->source.heads = j->work.heads;
+  k->source.n_heads = j->work.n;
+  return subject_open(s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input);
 }
 
 /* One student, and that it can learn from the others of the chain, which give what the first gives. */
 static status check_student(run_job *j, chain_step *k, form *forms) {
   status st = STATUS_OK;
   subject s = {0};
-  k->source.heads = j->work.heads;
-  k->source.n_heads = j->work.n;
-  TRY(subject_open(&s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input));
+  TRY(open_student(j, k, &s));
   TRY(subject_check_student(&s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
   if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
+  TRY(comm_agree(j->c, run_check_training(j, &s.k)));
   for (int i = 0; i < j->work.n; i++) {
     const form its = head_form(&s.k.heads[i]);
     if (forms[i].classes && forms[i].classes != its.classes)
@@ -145,6 +155,18 @@ static status check_student(run_job *j, chain_step *k, form *forms) {
             k->source.path, (long long)its.positions, (long long)forms[i].positions);
     forms[i] = its;
   }
+done:
+  subject_close(&s);
+  return st;
+}
+
+static status check_teachers(run_job *j, const form *forms) {
+  status st = STATUS_OK;
+  subject s = {0};
+  const bool compared = j->r.distill.features.n > 0;
+  if (compared) TRY(open_student(j, &j->students.steps[j->students.n - 1], &s));
+  for (size_t i = 0; i < j->r.teachers.n; i++)
+    TRY(check_teacher(j, &j->r.teachers.items[i], forms, compared ? &s.k : NULL));
 done:
   subject_close(&s);
   return st;
@@ -162,7 +184,6 @@ static status name_ensembles(run_job *j) {
 status run_check_all(run_job *j) {
   status st = STATUS_OK;
   form forms[TASKS_MAX] = {{0}};
-  const split *fit;
   TRY(dataset_open(&j->d, j->c, j->r.dataset));
   for (int i = 0; i < dataset_n_splits(j->d); i++)
     j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
@@ -171,8 +192,7 @@ status run_check_all(run_job *j) {
   TRY(comm_agree(j->c, chain_make(&j->students, &j->r, &j->work)));
   for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
   TRY(comm_agree(j->c, run_check_rules(j)));
-  for (size_t i = 0; i < j->r.teachers.n; i++) TRY(check_teacher(j, &j->r.teachers.items[i], forms));
-  if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &fit));
+  TRY(check_teachers(j, forms));
 done:
   return st;
 }

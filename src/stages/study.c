@@ -52,16 +52,12 @@ done:
 
 static status check_views(const study *s) {
   const augmenter *a = &s->seen->augment;
-  if (augmenter_mixes(a) && s->h->positions > 1)
-    return status_set(STATUS_BAD_INPUT, "augment '%s': is for outputs of one position a row",
-                      a->kinds[a->n - 1]->name);
-  if (augmenter_mixes(a) && s->seen->fixed && s->t->soft.n > 1 && s->t->soft.rule->n_parameters)
+  if (!augmenter_mixes(a)) return STATUS_OK;
+  const char *kind = a->kinds[a->n - 1]->name;
+  if (s->seen->fixed && s->t->soft.n > 1 && s->t->soft.rule->n_parameters)
     return status_set(STATUS_BAD_INPUT, "augment '%s': method '%s' gives weights to rows, not to mixed ones",
-                      a->kinds[a->n - 1]->name, s->t->soft.rule->name);
-  if (augmenter_mixes(a) && s->h->values)
-    return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers",
-                      a->kinds[a->n - 1]->name);
-  return STATUS_OK;
+                      kind, s->t->soft.rule->name);
+  return views_check_mixed(kind, s->h);
 }
 
 /* Soft labels of the image as it is move with it, if they are of its pixels. */

@@ -440,10 +440,8 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   j->s.k.frozen = j->frozen;
   TRY(reduced_check(j->c, &j->s, o));
   if (o->prior_split) {
-    int value;
     TRY(dataset_split(j->d, o->prior_split, &j->unbiased));
-    TRY(prior_bias(&j->s.k, &value));
-    TRY(prior_check_shares(&j->s.k, &o->priors));
+    TRY(prior_check(&j->s.k, j->d, j->unbiased, &o->priors));
   }
   if (j->link) TRY(open_teachers(j));
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k, j->teachers));

@@ -31,12 +31,6 @@ static bool may_stay(const view_labels *v) {
   return !moves || v->known.f.positions == 1 || v->known.f.values;
 }
 
-static bool mixes_all(const augmenter *a) {
-  if (!augmenter_mixes(a)) return false;
-  const double given = a->options[a->n - 1].probability;
-  return (given > 0 ? given : a->kinds[a->n - 1]->probability) >= 1;
-}
-
 static status open_views(view_labels *v, const softlabels *s) {
   status st = STATUS_OK;
   const softlabels_header *h = softlabels_get(s);
@@ -55,7 +49,7 @@ static status open_views(view_labels *v, const softlabels *s) {
     v->planes = views_planes(&v->seen.augment.shape, t->a->row_values);
   else if (!may_stay(v) || !find_image(v, seed, false))
     v->lost = "whose labels are not of the pixels of the image and do not move with it";
-  if (!v->lost && mixes_all(&v->seen.augment)) v->lost = "each of them mixed of two, with two labels";
+  if (!v->lost && views_mixing(&v->list, true)) v->lost = "each of them mixed of two, with two labels";
 done:
   return st;
 }

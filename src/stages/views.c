@@ -70,6 +70,20 @@ status views_make(augmenter *a, const mpistill_augments *list, const classifier 
   return augmenter_make(a, list, k->arrays[0]->dims, k->arrays[0]->rank, seed, what);
 }
 
+const char *views_mixing(const mpistill_augments *list, bool always) {
+  const mpistill_augment *a = list->n ? &list->items[list->n - 1] : NULL;
+  const augment_kind *k = a ? augment_find(a->kind) : NULL;
+  if (!k || !k->mix) return NULL;
+  return !always || (a->probability > 0 ? a->probability : k->probability) >= 1 ? k->name : NULL;
+}
+
+status views_check_mixed(const char *kind, const head *h) {
+  if (h->positions > 1)
+    return status_set(STATUS_BAD_INPUT, "augment '%s': is for outputs of one position a row", kind);
+  if (h->values) return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers", kind);
+  return STATUS_OK;
+}
+
 static status refuse(const char *path, const char *theirs, const char *ours) {
   char wanted[1024];
   if (!*theirs) {

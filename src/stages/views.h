@@ -27,6 +27,11 @@ status views_make(augmenter *a, const mpistill_augments *list, const classifier 
 status views_open(views *v, const mpistill_train_options *o, const classifier *k, const tasks *work,
                   const features *inner, int64_t rows);
 
+/* Local. The kind that mixes rows, if always: all of them; NULL: none does. */
+const char *views_mixing(const mpistill_augments *list, bool always);
+/* Local. STATUS_BAD_INPUT unless what a head gives of rows that are so mixed can be learned. */
+status views_check_mixed(const char *kind, const head *h);
+
 /* Local. The rows ids[n] in the view of an epoch, as feed_read takes them: in room[n], or ids where rows are
  * as they are. */
 const int64_t *views_rows(const views *v, int64_t epoch, const int64_t *ids, int64_t n, int64_t *room);

@@ -155,6 +155,11 @@ same 'run: the ensemble that the commands make' e1.h5 run1/ensemble.h5
 same 'run: the student that the commands make' d1.onnx run1/student.onnx
 same 'run: on 3 ranks' run1/student.onnx run3/student.onnx
 check 'run: the table has the mean IoU' grep -q 'mean iou' out
+for teach in live '{views: 2}'; do
+  run 2 run recipe.yaml --set output=never --set teach="$teach" --set distill.augment='[{kind: cutmix}]' --quiet
+  expect_error "run: pixels of two images, teach: $teach" 2 "augment 'cutmix': is for outputs of one position a row"
+  check "run: pixels of two images, teach: $teach: before anything is made" test ! -e never
+done
 
 # ---- the raw head of a detector: classes and boxes of anchors, teachers' answers on the foreground ----
 must 2 train --model fresh-scene.onnx --dataset scenes.h5 --task class:class_axis=last --task box --epochs 20 --batch 30 --learning-rate 0.05 \

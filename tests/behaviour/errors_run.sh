@@ -124,6 +124,12 @@ refuse run_no_labels 'nowhere.h5: cannot be opened' run recipe.yaml --set 'teach
 refuse run_student_input "takes [?, 63]|has [?, 1, 8, 8]" run recipe.yaml --set student.layers=[63,10]
 refuse run_student_classes "good.onnx: teacher 'a' gives 10 classes, but the student 12" run recipe.yaml --set student.layers=[64,12]
 refuse run_split "good.h5: has no split 'validation'; it has: test, train" run recipe.yaml --set distill.split=validation --set teach.split=validation
+# Everything that is known from models and dataset is refused before the first stage: nothing is written.
+refuse run_prior_split "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.prior_split=nosuch
+refuse run_prior_split_dry "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.prior_split=nosuch --dry-run
+refuse run_priors 'priors: 3 given for 10 classes' run recipe.yaml --set distill.prior_split=train --set distill.priors=[1,2,3]
+refuse run_adaptive_split "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.adaptive_split=nosuch
+refuse run_frozen "nowhere" run recipe.yaml --set 'distill.freeze=[nowhere]'
 settle
 "$python" - <<'END' || fail 'a dataset of numbers'
 import numpy as np, checks

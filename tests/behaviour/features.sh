@@ -226,6 +226,8 @@ refuse_recipe "a tensor that the student has not" 's/student: act1, teacher: hid
 refuse_recipe 'an option of another loss' 's/from: conv}/from: conv, heads: 2}/' "feature 'hint' has no heads"
 refuse_recipe 'an assistant that would learn nothing' 's/kind: kd, weight: 1/kind: kd, weight: 0/
 /^student/a assistants: [{name: mid, create: mlp, layers: [64, 20, 10]}]' 'assistants: learn from losses alone'
+refuse_recipe 'shapes that do not go together' 's/student: act1, teacher: hidden/student: act1, teacher: conv2/' \
+  "feature 'hint': the student's 'act1' is [?, 16], the teacher's 'conv2' is [?, 12, 4, 4]"
 refuse_recipe 'layers that are no pairs' 's/layers: 1-1/layers: 1/' 'pairs were expected'
 
 # ---- refused before the first step ----

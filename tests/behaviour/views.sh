@@ -187,6 +187,11 @@ said = {f["file"]: f["bytes"] for f in json.load(open("out"))["files"]}
 for name in ("soft/teacher.h5", "soft/test/teacher.h5"):
     assert abs(said[name] / os.path.getsize("run/" + name) - 1) < 0.2, (said, os.path.getsize("run/" + name))
 END
+for method in '{method: confidence}' '{method: learned}' '{method: entropy, calibrate: true}'; do
+  output=--quiet refused "recipe: aggregate: $method, of mixed rows" 'recipe.yaml: aggregate.' "augment 'mixup' mixes rows of two" \
+    -- run recipe.yaml --set output=refused --set aggregate="$method"
+done
+must 1 run recipe.yaml --dry-run --set output=never --set aggregate='{method: learned, fit_split: train}'
 sed '/views:/d' recipe.yaml >plain.yaml
 output=--quiet refused 'recipe: teachers that would see other rows' 'the teachers must see what the student sees' 'teach.views' -- run plain.yaml --set output=refused
 finish

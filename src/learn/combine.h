@@ -57,8 +57,8 @@ typedef struct combine_kind {
   double floor;               /* the least probability it gives a class, 0: none */
   const char *const *options; /* of mpistill_aggregate_options by their keys, NULL-ended */
   /* out[rows, C]: logits whose softmax at T is the combination. Rows are independent; sums over teachers in
-   * order, in double. */
-  void (*rows)(const combine_batch *b, float *out);
+   * order, in double. STATUS_BAD_INPUT or STATUS_FAILED name the row (its id) that cannot be combined. */
+  status (*rows)(const combine_batch *b, float *out);
   /* Numbers that are learned from a student's tensor of `width` values a row, and where they begin; NULL:
    * none. */
   int64_t (*n_parameters)(int n_teachers, int64_t width);

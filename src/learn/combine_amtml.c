@@ -74,7 +74,7 @@ static void learn(const combine_batch *b, const float *features, const double *w
   }
 }
 
-static void amtml_rows(const combine_batch *b, float *out) {
+static status amtml_rows(const combine_batch *b, float *out) {
   double w[MAX_TEACHERS], slopes[MAX_TEACHERS];
   for (int64_t i = 0; i < b->rows; i++) {
     const float *features = b->learning->features + i * b->learning->width;
@@ -85,6 +85,7 @@ static void amtml_rows(const combine_batch *b, float *out) {
     by_weights(b, i, mixed, slopes);
     learn(b, features, w, slopes);
   }
+  return STATUS_OK;
 }
 
 static const char *const keys[] = {"tensor", NULL};

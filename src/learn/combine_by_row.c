@@ -33,7 +33,7 @@ static void weigh(const combine_batch *b, const double *x, double *weights) {
   for (int k = 0; k < b->n_teachers; k++) weights[k] = sum > 0 ? weights[k] / sum : b->weights[k];
 }
 
-static void entropy_rows(const combine_batch *b, float *out) {
+static status entropy_rows(const combine_batch *b, float *out) {
   double x[COMBINE_MAX_TEACHERS], weights[COMBINE_MAX_TEACHERS];
   for (int64_t i = 0; i < b->rows; i++) {
     for (int k = 0; k < b->n_teachers; k++)
@@ -41,6 +41,7 @@ static void entropy_rows(const combine_batch *b, float *out) {
     weigh(b, x, weights);
     combine_mix_row(b, i, weights, out + i * b->classes);
   }
+  return STATUS_OK;
 }
 
 /* exp(CE_k) of all teachers, the largest being 1: only their shares count. */
@@ -54,7 +55,7 @@ static void exponentials(const combine_batch *b, int64_t row, double *x) {
   for (int k = 0; k < b->n_teachers; k++) x[k] = exp(x[k] - most);
 }
 
-static void confidence_rows(const combine_batch *b, float *out) {
+static status confidence_rows(const combine_batch *b, float *out) {
   double x[COMBINE_MAX_TEACHERS], weights[COMBINE_MAX_TEACHERS];
   for (int64_t i = 0; i < b->rows; i++) {
     if (b->labels[i] < 0) {
@@ -65,6 +66,7 @@ static void confidence_rows(const combine_batch *b, float *out) {
     weigh(b, x, weights);
     combine_mix_row(b, i, weights, out + i * b->classes);
   }
+  return STATUS_OK;
 }
 
 /* The teacher whose share of [0, 1) holds u; one of weight 0 has none. */
@@ -79,13 +81,14 @@ int combine_pick(const combine_batch *b, double u) {
   return last;
 }
 
-static void random_rows(const combine_batch *b, float *out) {
+static status random_rows(const combine_batch *b, float *out) {
   const size_t bytes = (size_t)b->classes * sizeof *out;
   for (int64_t i = 0; i < b->rows; i++) {
     uint32_t words[4];
     rng_words(b->seed, RNG_COMBINE, COMBINE_DRAW_TEACHER, (uint64_t)b->ids[i], words);
     memcpy(out + i * b->classes, b->logits[combine_pick(b, words[0] * 0x1p-32)] + i * b->classes, bytes);
   }
+  return STATUS_OK;
 }
 
 static const char *const weighted[] = {"weights", "calibrate", NULL};

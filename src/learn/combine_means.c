@@ -50,11 +50,12 @@ void combine_mix_row(const combine_batch *b, int64_t row, const double *weights,
   for (int64_t from = 0; from < b->classes; from += BLOCK) mix_block(b, row, from, shares, out);
 }
 
-static void probability_mean_rows(const combine_batch *b, float *out) {
+static status probability_mean_rows(const combine_batch *b, float *out) {
   for (int64_t i = 0; i < b->rows; i++) combine_mix_row(b, i, b->weights, out + i * b->classes);
+  return STATUS_OK;
 }
 
-static void logit_mean_rows(const combine_batch *b, float *out) {
+static status logit_mean_rows(const combine_batch *b, float *out) {
   const int64_t n = b->rows * b->classes;
   for (int64_t at = 0; at < n; at += BLOCK) {
     const int m = block_size(at, n);
@@ -63,6 +64,7 @@ static void logit_mean_rows(const combine_batch *b, float *out) {
       for (int j = 0; j < m; j++) sum[j] += b->weights[k] * b->logits[k][at + j];
     for (int j = 0; j < m; j++) out[at + j] = (float)sum[j];
   }
+  return STATUS_OK;
 }
 
 static const char *const weighted[] = {"weights", "calibrate", NULL};

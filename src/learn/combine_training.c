@@ -9,10 +9,11 @@
 
 /* ---- one teacher for each batch ---- */
 
-static void random_batch_rows(const combine_batch *b, float *out) {
+static status random_batch_rows(const combine_batch *b, float *out) {
   uint32_t words[4];
   rng_words(b->seed, RNG_COMBINE, COMBINE_DRAW_BATCH, b->step, words);
   memcpy(out, b->logits[combine_pick(b, words[0] * 0x1p-32)], (size_t)(b->rows * b->classes) * sizeof *out);
+  return STATUS_OK;
 }
 
 /* ---- AEKD ---- */
@@ -79,7 +80,7 @@ static void products(const combine_batch *b, int64_t row, double *a) {
     for (int j = 0; j < i; j++) a[j * n + i] = a[i * n + j];
 }
 
-static void aekd_rows(const combine_batch *b, float *out) {
+static status aekd_rows(const combine_batch *b, float *out) {
   const int n = b->n_teachers;
   double a[MAX_TEACHERS * MAX_TEACHERS], w[MAX_TEACHERS];
   for (int64_t i = 0; i < b->rows; i++) {
@@ -87,6 +88,7 @@ static void aekd_rows(const combine_batch *b, float *out) {
     combine_shortest(n, a, n > 2 ? 2.0 / n : 1, w);
     combine_mix_row(b, i, w, out + i * b->classes);
   }
+  return STATUS_OK;
 }
 
 static const char *const weighted[] = {"weights", NULL};

@@ -25,11 +25,12 @@ static double count(const combine_batch *b, int64_t row, const double *weights, 
   return sum;
 }
 
-static void vote_rows(const combine_batch *b, float *out) {
+static status vote_rows(const combine_batch *b, float *out) {
   for (int64_t i = 0; i < b->rows; i++, out += b->classes) {
     double sum = count(b, i, b->weights, out);
     for (int64_t j = 0; j < b->classes; j++) out[j] = sum > 0 ? logit_of(b, out[j] / sum) : NAN;
   }
+  return STATUS_OK;
 }
 
 static void answer(const combine_batch *b, int64_t winner, float *out) {
@@ -52,15 +53,16 @@ static double gauss(const combine_batch *b, int stream, int64_t row, int64_t j) 
   return rng_normal(b->seed, RNG_COMBINE, (uint64_t)stream, place(b, row, j));
 }
 
-static void lnmax_rows(const combine_batch *b, float *out) {
+static status lnmax_rows(const combine_batch *b, float *out) {
   for (int64_t i = 0; i < b->rows; i++, out += b->classes) {
     count(b, i, NULL, out);
     for (int64_t j = 0; j < b->classes; j++) out[j] += (float)(b->options->noise * laplace(b, i, j));
     answer(b, metric_argmax(out, b->classes), out);
   }
+  return STATUS_OK;
 }
 
-static void gnmax_rows(const combine_batch *b, float *out) {
+static status gnmax_rows(const combine_batch *b, float *out) {
   const mpistill_aggregate_options *o = b->options;
   for (int64_t i = 0; i < b->rows; i++, out += b->classes) {
     count(b, i, NULL, out);
@@ -72,6 +74,7 @@ static void gnmax_rows(const combine_batch *b, float *out) {
     else
       for (int64_t j = 0; j < b->classes; j++) out[j] = NAN;
   }
+  return STATUS_OK;
 }
 
 /* ---- what the noise hides ---- */

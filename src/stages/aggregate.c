@@ -216,7 +216,7 @@ static status combine_block(job *j, int64_t block, int64_t *n) {
   }
   if (j->has_labels) TRY(view_labels_range(&j->labels, from, *n, j->y, j->targets));
   combine_batch b = batch_of(j, *n, 1);
-  j->in.rule->rows(&b, j->logits[j->in.n]);
+  TRY(j->in.rule->rows(&b, j->logits[j->in.n]));
 done:
   return st;
 }
@@ -231,7 +231,7 @@ static status do_block(job *j, int64_t block) {
   if (j->in.rule->linear || b.temperature == 1)
     memcpy(j->stored, j->logits[j->in.n], (size_t)(b.rows * b.classes) * sizeof(float));
   else
-    j->in.rule->rows(&b, j->stored);
+    TRY(j->in.rule->rows(&b, j->stored));
   if (j->in.f.positions > 1) head_classes_first(j->stored, n, b.classes, j->in.f.positions, j->raw);
   TRY(softlabels_write(j->out, block, j->in.f.positions > 1 ? j->raw : j->stored));
 done:

@@ -135,42 +135,43 @@ static combine_learning learning_of(const objective *o, const task *t, const obj
                             .scale = weight * temperature * temperature / (double)b->batch_rows};
 }
 
-static float *combine(const objective *o, const task *t, const objective_shard *s, const loss_batch *b,
-                      double temperature) {
+static status combine(const objective *o, const task *t, const objective_shard *s, const loss_batch *b,
+                      double temperature, float **out) {
   const sources *soft = &t->soft;
   const float *logits[soft->n];
   combine_learning learning;
   for (int i = 0; i < soft->n; i++) logits[i] = s->teachers + i * b->rows * b->classes;
-  if (soft->n == 1) return s->teachers;
+  *out = soft->n == 1 ? s->teachers : s->combined;
+  if (soft->n == 1) return STATUS_OK;
   const int64_t positions = s->samples ? b->rows / s->samples : 1;
   for (int64_t i = 0; s->row_ids && i < b->rows; i++) s->row_ids[i] = s->ids[i / positions];
   if (soft->rule->n_parameters) learning = learning_of(o, t, s, b, temperature);
-  soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
-                                    .rows = b->rows,
-                                    .classes = b->classes,
-                                    .logits = logits,
-                                    .known = (const unsigned char *const *)soft->known,
-                                    .others = soft->others,
-                                    .student = b->logits,
-                                    .weights = soft->weights,
-                                    .temperature = temperature,
-                                    .ids = s->row_ids ? s->row_ids : s->ids,
-                                    .seed = s->seed,
-                                    .step = s->step,
-                                    .learning = soft->rule->n_parameters ? &learning : NULL},
-                   s->combined);
-  return s->combined;
+  return soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
+                                           .rows = b->rows,
+                                           .classes = b->classes,
+                                           .logits = logits,
+                                           .known = (const unsigned char *const *)soft->known,
+                                           .others = soft->others,
+                                           .student = b->logits,
+                                           .weights = soft->weights,
+                                           .temperature = temperature,
+                                           .ids = s->row_ids ? s->row_ids : s->ids,
+                                           .seed = s->seed,
+                                           .step = s->step,
+                                           .learning = soft->rule->n_parameters ? &learning : NULL},
+                          s->combined);
 }
 
-static float *combine_partners(const objective *o, const task *t, const objective_shard *s,
-                               const loss_batch *b, double temperature) {
+static status combine_partners(const objective *o, const task *t, const objective_shard *s,
+                               const loss_batch *b, double temperature, float **out) {
   objective_shard other = *s;
-  if (!s->partners) return NULL;
+  *out = NULL;
+  if (!s->partners) return STATUS_OK;
   other.teachers = s->partners;
   other.combined = s->combined_partners;
-  float *combined = combine(o, t, &other, b, temperature);
-  if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
-  return combined;
+  status st = combine(o, t, &other, b, temperature, out);
+  if (!st && o->confidence > 0) drop_unsure(*out, b->rows, b->classes, o->confidence);
+  return st;
 }
 
 void objective_initial(const objective *o, const task *t, uint64_t seed, float *to) {
@@ -194,12 +195,14 @@ status objective_evaluate(const objective *o, const task *t, const objective_sha
     const double temperature =
         b->temperature > 0 ? b->temperature : loss_temperature(&o->losses[i], b->progress);
     if (o->kinds[i]->needs_soft && combined_for != temperature) {
-      float *combined = combine(o, t, s, b, combined_for = temperature);
-      if (o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
-      status st = truth_mask(s->labels, s->ids, s->samples, s->mask_room, combined);
+      float *combined, *partners = NULL;
+      status st = combine(o, t, s, b, combined_for = temperature, &combined);
+      if (!st && o->confidence > 0) drop_unsure(combined, b->rows, b->classes, o->confidence);
+      if (!st) st = truth_mask(s->labels, s->ids, s->samples, s->mask_room, combined);
+      if (!st && s->mix) st = combine_partners(o, t, s, b, temperature, &partners);
       if (st) return st;
       b->soft = combined;
-      if (s->mix) s->mix->soft = combine_partners(o, t, s, b, temperature);
+      if (s->mix) s->mix->soft = partners;
     }
     parts[i] = s->mix ? loss_mixed(o->kinds[i], &o->losses[i], b, s->mix, gradient)
                       : o->kinds[i]->evaluate(&o->losses[i], b, gradient);

@@ -377,6 +377,18 @@ def union_of(z, w, t, known, others):
     return t * torch.clamp(out, min=np.log(1e-7))
 
 
+def put_union(case, z, w, t, known, others, result):
+    k, rows, classes = z.shape
+    at = "combine/union/%d/" % case
+    put(at + "options", [k, rows, classes, t, 0, 0, 0, 0])
+    put(at + "logits", z)
+    put(at + "labels", np.zeros(rows))
+    put(at + "weights", w)
+    put(at + "known", known)
+    put(at + "others", others)
+    put(at + "result", result)
+
+
 def unions():
     for case, (k, rows, classes, t, with_others) in enumerate([(3, 5, 6, 1, 0), (3, 4, 7, 3, 1), (4, 6, 9, 2, 2), (2, 4, 5, 1, 0)]):
         known, others = np.zeros((k, classes), bool), np.zeros(k, bool)
@@ -392,14 +404,74 @@ def unions():
         for i in range(k):
             z[i][:, ~known[i]] = z[i, :, :1] + 1 if others[i] else -np.inf
         w = random.dirichlet(np.ones(k))
-        at = "combine/union/%d/" % case
-        put(at + "options", [k, rows, classes, t, 0, 0, 0, 0])
-        put(at + "logits", z)
-        put(at + "labels", np.zeros(rows))
-        put(at + "weights", w)
-        put(at + "known", known)
-        put(at + "others", others)
-        put(at + "result", union_of(z, w, t, torch.tensor(known), others))
+        put_union(case, z, w, t, known, others, union_of(z, w, t, torch.tensor(known), others))
+
+
+def log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def chained(z, t, lists):
+    """Lists that share one class with the list before or none: q is every teacher's own, continued at the class shared, whatever the weights.
+    Parts that share nothing have their share of the classes."""
+    log_q, part, sizes = np.full(z.shape[1:], -np.inf), np.zeros(z.shape[2], int), []
+    for k, own in enumerate(lists):
+        shared = [c for c in own if k and c in lists[k - 1]]
+        log_p = log_softmax(z[k][:, own] / t)
+        if shared:
+            log_p += log_q[:, shared] - log_p[:, [own.index(shared[0])]]
+        else:
+            sizes.append(0)
+        log_q[:, own], part[own] = log_p, len(sizes) - 1
+    for i in range(len(sizes)):
+        mine = part == i
+        log_q[:, mine] = log_softmax(log_q[:, mine]) + np.log(mine.mean())
+    return t * np.maximum(log_q, np.log(1e-7))
+
+
+def by_newton(z, w, t, known):
+    """The best q of each row, by Newton's method on its logarithms, for lists that hang together."""
+    out = np.zeros(z.shape[1:])
+    for row in range(z.shape[1]):
+        p = [np.exp(log_softmax(z[k, row, known[k]] / t)) for k in range(len(z))]
+        u = np.zeros(z.shape[2])
+        for _ in range(3000):
+            slope, curve = np.zeros(len(u)), np.zeros((len(u), len(u)))
+            for k in range(len(z)):
+                own = np.flatnonzero(known[k])
+                s = np.exp(log_softmax(u[own]))
+                slope[own] += w[k] * (s - p[k])
+                curve[np.ix_(own, own)] += w[k] * (np.diag(s) - np.outer(s, s))
+            step = -np.append(np.linalg.solve(curve[:-1, :-1], slope[:-1]), 0)
+            u += step / max(1, np.ptp(step))  # a step that changes no ratio by more than e goes down
+            if np.ptp(step) < 1e-13:
+                break
+        assert np.ptp(step) < 1e-9
+        out[row] = log_softmax(u)
+    return t * np.maximum(out, np.log(1e-7))
+
+
+def sharp_unions():
+    """Teachers that are sure, and share classes that are improbable to them, down to 1e-40 and below."""
+    one, chain, apart = [[0, 1, 2, 3, 4, 5], [5, 6, 7, 8, 9]], [[0, 1, 2], [2, 3, 4], [4, 5, 6], [6, 7]], [[0, 1, 2], [3, 4, 5], [5, 6]]
+    ring = [[0, 1, 2, 3], [2, 3, 4, 5], [5, 6, 0], [1, 4, 6]]
+    number = 4
+    for lists, scale, t in ((one, 4, 1), (one, 40, 1), (chain, 30, 1), (chain, 200, 4), (apart, 10, 1), (ring, 4, 1), (ring, 9, 2)):
+        k, rows, classes = len(lists), 20, max(map(max, lists)) + 1
+        known = np.zeros((k, classes), bool)
+        z = floats(k, rows, classes, scale=scale)
+        for i, own in enumerate(lists):
+            known[i, own] = True
+        z[np.broadcast_to(~known[:, None], z.shape)] = -np.inf
+        for w in ([0.97] + [0.03 / (k - 1)] * (k - 1), [0.03 / (k - 1)] * (k - 1) + [0.97]):
+            put_union(number, z, w, t, known, np.zeros(k), by_newton(z, w, t, known) if lists == ring else chained(z, t, lists))
+            number += 1
+    # One that knows all but has no weight joins nothing.
+    z = np.concatenate([np.full((2, 4, 5), -np.inf), floats(1, 4, 5)])
+    known = np.array([[1, 1, 1, 0, 0], [0, 0, 0, 1, 1], [1, 1, 1, 1, 1]], bool)
+    z[0, :, :3], z[1, :, 3:] = floats(4, 3), floats(4, 2)
+    put_union(number, z, [0.5, 0.5, 0], 1, known, np.zeros(3), chained(z[:2], 1, [[0, 1, 2], [3, 4]]))
 
 
 def learning():
@@ -461,6 +533,7 @@ def combine():
         divergence = orders * (asked / (2 * sigma1 ** 2) + answered / sigma2 ** 2)
         put("epsilon/pate-gnmax/%d" % case, [sigma1, sigma2, asked, answered, delta, np.min(divergence + np.log(1 / delta) / (orders - 1))])
     unions()
+    sharp_unions()
     learning()
 
 

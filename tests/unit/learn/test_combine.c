@@ -89,7 +89,7 @@ static void case_free(combine_case *c) {
 static float *combined(const combine_kind *kind, const combine_batch *b) {
   float *out = calloc((size_t)(b->rows * b->classes), sizeof *out);
   assert_non_null(out);
-  kind->rows(b, out);
+  if (kind->rows(b, out)) fail_msg("%s: %s", kind->name, status_message());
   return out;
 }
 
@@ -140,6 +140,47 @@ static void test_learned_weights_follow_their_gradient(void **state) {
 static void test_every_rule_is_its_formula(void **state) {
   (void)state;
   every_case(check_reference);
+}
+
+/* Where teachers share one class, or none, each is followed exactly whatever the weights. */
+static void test_a_union_without_contradiction_has_no_use_for_weights(void **state) {
+  (void)state;
+  const double weights[][2] = {{0.5, 0.5}, {1 - 1e-9, 1e-9}, {0.01, 0.99}};
+  const unsigned char a[] = {1, 1, 1, 0, 0}, b[] = {0, 0, 1, 1, 1}, *known[] = {a, b};
+  const float of_a[] = {50, 40, -70, -INFINITY, -INFINITY}, of_b[] = {-INFINITY, -INFINITY, -60, 57, 60};
+  const float *both[] = {of_a, of_b};
+  for (int i = 0; i < 3; i++) {
+    float out[5];
+    assert_int_equal(combine_find("union")->rows(&(combine_batch){.n_teachers = 2,
+                                                                  .rows = 1,
+                                                                  .classes = 5,
+                                                                  .logits = both,
+                                                                  .known = known,
+                                                                  .weights = weights[i],
+                                                                  .temperature = 1},
+                                                 out),
+                     STATUS_OK);
+    assert_true(fabs(out[4] - out[3] - 3) < 1e-5 && fabs(out[0] - out[1] - 10) < 1e-5);
+    assert_true(fabs(out[0] - out[4] - (50 + 70 - 60 - 60)) < 1e-5);
+  }
+}
+
+/* No number is made up for what is none. */
+static void test_a_union_of_what_is_no_number_names_the_row(void **state) {
+  (void)state;
+  const float good[] = {1, 2, 3, 4}, bad[] = {1, 2, 3, NAN}, *both[] = {good, bad};
+  const int64_t ids[] = {70, 71};
+  float out[4];
+  assert_int_equal(combine_find("union")->rows(&(combine_batch){.n_teachers = 2,
+                                                                .rows = 2,
+                                                                .classes = 2,
+                                                                .logits = both,
+                                                                .ids = ids,
+                                                                .weights = (double[]){0.5, 0.5},
+                                                                .temperature = 1},
+                                               out),
+                   STATUS_BAD_INPUT);
+  assert_non_null(strstr(status_message(), "row 71: logits of teacher 2"));
 }
 
 /* Classes in another order give the combination in that order. */
@@ -443,6 +484,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_rule_is_its_formula),
       cmocka_unit_test(test_learned_weights_follow_their_gradient),
+      cmocka_unit_test(test_a_union_without_contradiction_has_no_use_for_weights),
+      cmocka_unit_test(test_a_union_of_what_is_no_number_names_the_row),
       cmocka_unit_test(test_permuted_classes_give_the_permuted_combination),
       cmocka_unit_test(test_rows_do_not_depend_on_their_block),
       cmocka_unit_test(test_probability_mean_is_the_mean),

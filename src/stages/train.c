@@ -210,6 +210,13 @@ static status stop(job *j) {
                     (long long)trainer_epoch(j->t), (long long)trainer_batch(j->t));
 }
 
+static void warn_of_nothing(const job *j) {
+  say_warning(
+      trainer_epoch(j->t) == 1 && trainer_result(j->t)->loss == 0 && comm_rank(j->c) == 0,
+      "the loss is 0 on all rows of the first epoch, nothing is learnt: no row has what its losses read "
+      "(labels, answers of the teachers, a teacher as sure as confidence asks)");
+}
+
 static status run_epochs(job *j) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
@@ -223,6 +230,7 @@ static status run_epochs(job *j) {
       progress_note(&j->bar, "epoch %lld/%lld loss %.4f", (long long)trainer_epoch(j->t),
                     (long long)o->epochs, trainer_result(j->t)->loss);
       log_epoch(j);
+      warn_of_nothing(j);
     }
     j->rows_done = (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
     if (trainer_finished(j->t)) break;

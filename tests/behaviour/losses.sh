@@ -185,4 +185,10 @@ for losses in '{kind: kd, weight: 1, temperature: 4}, {kind: jsd, weight: 1, tem
   expect_error "a recipe whose ensemble cannot serve [$losses]" 2 "method 'probability-mean' makes the ensemble for" 'see logit-mean'
 done
 check 'nothing was begun' test ! -e run
+
+# ---- rows that teach nothing ----
+distil 2 sure kd:1 --confidence 0.99999999
+check 'no teacher is sure enough: told once' test "$(grep -c 'warning: the loss is 0 on all rows of the first epoch' err)" = 1
+distil 1 hard cross-entropy:1 --loss kd:0.1 --confidence 0.99999999
+check 'labels are enough' test "$(grep -c 'nothing is learnt' err)" = 0
 finish

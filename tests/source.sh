@@ -34,6 +34,8 @@ grep -n -E '\b(malloc|calloc|realloc|strdup|abort|exit|assert) *\(' src/*/*.c | 
   report 'memory through base/mem.h, no abort or exit in the library'
 grep -n -E '\b(TODO|FIXME|XXX)\b' src/*/*.[ch] include/*/*.h launch/* tests/*/*.sh Makefile | report 'nothing left for later'
 git ls-files '*.sh' .ci/run 2>/dev/null | xargs -r shellcheck -x -S warning 2>&1 | report 'shell scripts are clean'
-make -j"$(nproc)" --no-print-directory CC=clang BUILD="${BUILD:-build}/clang" all 2>&1 >/dev/null | grep -E 'warning|error' |
+clang=(CC=clang)
+[ "${CC:-}" != mpicc ] || clang=(CC=mpicc OMPI_CC=clang)
+make -j"$(nproc)" --no-print-directory "${clang[@]}" BUILD="${BUILD:-build}/clang" all 2>&1 >/dev/null | grep -E 'warning|error' |
   report 'clang builds without a warning'
 [ "$failures" = 0 ]

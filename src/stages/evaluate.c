@@ -137,6 +137,17 @@ done:
   return st;
 }
 
+status evaluate_check(const score *scores, int n, const char *path, const char *split) {
+  for (int i = 0; i < n; i++)
+    if (!isfinite(scores[i].sums.nll) || !isfinite(scores[i].sums.squares))
+      return status_set(
+          STATUS_FAILED,
+          "%s: the student's outputs on split '%s' are not finite; lower --learning-rate or set "
+          "--clip-norm, unless rows of that split are not finite themselves",
+          path, split);
+  return STATUS_OK;
+}
+
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;

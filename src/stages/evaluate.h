@@ -22,6 +22,10 @@ typedef struct score {
 status evaluate_rows(comm *c, const classifier *k, const float *block, dataset *d, const split *sp,
                      int threads, bool show, score *out);
 
+/* Local, the same on all ranks. STATUS_FAILED when a trained model's outputs there, in scores[n], are not
+ * finite. */
+status evaluate_check(const score *scores, int n, const char *path, const char *split);
+
 /* Collective; rank 0 measures. Seconds of one row through the model, one thread: the median after a warm-up.
  */
 status evaluate_latency(comm *c, const classifier *k, const float *block, double *seconds);

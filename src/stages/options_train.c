@@ -378,7 +378,9 @@ const option training_rows[] = {
      .at = AT(clip_norm),
      .max = 1e9,
      .above_min = true,
-     .help = "longest gradient; none if not given"},
+     .help =
+         "longest gradient; none if not given. Against a loss that explodes, which is taken back to the last "
+         "good epoch at half the learning rate, three times"},
     {.flag = "freeze",
      .key = "freeze",
      .type = OPTION_STRINGS,

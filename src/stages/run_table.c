@@ -38,6 +38,7 @@ static status measure_student(run_job *j, run_row *r, const char *path) {
   TRY(measure_size(j, r, &s));
   TRY(subject_order(&s, j->c, j->d));
   TRY(evaluate_rows(j->c, &s.k, s.block, j->d, s.sp, stage_threads(j->r.threads), false, r->scores));
+  TRY(evaluate_check(r->scores, j->work.n, path, s.sp->name));
   for (int i = 0; i < j->work.n; i++) r->measured[i] = r->scores[i].sums.rows > 0;
 done:
   subject_close(&s);

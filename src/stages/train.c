@@ -50,6 +50,8 @@ typedef struct job {
   char *inputs_text;      /* rank 0 */
   unsigned char *reduced; /* the student's bytes in o->precision, on rank 0 */
   size_t n_reduced;
+  const split *test;       /* NULL: not measured */
+  score scores[TASKS_MAX]; /* there */
 } job;
 
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
@@ -157,6 +159,14 @@ static void log_start(job *j) {
   log_event(j->log, "start", start);
 }
 
+static void log_rollback(job *j) {
+  const trainer_rollback *r = trainer_last_rollback(j->t);
+  log_event(j->log, "rollback",
+            json_pack("{s:I, s:o, s:I, s:o, s:i}", "epoch", (json_int_t)r->epoch + 1, "loss",
+                      json_number(r->loss), "starts_again", (json_int_t)r->to + 1, "learning_rate",
+                      json_number(r->learning_rate), "rollbacks", r->n));
+}
+
 static status save(job *j) {
   double started = clock_seconds();
   pulse_phase("checkpoint");
@@ -192,8 +202,8 @@ static status resume(job *j) {
   say(show && !j->o->out.quiet, "goes on after epoch %lld, batch %lld", (long long)trainer_epoch(j->t),
       (long long)trainer_batch(j->t));
   log_event(j->log, "resume",
-            json_pack("{s:I, s:I}", "epoch", (json_int_t)trainer_epoch(j->t), "batch",
-                      (json_int_t)trainer_batch(j->t)));
+            json_pack("{s:I, s:I, s:i}", "epoch", (json_int_t)trainer_epoch(j->t), "batch",
+                      (json_int_t)trainer_batch(j->t), "rollbacks", trainer_rollbacks(j->t)));
 done:
   checkpoint_close(&k);
   json_decref(old);
@@ -232,6 +242,7 @@ static status run_epochs(job *j) {
       log_epoch(j);
       warn_of_nothing(j);
     }
+    if (events & TRAINER_ROLLBACK) log_rollback(j);
     j->rows_done = (double)(trainer_epoch(j->t) * trainer_rows(j->t) + trainer_batch(j->t) * o->batch);
     if (trainer_finished(j->t)) break;
     if (events & WANT_STOP) TRY(stop(j));
@@ -345,6 +356,17 @@ static const split *test_split(const dataset *d, const char *name) {
   return NULL;
 }
 
+/* A student that is no good is not written. */
+static status measure_student(job *j) {
+  status st = STATUS_OK;
+  if (!j->o->out.no_result) j->test = test_split(j->d, j->o->test_split);
+  if (!j->test) return st;
+  TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, j->test, (int)j->o->threads, false, j->scores));
+  TRY(evaluate_check(j->scores, j->work.n, j->o->output, j->test->name));
+done:
+  return st;
+}
+
 /* What the student in the file, in its precision, is like on the test rows. */
 static status measure_written(job *j, const split *test, score *m) {
   status st = STATUS_OK;
@@ -388,13 +410,9 @@ static json_t *scores_json(const job *j, const score *m) {
 static status report(job *j) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
-  const split *test = o->out.no_result ? NULL : test_split(j->d, o->test_split);
-  score m[TASKS_MAX] = {0}, written[TASKS_MAX] = {0};
+  score written[TASKS_MAX] = {0};
   const bool reduced = reduced_wanted(o);
-  if (test) {
-    TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, test, (int)o->threads, false, m));
-    if (reduced) TRY(measure_written(j, test, written));
-  }
+  if (j->test && reduced) TRY(measure_written(j, j->test, written));
   double rate = ((double)(o->epochs * trainer_rows(j->t)) - j->rows_before) / j->train_s;
   const double reading = j->thread_s > 0 ? j->read_s / j->thread_s : 0;
   json_t *result =
@@ -402,7 +420,7 @@ static status report(job *j) {
                 (json_int_t)o->epochs, "steps", (json_int_t)(o->epochs * trainer_steps_per_epoch(j->t)),
                 "loss", json_number(trainer_result(j->t)->loss), "temperature", temperatures_json(j),
                 "seconds", json_number(j->train_s), "samples_per_s", json_number(rate), "reading_share",
-                json_number(reading), "test", scores_json(j, m));
+                json_number(reading), "test", scores_json(j, j->scores));
   if (reduced)
     json_object_set_new(result, "written",
                         json_pack("{s:s, s:o}", "precision", o->precision, "test", scores_json(j, written)));
@@ -413,7 +431,7 @@ static status report(job *j) {
     printf("%s: %lld epochs, loss %.4f, %.1f s, %.0f samples/s, %.1f %% of the time reading\n", o->output,
            (long long)o->epochs, trainer_result(j->t)->loss, j->train_s, rate, 100 * reading);
     print_temperatures(j);
-    print_scores(j, o->test_split, m);
+    print_scores(j, o->test_split, j->scores);
     if (reduced) {
       char what[64];
       snprintf(what, sizeof what, "%s, %s", o->test_split, o->precision);
@@ -506,6 +524,7 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   TRY(run_training(&j));
   j.s.k.n_inner = 0; /* no feature is looked at any more */
   TRY(correct_biases(&j));
+  TRY(measure_student(&j));
   TRY(write_student(&j));
   TRY(report(&j));
   TRY(comm_agree(c, log_close(&j.log)));

@@ -50,8 +50,14 @@ bool trainer_is_shared(const trainer *t); /* see reducer_is_shared */
 int64_t trainer_rows(const trainer *t);
 int64_t trainer_steps_per_epoch(const trainer *t);
 
+typedef struct trainer_rollback {
+  int n;                      /* rollbacks so far */
+  int64_t epoch, to;          /* epochs done: when the loss exploded, and in the state it went back to */
+  double loss, learning_rate; /* what it became; the highest rate from now on */
+} trainer_rollback;
+
 /* What trainer_run came back for; the caller's own bits are above. */
-enum { TRAINER_EPOCH = 1, TRAINER_CALLER = 2 };
+enum { TRAINER_EPOCH = 1, TRAINER_ROLLBACK = 2, TRAINER_CALLER = 4 };
 
 /* What the caller gives to trainer_run. */
 typedef struct trainer_watch {
@@ -61,15 +67,19 @@ typedef struct trainer_watch {
   void *data;
 } trainer_watch;
 
-/* Collective. Steps until an epoch is done or the caller asked for something; *events says which, the same on
- * all ranks. An epoch is one pass over the rows in the order of (seed, epoch). A loss that is not finite
- * takes the epoch back to its start at half the learning rate; the fourth time STATUS_FAILED. */
+/* Collective. Steps until an epoch is done, the student was rolled back or the caller asked for something;
+ * *events says which, the same on all ranks. An epoch is one pass over the rows in the order of (seed,
+ * epoch). A loss that is not finite or explodes takes the student back to the last good epoch at half the
+ * learning rate; the fourth time STATUS_FAILED. */
 status trainer_run(trainer *t, const trainer_watch *watch, unsigned *events);
 bool trainer_finished(const trainer *t);
 int64_t trainer_epoch(const trainer *t); /* epochs done */
 int64_t trainer_batch(const trainer *t); /* batches done of the next */
 /* Of the epoch done last. */
 const epoch_result *trainer_result(const trainer *t);
+/* After TRAINER_ROLLBACK. */
+const trainer_rollback *trainer_last_rollback(const trainer *t);
+int trainer_rollbacks(const trainer *t); /* so far, those before a checkpoint too */
 
 /* Collective. Writes a checkpoint of this moment; goes on from one. */
 status trainer_save(trainer *t, const char *folder, const char *inputs);

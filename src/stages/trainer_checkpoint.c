@@ -6,15 +6,20 @@
 
 #include <string.h>
 
-/* What was kept at the epoch's start is the state itself when no batch of it is done. */
+/* What is kept is the state itself at the start of an epoch that follows a good one. */
 static int vectors_to_save(const trainer *t) {
-  return t->batch ? updater_n_vectors(t->update) : updater_n_vectors(t->update) / 2;
+  return t->batch || t->kept_epoch != t->epoch ? updater_n_vectors(t->update)
+                                               : updater_n_vectors(t->update) / 2;
 }
 
-/* What is kept of the epoch under way and of the last one. Returns how many they are. */
-static int sums_of(trainer *t, double *at[CHECKPOINT_MAX_SUMS]) {
+/* What is kept of the epoch under way and of the last one, and what losses are judged by. Returns how many
+ * they are. */
+static int sums_of(trainer *t, double *kept_epoch, double *at[CHECKPOINT_MAX_SUMS]) {
   epoch_result *both[] = {&t->now, &t->last};
   int n = 0;
+  at[n++] = &t->usual;
+  at[n++] = &t->doubts;
+  at[n++] = kept_epoch;
   for (int e = 0; e < 2; e++) at[n++] = &both[e]->loss;
   for (int i = 0; i < trainer_n_losses(t); i++)
     for (int e = 0; e < 2; e++) at[n++] = &both[e]->parts[i];
@@ -30,12 +35,12 @@ static int sums_of(trainer *t, double *at[CHECKPOINT_MAX_SUMS]) {
 }
 
 static checkpoint_position position(trainer *t) {
-  double *sums[CHECKPOINT_MAX_SUMS];
+  double *sums[CHECKPOINT_MAX_SUMS], kept_epoch = (double)t->kept_epoch;
   checkpoint_position at = {.epoch = t->epoch,
                             .batch = t->batch,
                             .rollbacks = t->rollbacks,
                             .rate_scale = t->rate_scale,
-                            .n_sums = sums_of(t, sums)};
+                            .n_sums = sums_of(t, &kept_epoch, sums)};
   for (int i = 0; i < at.n_sums; i++) at.sums[i] = *sums[i];
   return at;
 }
@@ -85,15 +90,17 @@ done:
 status trainer_restore(trainer *t, const checkpoint *k) {
   status st = STATUS_OK;
   const checkpoint_position *at = checkpoint_at(k);
-  double *sums[CHECKPOINT_MAX_SUMS];
-  const int n_sums = sums_of(t, sums);
-  if (at->n_sums != n_sums) THROW(STATUS_BAD_INPUT, "the checkpoint has other losses; give --restart");
+  double *sums[CHECKPOINT_MAX_SUMS], kept_epoch;
+  const int n_sums = sums_of(t, &kept_epoch, sums);
+  if (at->n_sums != n_sums)
+    THROW(STATUS_BAD_INPUT, "the checkpoint has other losses, or is of another version; give --restart");
   t->epoch = at->epoch;
   t->batch = at->batch;
   t->rollbacks = (int)at->rollbacks;
   t->rate_scale = at->rate_scale;
   t->now = t->last = (epoch_result){0};
   for (int i = 0; i < n_sums; i++) *sums[i] = at->sums[i];
+  t->kept_epoch = (int64_t)kept_epoch;
   trainer_adapt(t);
   TRY(comm_agree(t->c, read_vectors(t, k)));
   TRY(reducer_share(t->sums));

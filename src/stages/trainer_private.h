@@ -67,6 +67,10 @@ struct trainer {
   ahead *ahead;      /* NULL: no window, or all rows are in memory */
   double rate_scale; /* halved by each rollback */
   int rollbacks;
+  double usual;       /* loss of the first step, or of a good student on rows of a larger one; 0: none yet */
+  double doubts;      /* steps in a row that are in doubt, up to now */
+  int64_t kept_epoch; /* epochs done in the state that a rollback goes back to */
+  trainer_rollback back;
   int64_t epoch, batch;   /* done: epochs, and batches of the next */
   epoch_result now, last; /* of the epoch under way, of the last one */
   const trainer_watch *watch;

@@ -11,7 +11,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { MAX_ROLLBACKS = 3 };
+/* A step is in doubt when its loss is more than FACTOR times what it was at first and, on the same rows, more
+ * than FACTOR times that of the last good student. The second part is there for healthy runs: rows differ
+ * (rare targets that are large, a first batch with none), and so do temperatures and weights of steps. A loss
+ * below 1 for each weight counts as 1: a student that begins next to its teacher may leave it for a while.
+ * The loss explodes when DOUBTS steps in a row are in doubt, or the last one is, or one makes the mean of its
+ * epoch FACTOR times what the loss was at first: the first steps of a high rate may be too long, and are
+ * taken back within a few. An epoch is good whose mean loss and last one are at most GOOD times what it was
+ * at first: beside a state in between, the next epoch would seem better than it is. */
+enum { MAX_ROLLBACKS = 3, FACTOR = 100, DOUBTS = 8, GOOD = 2 };
 
 /* ---- one shard ---- */
 
@@ -142,7 +150,7 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
   return st;
 }
 
-/* ---- steps and epochs ---- */
+/* ---- one batch ---- */
 
 static status run_wave(trainer *t, const batch *b, int wave) {
   status worst = STATUS_OK;
@@ -184,10 +192,9 @@ static void fold(trainer *t, int wave) {
   profile_enter(before);
 }
 
-/* *loss is not finite when the step was not taken. totals: the losses' parts, then what was asked for. */
-static status train_step(trainer *t, const batch *b, double *totals, double *loss) {
-  status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
-  double norm;
+/* Gradients and losses of a batch. st: how this rank fared before; totals: the losses' parts, then what was
+ * asked for. */
+static status compute(trainer *t, const batch *b, status st, double *totals, double *loss) {
   for (int w = 0; w < reducer_waves(t->sums); w++) {
     status mine = run_wave(t, b, w);
     if (!st) st = mine;
@@ -196,13 +203,66 @@ static status train_step(trainer *t, const batch *b, double *totals, double *los
   TRY(reducer_sum(t->sums, st, totals));
   *loss = 0;
   for (int i = 0; i < trainer_n_losses(t); i++) *loss += trainer_loss_weight(t, i) * totals[i];
-  t->now.learning_rate = learning_rate(t, b->step);
-  if (isfinite(*loss)) TRY(updater_step(t->update, t->c, t->now.learning_rate, b->step + 1, &norm));
+done:
+  return st;
+}
+
+/* ---- losses that explode ---- */
+
+/* What the loss was at first, at least 1 for each weight. */
+static double usual_loss(const trainer *t) {
+  double least = 0;
+  for (int i = 0; i < trainer_n_losses(t); i++) least += fabs(trainer_loss_weight(t, i));
+  return fmax(t->usual, least);
+}
+
+/* The loss of the last good student on a batch. */
+static status compute_kept(trainer *t, const batch *b, double *loss) {
+  status st = STATUS_OK;
+  double totals[TRAINER_MAX_LOSSES + 1];
+  updater_swap(t->update);
+  TRY(reducer_share(t->sums));
+  TRY(compute(t, b, st, totals, loss));
+  updater_swap(t->update);
   TRY(reducer_share(t->sums));
 done:
   return st;
 }
 
+/* Whether the step of a batch, whose loss was just computed, is in doubt. To tell may cost its gradients. */
+static status doubt(trainer *t, const batch *b, double loss, bool *yes) {
+  status st = STATUS_OK;
+  double kept;
+  *yes = loss > FACTOR * usual_loss(t);
+  if (!*yes) goto done;
+  TRY(compute_kept(t, b, &kept));
+  *yes = !(loss <= FACTOR * fabs(kept));
+  if (!*yes) t->usual = fabs(kept); /* there are such rows: they are no longer looked at twice */
+done:
+  return st;
+}
+
+/* Whether the loss of a batch, just computed, has exploded. All of it follows from sums that all ranks have,
+ * and that a checkpoint keeps. Where it has not, the batch's gradients are there as before. */
+static status judge(trainer *t, const batch *b, double loss, bool *exploded) {
+  status st = STATUS_OK;
+  double totals[TRAINER_MAX_LOSSES + 1];
+  bool yes;
+  *exploded = !isfinite(loss);
+  if (*exploded) goto done;
+  if (t->usual == 0) t->usual = fabs(loss);
+  const double before = t->usual;
+  const bool last = b->step + 1 == trainer_steps(t);
+  TRY(doubt(t, b, loss, &yes));
+  t->doubts = yes ? t->doubts + 1 : 0;
+  const double mean = t->now.loss + loss / (double)trainer_steps_per_epoch(t);
+  *exploded = yes && (last || t->doubts >= DOUBTS || mean > FACTOR * usual_loss(t));
+  if (!*exploded && (yes || t->usual != before)) TRY(compute(t, b, st, totals, &loss));
+done:
+  return st;
+}
+
+/* Goes back to the last good student. */
 static status roll_back(trainer *t, double loss) {
   if (t->rollbacks++ == MAX_ROLLBACKS)
     return status_set(
@@ -211,12 +271,35 @@ static status roll_back(trainer *t, double loss) {
         "--learning-rate or set --clip-norm",
         loss, (long long)t->epoch + 1, MAX_ROLLBACKS);
   t->rate_scale *= 0.5;
-  t->batch = 0;
+  t->back = (trainer_rollback){.n = t->rollbacks,
+                               .epoch = t->epoch,
+                               .to = t->kept_epoch,
+                               .loss = loss,
+                               .learning_rate = t->rate_scale * t->o->optimizer.learning_rate};
   say_warning(comm_rank(t->c) == 0,
-              "the loss became %g in epoch %lld; the epoch starts again at half the learning rate", loss,
-              (long long)t->epoch + 1);
+              "the loss became %g in epoch %lld; epoch %lld starts again at half the learning rate", loss,
+              (long long)t->epoch + 1, (long long)t->kept_epoch + 1);
+  t->epoch = t->kept_epoch;
+  t->batch = 0;
+  t->doubts = 0;
   updater_restore(t->update);
   return reducer_share(t->sums);
+}
+
+/* ---- steps and epochs ---- */
+
+/* *exploded: the student is not to go on from, and was left as it is. */
+static status train_step(trainer *t, const batch *b, double *totals, double *loss, bool *exploded) {
+  status st = t->teachers ? live_step(t->teachers, b->step, b->ids) : STATUS_OK;
+  double norm;
+  TRY(compute(t, b, st, totals, loss));
+  t->now.learning_rate = learning_rate(t, b->step);
+  TRY(judge(t, b, *loss, exploded));
+  if (*exploded) goto done;
+  TRY(updater_step(t->update, t->c, t->now.learning_rate, b->step + 1, &norm));
+  TRY(reducer_share(t->sums));
+done:
+  return st;
 }
 
 /* What adapts follows from how the student was before the epoch. */
@@ -229,13 +312,13 @@ static status start_epoch(trainer *t) {
   if (t->batch) return st; /* goes on from a checkpoint in its middle */
   if (t->fit->on) TRY(adaptive_measure(t->fit, reducer_parameters(t->sums)));
   trainer_adapt(t);
-  updater_keep(t->update);
+  if (t->kept_epoch == t->epoch) updater_keep(t->update);
   t->now = (epoch_result){0};
 done:
   return st;
 }
 
-static void finish_epoch(trainer *t) {
+static void finish_epoch(trainer *t, double loss) {
   for (int i = 0; i < t->threads; i++) {
     trainer_worker *w = &t->workers[i];
     t->now.read_s += w->read_s;
@@ -245,6 +328,7 @@ static void finish_epoch(trainer *t) {
   }
   t->last = t->now;
   t->epoch++;
+  if (fmax(t->last.loss, loss) <= GOOD * usual_loss(t)) t->kept_epoch = t->epoch;
   t->batch = 0;
 }
 
@@ -274,6 +358,7 @@ static void span_add(span *s, double x, int64_t steps) {
 static status next_step(trainer *t, unsigned *events) {
   status st = STATUS_OK;
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
+  bool exploded = false;
   double totals[TRAINER_MAX_LOSSES + 1], temperatures[TRAINER_MAX_LOSSES], loss,
       started = clock_seconds(), reducing = reducer_seconds(t->sums);
   TRY(start_epoch(t));
@@ -285,12 +370,13 @@ static status next_step(trainer *t, unsigned *events) {
     study_count(&t->studies[i], t->epoch, b.ids, b.rows, &b.positions[i], &b.labelled[i]);
   TRY(count_moved(t, &b));
   for (int i = 0; i < trainer_n_losses(t); i++) temperatures[i] = trainer_temperature(t, i);
-  TRY(train_step(t, &b, totals, &loss));
+  TRY(train_step(t, &b, totals, &loss, &exploded));
   *events |= (unsigned)totals[trainer_n_losses(t)];
   t->now.seconds += clock_seconds() - started;
   t->now.reduce_s += reducer_seconds(t->sums) - reducing;
-  if (!isfinite(loss)) {
+  if (exploded) {
     TRY(roll_back(t, loss));
+    *events |= TRAINER_ROLLBACK;
     goto done;
   }
   t->now.loss += loss / (double)steps;
@@ -300,7 +386,7 @@ static status next_step(trainer *t, unsigned *events) {
   }
   if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
   if (++t->batch == steps) {
-    finish_epoch(t);
+    finish_epoch(t, loss);
     *events |= TRAINER_EPOCH;
   }
 done:
@@ -329,4 +415,12 @@ int64_t trainer_batch(const trainer *t) {
 
 const epoch_result *trainer_result(const trainer *t) {
   return &t->last;
+}
+
+const trainer_rollback *trainer_last_rollback(const trainer *t) {
+  return &t->back;
+}
+
+int trainer_rollbacks(const trainer *t) {
+  return t->rollbacks;
 }

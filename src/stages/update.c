@@ -229,6 +229,20 @@ void updater_restore(updater *u) {
   copy_parameters(u, u->kept[MAX_STATES], true);
 }
 
+void updater_swap(updater *u) {
+  size_t begin, end;
+  float *kept = u->kept[MAX_STATES];
+  for (int p = 0; p < reducer_n_parts(u->r); p++, kept += end - begin) {
+    reducer_part(u->r, p, &begin, &end);
+    float *parameters = reducer_parameters(u->r) + begin;
+    for (size_t i = 0; i < end - begin; i++) {
+      const float x = parameters[i];
+      parameters[i] = kept[i];
+      kept[i] = x;
+    }
+  }
+}
+
 int updater_n_vectors(const updater *u) {
   return 2 * (u->kind->n_states + 1);
 }

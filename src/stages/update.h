@@ -22,9 +22,10 @@ void updater_free(updater **u);
 status updater_step(updater *u, comm *c, double learning_rate, int64_t step, double *norm);
 
 /* Local. Keeps this rank's parameters and optimizer state, and puts them back: for a step that made the loss
- * infinite. */
+ * explode. Swapped: the parameters alone, until they are again. */
 void updater_keep(updater *u);
 void updater_restore(updater *u);
+void updater_swap(updater *u);
 
 /* Local. All that decides the rest of the training, parameters and optimizer state, then the same as kept:
  * the vector's name, and what this rank owns of it as reducer_collect takes it; NULL: the parameters. */

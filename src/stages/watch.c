@@ -55,7 +55,7 @@ bool watch_due(watch *w) {
 
 /* The last line of each kind of event, of the stage that wrote last. */
 typedef struct last_lines {
-  json_t *start, *epoch, *progress, *checkpoint;
+  json_t *start, *epoch, *progress, *checkpoint, *rollback;
 } last_lines;
 
 static void keep(json_t **place, json_t *line) {
@@ -68,6 +68,7 @@ static void forget(last_lines *l) {
   json_decref(l->epoch);
   json_decref(l->progress);
   json_decref(l->checkpoint);
+  json_decref(l->rollback);
   *l = (last_lines){0};
 }
 
@@ -81,6 +82,7 @@ static void take_line(last_lines *l, json_t *line) {
   if (!strcmp(event, "epoch")) keep(&l->epoch, line);
   if (!strcmp(event, "progress")) keep(&l->progress, line);
   if (!strcmp(event, "checkpoint") || !strcmp(event, "resume")) keep(&l->checkpoint, line);
+  if (!strcmp(event, "rollback") || !strcmp(event, "resume")) keep(&l->rollback, line); /* both count them */
 }
 
 /* A line that is being written this moment is no JSON yet, and passed over. */
@@ -123,6 +125,7 @@ static void describe(json_t *out, const last_lines *l, double age) {
   copy(out, "epoch", newest, "epoch");
   copy(out, "epochs", json_object_get(l->start, "inputs"), "epochs");
   copy(out, "loss", json_object_get(l->epoch, "loss"), "total");
+  copy(out, "rollbacks", l->rollback, "rollbacks");
   copy(out, "samples_per_s", newest, "samples_per_s");
   copy(out, "blocks_done", newest, "blocks_done");
   copy(out, "blocks", newest, "blocks");

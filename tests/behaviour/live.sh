@@ -74,7 +74,7 @@ same 'killed and gone on with to the same bytes' whole.onnx killed.onnx
 for case in 1:0 3:2; do
   run "${case%:*}" "${distil[@]}" 3 --live-teacher conv.onnx --loss logit-mse:1000000 --learning-rate 1000000 --teaching-ranks "${case#*:}" --output "rolled-$case.onnx"
   check "$case: an epoch starts again, and at last the run ends" \
-    test "$status" = 1 -a "$(grep -c 'the epoch starts again' err)" = 3 -a "$(grep -c '^mpistill: error' err)" = 1
+    test "$status" = 1 -a "$(grep -c 'epoch 1 starts again' err)" = 3 -a "$(grep -c '^mpistill: error' err)" = 1
 done
 
 # ---- refused ----

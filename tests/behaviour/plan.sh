@@ -21,7 +21,7 @@ teachers:
   - {name: wide, model: wide.onnx}
   - {name: conv, model: conv.onnx}
 student: {create: mlp, layers: [256, 1000, 1000, 10]}
-distill: {epochs: 1, batch: 256}
+distill: {epochs: 1, batch: 256, optimizer: {learning_rate: 1.0e-6}} # its inputs are not scaled
 checkpoint: {every_seconds: 0.2}
 END
 

@@ -321,6 +321,18 @@ static bool is_ready(reducer *r, const parcel *p) {
   return atomic_load_explicit(reduce_counter(r, p->bucket), memory_order_acquire) == all;
 }
 
+/* So many buckets of this rank's lanes are in a stage at one time: near levels' messages and far ones' then
+ * travel together. All at once they would finish each level together, and leave the other levels' links idle:
+ * 85 ms instead of 70 for 100 MB on a simulated dragonfly of 25 Gbit/s. One alone would leave its level idle
+ * until the next call. */
+enum { STAGE_BUCKETS = 2 };
+
+static bool has_room(const reducer *r, int i) {
+  const int ahead = STAGE_BUCKETS * (r->n_parcels / r->l->n_buckets);
+  const parcel *p = &r->parcels[i];
+  return i < ahead || p->stage == r->l->n_levels || p[-ahead].stage > p->stage + 1;
+}
+
 /* One stage on; the way back begins with the last level. */
 static status next_stage(reducer *r, parcel *p, bool back, int threads) {
   int n = r->l->n_levels;
@@ -338,7 +350,7 @@ static status push(reducer *r, bool back, int threads) {
     parcel *p = &r->parcels[i];
     while (p->stage <= r->l->n_levels && (!i || p[-1].stage > p->stage)) {
       if (p->stage == 0 && !back && !is_ready(r, p)) return STATUS_OK;
-      if (!has_arrived(p, &st)) break;
+      if (!has_room(r, i) || !has_arrived(p, &st)) break;
       if (!st) st = next_stage(r, p, back, threads);
       if (st) return st;
     }

@@ -240,6 +240,40 @@ static void test_buckets(void **state) {
   }
 }
 
+/* ---- what is under way at one time, seen where MPI is called ---- */
+
+static bool none_arrives;
+static int64_t n_sent; /* floats */
+
+int MPI_Testall(int n, MPI_Request *requests, int *arrived, MPI_Status *statuses) {
+  *arrived = 0;
+  return none_arrives ? MPI_SUCCESS : PMPI_Testall(n, requests, arrived, statuses);
+}
+
+int MPI_Isend(const void *data, int n, MPI_Datatype type, int to, int tag, MPI_Comm c, MPI_Request *out) {
+  if (type == MPI_FLOAT) n_sent += n;
+  return PMPI_Isend(data, n, type, to, tag, c, out);
+}
+
+/* Nothing arrives while the gradients are reported: then of eight buckets two are sent. */
+static void test_two_buckets_a_level(void **state) {
+  (void)state;
+  enum { FLOATS = 1 << 21 };
+  comm *c = world_in(&layouts[1]);
+  double stats[N_STATS];
+  reducer *r;
+  assert_int_equal(reducer_new(&r, c, comm_size(world), FLOATS, N_STATS, 1, REDUCE_FLOAT32), STATUS_OK);
+  n_sent = 0;
+  none_arrives = true;
+  for (int w = 0; w < reducer_waves(r); w++) reducer_fold(r, w);
+  reducer_ready(r, 0);
+  none_arrives = false;
+  if (comm_size(world) > 1) assert_in_range(n_sent, 1, FLOATS / 4);
+  assert_int_equal(reducer_sum(r, STATUS_OK, stats), STATUS_OK);
+  reducer_free(&r);
+  comm_end(&c);
+}
+
 static void threaded(comm *c) {
   steps(c, 8, 5003, 2);
   steps(c, 40, 5003, 3);
@@ -352,6 +386,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_few_shards),
     cmocka_unit_test(test_waves),
     cmocka_unit_test(test_buckets),
+    cmocka_unit_test(test_two_buckets_a_level),
     cmocka_unit_test(test_threads),
     cmocka_unit_test(test_bfloat16),
     cmocka_unit_test(test_late),

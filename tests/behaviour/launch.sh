@@ -83,7 +83,7 @@ losing() { # NAME RANKS COMMAND...: its last rank is lost while it trains; it go
   [ -z "$2" ] || check "$1: without it" test "$(told "$1" ranks)" = "$2"
   same "$1: the student is that of an undisturbed training" "$1/student.onnx" straight/student.onnx
 }
-losing lost-mpirun 3 "$top/launch/mpirun.sh" -n 4 run lost-mpirun.yaml --quiet
+losing lost-mpirun 1 "$top/launch/mpirun.sh" -n 2 run lost-mpirun.yaml --quiet
 losing lost-slurm '' env SLURM_JOB_NUM_NODES=1 bash "$top/launch/slurm.sh" lost-slurm.yaml --quiet
 losing lost-lsf '' env LSB_DJOB_HOSTFILE=nodes recipe=lost-lsf.yaml bash "$top/launch/lsf.sh"
 
@@ -94,7 +94,7 @@ until_true 60 trains stopped
 kill -TERM "$(cat /proc/$job/task/$job/children)"
 wait "$job"
 check 'mpirun.sh: SIGTERM is a checkpoint, status 75' test "$? $(told stopped state)" = '75 stopped'
-timeout 300 "$top/launch/mpirun.sh" -n 3 run stopped.yaml --quiet >out 2>err </dev/null
+timeout 300 "$top/launch/mpirun.sh" -n 1 run stopped.yaml --quiet >out 2>err </dev/null
 check 'the same command goes on' test $? = 0
 same 'the student is that of an undisturbed training' stopped/student.onnx straight/student.onnx
 

@@ -51,37 +51,51 @@ void __wrap_mem_free(void *p);
 void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,
                      size_t end, int threads, float *scratch);
 
-/* Large memory of all ranks is the same pages, which SMPI knows and does not copy. Those of a size are one
- * file; a header tells them from small memory when they are freed. */
+/* Large memory is known to SMPI, which does not copy it, and all of a size is the same: what is in it is never
+ * looked at. A list tells it from small memory when it is freed. */
 typedef struct shared_block {
   void *memory;
   size_t bytes;
+  int users;
 } shared_block;
 static shared_block *blocks;
 static size_t n_blocks, room;
 
-status __wrap_mem_new(void *out, size_t n, size_t size) {
-  size_t bytes = n * size;
-  if (bytes < LARGE) return __real_mem_new(out, n, size);
-  void *memory = smpi_shared_malloc(bytes, "gradients", (int)(bytes / 4096));
+static shared_block *find_block(const void *memory, size_t bytes) {
+  for (size_t i = 0; i < n_blocks; i++)
+    if (memory ? blocks[i].memory == memory : blocks[i].bytes == bytes) return &blocks[i];
+  return NULL;
+}
+
+static shared_block *new_block(size_t bytes) {
   if (n_blocks == room) {
-    room = room ? 2 * room : 1024;
+    room = room ? 2 * room : 64;
     blocks = realloc(blocks, room * sizeof *blocks);
     if (!blocks) abort();
   }
-  blocks[n_blocks++] = (shared_block){memory, bytes};
-  memcpy(out, &memory, sizeof memory);
+  blocks[n_blocks] = (shared_block){smpi_shared_malloc(bytes, "gradients", (int)(bytes / 4096)), bytes, 0};
+  return &blocks[n_blocks++];
+}
+
+status __wrap_mem_new(void *out, size_t n, size_t size) {
+  const size_t bytes = n * size;
+  if (bytes < LARGE) return __real_mem_new(out, n, size);
+  shared_block *b = find_block(NULL, bytes);
+  if (!b) b = new_block(bytes);
+  b->users++;
+  memcpy(out, &b->memory, sizeof b->memory);
   return STATUS_OK;
 }
 
 void __wrap_mem_free(void *p) {
-  for (size_t i = 0; p && i < n_blocks; i++) {
-    if (blocks[i].memory != p) continue;
-    blocks[i] = blocks[--n_blocks];
-    smpi_shared_free(p);
+  shared_block *b = p ? find_block(p, 0) : NULL;
+  if (!b) {
+    __real_mem_free(p);
     return;
   }
-  __real_mem_free(p);
+  if (--b->users) return;
+  smpi_shared_free(p);
+  *b = blocks[--n_blocks];
 }
 
 void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,

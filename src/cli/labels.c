@@ -59,8 +59,9 @@ static void write_methods(FILE *out) {
         "(regression) by logit-mean alone\n\n",
         out);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
-    fprintf(out, "%s\n  %s\n  %s%s\n", (*k)->name, (*k)->formula,
+    fprintf(out, "%s\n  %s\n  %s%s%s\n", (*k)->name, (*k)->formula,
             (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature",
+            (*k)->of_one ? ", of one teacher for any" : "",
             (*k)->in_training        ? "; a method of distill alone"
             : combine_on_the_fly(*k) ? "; a method of distill as well"
                                      : "");

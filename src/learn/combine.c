@@ -28,6 +28,10 @@ const combine_kind *combine_find(const char *name) {
   return NULL;
 }
 
+bool combine_any_temperature(const combine_kind *k, int64_t n_teachers) {
+  return k->linear || (k->of_one && n_teachers == 1);
+}
+
 bool combine_reads(const combine_kind *k, const char *key) {
   for (const char *const *o = k->options; o && *o; o++)
     if (!strcmp(*o, key)) return true;

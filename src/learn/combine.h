@@ -48,6 +48,7 @@ typedef struct combine_kind {
   const char *formula;        /* with source, for --help-methods */
   const char *needs;          /* in words, for --help-methods; NULL: nothing but the soft labels */
   bool linear;                /* the result serves every temperature: the file's temperature is 0 ("any") */
+  bool of_one;                /* so it does of one teacher, whom it then leaves as it is */
   bool in_training;           /* reads the student or the step: a rule of distill, not of aggregate */
   bool unites;                /* takes teachers that know some of the classes */
   bool needs_labels;          /* reads the labels of the rows it combines */
@@ -71,6 +72,8 @@ typedef struct combine_kind {
 
 const combine_kind *const *combine_kinds(void); /* NULL-ended */
 const combine_kind *combine_find(const char *name);
+/* Whether the combination of so many teachers serves every temperature that they serve. */
+bool combine_any_temperature(const combine_kind *k, int64_t n_teachers);
 /* Whether the kind reads that key of mpistill_aggregate_options. */
 bool combine_reads(const combine_kind *k, const char *key);
 /* Whether rows can be combined as they are read, in any order: no labels, nothing found first, no budget. */

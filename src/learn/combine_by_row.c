@@ -98,6 +98,7 @@ const combine_kind combine_entropy = {
     .formula =
         "T log(sum_k v_k p_k), row by row v_k ~ w_k (1 - H(p_k) / sum_j H(p_j)), H the entropy: who is sure "
         "counts more (EBKD, Kwon et al. 2020)",
+    .of_one = true,
     .options = weighted,
     .rows = entropy_rows,
 };
@@ -109,6 +110,7 @@ const combine_kind combine_confidence = {
         "softmax(z_k)_y: who is right counts more; w_k for rows without a label. The ensemble's figures then "
         "know the labels (CA-MKD, Zhang et al. 2022)",
     .needs = "labels (--dataset)",
+    .of_one = true,
     .needs_labels = true,
     .options = weighted,
     .rows = confidence_rows,

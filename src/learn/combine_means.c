@@ -74,6 +74,7 @@ const combine_kind combine_probability_mean = {
     .name = "probability-mean",
     .formula = "T log(sum_k w_k p_k): at T the softmax is exactly the mean of the teachers' probabilities "
                "(Hinton, Vinyals, Dean 2015)",
+    .of_one = true,
     .options = weighted,
     .rows = probability_mean_rows,
 };
@@ -94,6 +95,7 @@ const combine_kind combine_learned = {
         "each teacher's calibration: 500 steps of expectation-maximisation; per_class: w_k of each class, "
         "500 further steps of exponentiated gradient (stacking: Wolpert 1992; Breiman 1996)",
     .needs = "labelled rows that the teachers were not trained on: --fit, else --held-out of the rows",
+    .of_one = true,
     .learned = true,
     .options = found,
     .rows = probability_mean_rows,

@@ -25,6 +25,7 @@ typedef struct job {
   sources in;
   view_labels labels;
   bool has_labels;
+  double made_for;  /* the temperature, 0: any */
   fit found;        /* rows 0: nothing was looked for */
   int64_t answered; /* rows, where the rule counts them beforehand */
   softlabels_header header;
@@ -48,10 +49,6 @@ typedef struct job {
 static int64_t block_rows(const form *f) {
   const int64_t n = 262144 / (f->classes * f->positions), least = f->positions > 1 ? 1 : 16;
   return n < least ? least : (n > 1024 ? 1024 : n);
-}
-
-static double stored_temperature(const job *j) {
-  return j->in.rule->linear ? 0 : j->o->temperature;
 }
 
 static status copy_reals(double **out, const double *values, int64_t n) {
@@ -94,7 +91,7 @@ static status make_header(job *j) {
   if (!j->in.f.values) h->dims[1] = j->in.f.classes;
   h->values = j->in.f.values;
   h->block_rows = h->batch_rows = block_rows(&j->in.f);
-  h->temperature = stored_temperature(j);
+  h->temperature = j->made_for;
   h->floor = j->in.rule->floor;
   h->partial = j->in.rule->partial;
   h->mixed_processors = j->o->out.mixed_processors;
@@ -158,8 +155,8 @@ static status collect_inputs(job *j) {
   for (int i = 0; i < j->in.n; i++) json_array_append_new(weights, json_real(j->in.weights[i]));
   TRY(options_json(j, options));
   j->inputs = json_pack("{s:s, s:O, s:s, s:O, s:f, s:O, s:s}", "command", "aggregate", "soft_labels", files,
-                        "method", j->in.rule->name, "weights", weights, "temperature", stored_temperature(j),
-                        "options", options, "dtype", j->o->dtype);
+                        "method", j->in.rule->name, "weights", weights, "temperature", j->made_for, "options",
+                        options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
   stage_mark_mixed(j->inputs, &j->o->out);
 done:
@@ -228,7 +225,7 @@ static status do_block(job *j, int64_t block) {
   members_add(&j->members, block, j->logits, j->y, j->targets, n * j->in.f.positions);
   if (!j->out) goto done;
   combine_batch b = batch_of(j, n, j->o->temperature);
-  if (j->in.rule->linear || b.temperature == 1)
+  if (combine_any_temperature(j->in.rule, j->in.n) || b.temperature == 1)
     memcpy(j->stored, j->logits[j->in.n], (size_t)(b.rows * b.classes) * sizeof(float));
   else
     TRY(j->in.rule->rows(&b, j->stored));
@@ -422,7 +419,7 @@ static status open_all(job *j) {
   TRY(sources_open(&j->in, j->c, &from, j->d, NULL));
   if (fit_needed(o, j->in.rule) && j->in.f.values)
     THROW(STATUS_BAD_INPUT, "calibrate: is for logits; %s holds numbers", softlabels_path(j->in.files[0]));
-  if (!j->in.rule->linear) TRY(sources_check_temperature(&j->in, o->temperature));
+  TRY(sources_temperature(&j->in, o->temperature, &j->made_for));
   TRY(comm_agree(j->c, make_header(j)));
   j->n_blocks = (j->in.rows + j->header.block_rows - 1) / j->header.block_rows;
   if (j->d) {

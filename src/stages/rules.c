@@ -462,13 +462,23 @@ static void check_ensemble(const mpistill_losses *list, const combine_kind *rule
   }
 }
 
+/* Those of a task, of all where task is NULL; a teacher without one has the first. */
+static int64_t count_teachers(const mpistill_recipe *r, const char *task) {
+  int64_t n = 0;
+  for (size_t i = 0; i < r->teachers.n; i++)
+    n += !task || !r->teachers.items[i].task || !strcmp(r->teachers.items[i].task, task);
+  return n;
+}
+
 static void check_temperatures(const mpistill_recipe *r, const options_seen *seen, problems *p) {
   const combine_kind *rule = combine_find(r->aggregate.method ? r->aggregate.method : "probability-mean");
   const double made_for = options_given(seen, &r->aggregate.temperature) ? r->aggregate.temperature : 0;
-  if (!r->teachers.n || !rule || rule->linear || rule->in_training || r->live) return;
-  check_ensemble(&r->distill.losses, rule, made_for, p);
+  if (!r->teachers.n || !rule || rule->in_training || r->live) return;
+  if (!combine_any_temperature(rule, count_teachers(r, NULL)))
+    check_ensemble(&r->distill.losses, rule, made_for, p);
   for (size_t i = 0; i < r->distill.tasks.n; i++)
-    check_ensemble(&r->distill.tasks.items[i].losses, rule, made_for, p);
+    if (!combine_any_temperature(rule, count_teachers(r, r->distill.tasks.items[i].name)))
+      check_ensemble(&r->distill.tasks.items[i].losses, rule, made_for, p);
 }
 
 /* Which teacher a loss between inner tensors reads must be told. */

@@ -300,6 +300,15 @@ status sources_check_temperature(const sources *s, double temperature) {
   return STATUS_OK;
 }
 
+status sources_temperature(const sources *s, double asked, double *out) {
+  *out = asked;
+  if (!combine_any_temperature(s->rule, s->n)) return sources_check_temperature(s, asked);
+  *out = 0;
+  for (int i = 0; i < sources_n_files(s); i++)
+    if (softlabels_get(s->files[i])->temperature > 0) *out = softlabels_get(s->files[i])->temperature;
+  return *out > 0 ? sources_check_temperature(s, *out) : STATUS_OK;
+}
+
 status sources_check_any_temperature(const sources *s, const char *loss) {
   for (int i = 0; i < sources_n_files(s); i++) {
     double made_for = softlabels_get(s->files[i])->temperature;

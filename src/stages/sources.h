@@ -56,6 +56,10 @@ status sources_weigh_classes(sources *s);
 
 /* Local. STATUS_BAD_INPUT when a file is an ensemble made for another temperature. */
 status sources_check_temperature(const sources *s, double temperature);
+/* Local. *out: the temperature that their combination for `asked` is made for, 0: any. A combination that
+ * serves any is made for that of the ensembles among the files. STATUS_BAD_INPUT when one is made for
+ * another. */
+status sources_temperature(const sources *s, double asked, double *out);
 /* Local. STATUS_BAD_INPUT when a file is made for one: for a loss whose temperature moves. */
 status sources_check_any_temperature(const sources *s, const char *loss);
 

@@ -138,7 +138,7 @@ distill ensemble_temperature 'for_temperature_2.h5: is an ensemble made for temp
 accept distill_ensemble_temperature \
   distill --student good.onnx --dataset good.h5 --soft-labels for_temperature_2.h5 --temperature 2 --epochs 1 --output warm.onnx --quiet
 distill loss_temperature 'for_temperature_2.h5|made for temperature 2, but 3' for_temperature_2.h5 --loss kd:1:temperature=3
-aggregate ensemble_temperature 'for_temperature_2.h5|made for temperature 2, but 1' for_temperature_2.h5
+aggregate ensemble_temperature 'for_temperature_2.h5|made for temperature 2, but 1' soft.h5 for_temperature_2.h5
 distill bad_temperature 'bad_temperature.h5: temperature is not one finite number' bad_temperature.h5
 distill encoding 'encoding.h5: its attribute encoding is sparse; dense or topk is expected' encoding.h5
 distill no_encoding 'no_encoding.h5: its attribute encoding is missing; dense or topk' no_encoding.h5

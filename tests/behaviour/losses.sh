@@ -150,6 +150,32 @@ END
 must 2 aggregate soft/teacher.h5 soft/student.h5 --temperature 8 --output for8.h5
 must 2 aggregate soft/teacher.h5 soft/student.h5 --method logit-mean --output any.h5
 
+# ---- what temperature an ensemble is for ----
+must 2 aggregate for8.h5 --method logit-mean --output of8.h5
+must 2 aggregate for8.h5 soft/student.h5 --method logit-mean --output with8.h5
+for method in probability-mean entropy; do must 2 aggregate soft/teacher.h5 --method $method --temperature 8 --output "one-$method.h5"; done
+run 2 aggregate for8.h5 soft/teacher.h5 --temperature 4 --output never.h5
+expect_error 'one for another temperature among them' 2 'for8.h5: is an ensemble made for temperature 8, but 4 is asked for'
+python_check 'what is made of an ensemble is for its temperature; of one teacher, whom it leaves as it is, for any' <<'END'
+import h5py, numpy as np, checks
+assert [h5py.File(f)["/"].attrs["temperature"] for f in ("of8.h5", "with8.h5", "any.h5", "one-entropy.h5", "one-probability-mean.h5")] == [8, 8, 0, 0, 0]
+def q(file, T):
+    z = checks.logits(file).astype(float) / T
+    p = np.exp(z - z.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+for T in (1, 3, 20):
+    for method in ("entropy", "probability-mean"):
+        assert np.abs(q(f"one-{method}.h5", T) - q("soft/teacher.h5", T)).max() < 2e-3, (T, method)  # they are float16
+END
+cat >one.yaml <<'END'
+dataset: partly.h5
+output: one
+teachers: [{name: teacher, soft_labels: soft/teacher.h5}]
+student: {model: student.onnx}
+distill: {epochs: 2, batch: 256, losses: [{kind: kd, weight: 1, temperature: 8, temperature_end: 2}]}
+END
+must 2 run one.yaml --quiet
+
 # ---- what cannot be ----
 # refused NAME WORDS [OPTION...]: distil refuses the options with those words.
 refused() {
@@ -172,7 +198,7 @@ expect_error 'dkd without a label' 2 "loss 'dkd' learns from rows with a label, 
 cat >recipe.yaml <<'END'
 dataset: digits.h5
 output: run
-teachers: [{name: teacher, model: teacher.onnx}]
+teachers: [{name: teacher, model: teacher.onnx}, {name: other, model: student.onnx}]
 student: {model: student.onnx}
 distill:
   losses: [{kind: cosine, weight: 1, gamma: 0}, {kind: dist, weight: 1, gamma: 2}]

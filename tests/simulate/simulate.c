@@ -51,8 +51,8 @@ void __wrap_mem_free(void *p);
 void __wrap_tree_run(const tree *t, const tree_vector *inputs, const tree_vector *outputs, size_t begin,
                      size_t end, int threads, float *scratch);
 
-/* Large memory is known to SMPI, which does not copy it, and all of a size is the same: what is in it is never
- * looked at. A list tells it from small memory when it is freed. */
+/* Large memory is known to SMPI, which does not copy it, and all of a size is the same: what is in it is
+ * never looked at. A list tells it from small memory when it is freed. */
 typedef struct shared_block {
   void *memory;
   size_t bytes;

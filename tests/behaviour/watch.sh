@@ -38,7 +38,7 @@ END
 
 kill -USR1 "$job"
 wait "$job"
-check 'asked to stop: status 75' test $? = 75
+check 'asked to stop: status 75' is_stopped $?
 run 0 inspect 'out put'
 check 'afterwards: stopped, for scripts one word' test "$(awk '$1 == "state" { print $2 }' out)" = stopped
 

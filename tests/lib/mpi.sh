@@ -19,6 +19,11 @@ mpi() {
   "${mpirun[@]}" -n "$n" "$@"
 }
 
+# is_stopped STATUS: 75; MPICH's mpirun says 0 now and then when it has passed a signal on.
+is_stopped() {
+  [ "$1" = 75 ] || { ! $open_mpi && [ "$1" = 0 ]; }
+}
+
 # ranks_of PROCESS: those of a mpirun; MPICH's starts them through another process.
 ranks_of() {
   local child name

@@ -86,8 +86,7 @@ static status check_file(run_job *j, const mpistill_teacher *t, form *its) {
                                 .labels = a.labels};
   TRY(dataset_split(j->d, j->r.teach.split, &sp));
   TRY(sources_open(&in, j->c, &from, j->d, sp));
-  if (!combine_any_temperature(in.rule, run_n_teachers(j, task)))
-    TRY(sources_check_temperature(&in, a.temperature));
+  TRY(sources_check_temperature(&in, a.temperature));
   *its = in.f;
 done:
   sources_close(&in);

@@ -303,10 +303,20 @@ status sources_check_temperature(const sources *s, double temperature) {
 status sources_temperature(const sources *s, double asked, double *out) {
   *out = asked;
   if (!combine_any_temperature(s->rule, s->n)) return sources_check_temperature(s, asked);
+  const char *first = NULL;
   *out = 0;
-  for (int i = 0; i < sources_n_files(s); i++)
-    if (softlabels_get(s->files[i])->temperature > 0) *out = softlabels_get(s->files[i])->temperature;
-  return *out > 0 ? sources_check_temperature(s, *out) : STATUS_OK;
+  for (int i = 0; i < sources_n_files(s); i++) {
+    const double its = softlabels_get(s->files[i])->temperature;
+    if (!(its > 0)) continue;
+    if (first && fabs(its - *out) > 1e-9 * *out)
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: is an ensemble made for temperature %g, but %s for %g; no ensemble of both "
+                        "serves either, so give the teachers' own files",
+                        softlabels_path(s->files[i]), its, first, *out);
+    first = softlabels_path(s->files[i]);
+    *out = its;
+  }
+  return STATUS_OK;
 }
 
 status sources_check_any_temperature(const sources *s, const char *loss) {

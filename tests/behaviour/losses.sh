@@ -156,6 +156,13 @@ must 2 aggregate for8.h5 soft/student.h5 --method logit-mean --output with8.h5
 for method in probability-mean entropy; do must 2 aggregate soft/teacher.h5 --method $method --temperature 8 --output "one-$method.h5"; done
 run 2 aggregate for8.h5 soft/teacher.h5 --temperature 4 --output never.h5
 expect_error 'one for another temperature among them' 2 'for8.h5: is an ensemble made for temperature 8, but 4 is asked for'
+must 2 aggregate soft/teacher.h5 soft/student.h5 --temperature 3 --output for3.h5
+cp for3.h5 never.h5
+for ranks in 1 4; do
+  run $ranks aggregate for8.h5 for3.h5 --method logit-mean --force --output never.h5
+  expect_error "ensembles for two temperatures, on $ranks ranks" 2 'for3.h5: is an ensemble made for temperature 3, but ' 'for8.h5 for 8'
+done
+same 'ensembles for two temperatures: what was there is kept' for3.h5 never.h5
 python_check 'what is made of an ensemble is for its temperature; of one teacher, whom it leaves as it is, for any' <<'END'
 import h5py, numpy as np, checks
 assert [h5py.File(f)["/"].attrs["temperature"] for f in ("of8.h5", "with8.h5", "any.h5", "one-entropy.h5", "one-probability-mean.h5")] == [8, 8, 0, 0, 0]
@@ -175,6 +182,9 @@ student: {model: student.onnx}
 distill: {epochs: 2, batch: 256, losses: [{kind: kd, weight: 1, temperature: 8, temperature_end: 2}]}
 END
 must 2 run one.yaml --quiet
+run 2 run one.yaml --quiet --set output=late --set 'teachers=[{name: teacher, soft_labels: for8.h5}]' --set 'distill.losses=[{kind: kd, weight: 1, temperature: 4}]'
+expect_error 'a teacher file for another temperature' 2 'for8.h5: is an ensemble made for temperature 8, but 4 is asked for'
+check 'a teacher file for another temperature: refused before the first stage' test ! -e late/ensemble.h5
 
 # ---- what cannot be ----
 # refused NAME WORDS [OPTION...]: distil refuses the options with those words.

@@ -59,7 +59,7 @@ def watch(command):
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             most = max(most, held(process.pid))
-            time.sleep(0.02)
+            time.sleep(0.005)
         if process.returncode:
             raise SystemExit(f"bench: {' '.join(command)}: status {process.returncode}")
     return time.monotonic() - at, most

@@ -21,48 +21,71 @@ def limit(what, *arguments):
     return min(values) * len(values) if what == "product" else max(values)
 
 
-def products_flop(case):
-    """Of a row: forward, for the weights, and for the inputs but the first layer's."""
-    sizes = [a * b for a, b in zip(case["layers"], case["layers"][1:])]
-    return 2 * (2 * sum(sizes) + sum(sizes[1:]))
+def shapes_of(model):
+    """Of every value of a student, the number of its rows as 0."""
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+    return shapes | {i.name: list(i.dims) for i in model.graph.initializer}
+
+
+def student_of(folder):
+    return onnx.shape_inference.infer_shapes(onnx.load(f"{folder}/student.onnx"))
+
+
+def products_flop(folder):
+    """Of a row of the student's products: forward, and for the gradients of both factors but the rows themselves."""
+    model = student_of(folder)
+    shapes, given, flop = shapes_of(model), {model.graph.input[0].name}, 0
+    for node in model.graph.node:
+        if node.op_type == "Flatten" and node.input[0] in given:
+            given.add(node.output[0])
+        if node.op_type in ("Gemm", "MatMul"):
+            flop += 2 * math.prod(shapes[node.output[0]][1:]) * shapes[node.input[0]][-1] * (2 if node.input[0] in given else 3)
+    return flop
 
 
 def convolutions(folder):
     """Of the student, as bench_limits wants them."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(f"{folder}/student.onnx"))
-    weights = {i.name: list(i.dims) for i in model.graph.initializer}
-    values = list(model.graph.value_info) + list(model.graph.input)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-    found = []
+    model = student_of(folder)
+    shapes, found = shapes_of(model), []
     for node in (n for n in model.graph.node if n.op_type == "Conv"):
         facts = {a.name: list(a.ints) for a in node.attribute if a.ints}
-        filters, channels, kernel, _ = weights[node.input[1]]
+        filters, channels, kernel, _ = shapes[node.input[1]]
         found += [channels, *shapes[node.input[0]][2:], filters, kernel, facts.get("strides", [1])[0], facts.get("pads", [0])[0],
                   int(node.input[0] not in [i.name for i in model.graph.input])]
     return found
 
 
-def in_turn(name, ours_of, limit_of):
+def of_products(folder, name):
+    return run_ours(folder, CASES[name])["rate"] * products_flop(folder) / 1e9 / limit("product")
+
+
+def of_convolutions(folder, name):
+    case = CASES[name]
+    bare = limit("conv", case["batch"] // case["shards"], *convolutions(folder)) / 1e3
+    return math.ceil(case["shards"] / ranks) * bare / run_ours(folder, case)["step_s"]
+
+
+ROWS = {"mlp": (of_products, 0.8), "transformer": (of_products, None), "lenet": (of_convolutions, None), "lenet-3x3": (of_convolutions, None),
+        "resnet20": (of_convolutions, 0.85)}
+WHAT = {of_products: "GFLOP/s of the whole step, of those of large products", of_convolutions: "its bare convolutions' time, of the whole step's"}
+
+
+def in_turn(name, share):
     folder = tempfile.mkdtemp(prefix="mpistill-bench.")
     try:
         prepare(folder, CASES[name])
-        return spread([ours_of(run_ours(folder, CASES[name])) / limit_of(folder) for _ in range(repeats)])
+        return spread([share(folder, name) for _ in range(repeats)])
     finally:
         shutil.rmtree(folder)
 
 
 def measure(_folder, _pythons):
-    mlp, resnet = CASES["mlp"], CASES["resnet20"]
-    rows = resnet["batch"] // resnet["shards"]
-    most_shards = math.ceil(resnet["shards"] / ranks)
-    bare = lambda folder: most_shards * limit("conv", rows, *convolutions(folder)) / 1e3
-    return {"MLP: GFLOP/s of the whole step, of those of large products":
-            {**in_turn("mlp", lambda r: r["rate"] * products_flop(mlp) / 1e9, lambda _: limit("product")), "least": 0.8},
-            "ResNet-20: its bare convolutions' time, of the whole step's":
-            {**in_turn("resnet20", lambda r: 1 / r["step_s"], lambda folder: 1 / bare(folder)), "least": 0.85}}
+    return {f"{name}: {WHAT[share]}": {**in_turn(name, share), "least": least} for name, (share, least) in ROWS.items()}
 
 
 def show(result):
-    print(f"\nlimits, median (least–most) of {repeats}")
+    print(f"\nlimits, median (least–most) of {repeats}: a step cannot be faster than what it has here divided by this share")
     for what, r in result.items():
-        print(f"{what:60} {text(r, 3):24} ≥ {r['least']}{verdict(r['median'] >= r['least'])}", flush=True)
+        aim = f"≥ {r['least']}{verdict(r['median'] >= r['least'])}" if r["least"] else ""
+        print(f"{what:68} {text(r, 3):24} {aim}", flush=True)

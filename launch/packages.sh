@@ -41,6 +41,12 @@ echo "installing:$missing" >&2
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
 export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get update -qq
+# A machine that has just started may be installing its updates: waits for them, ten minutes at most.
+for try in $(seq 120); do
+  said=$($sudo apt-get update -qq 2>&1) && break
+  case $said in *'Could not get lock'*) [ "$try" -lt 120 ] && sleep 5 && continue ;; esac
+  echo "$said" >&2
+  exit 1
+done
 # shellcheck disable=SC2086 # a list of words
-$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+$sudo apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends $missing >/dev/null

@@ -447,7 +447,7 @@ def by_newton(z, w, t, known):
             u += step / max(1, np.ptp(step))  # a step that changes no ratio by more than e goes down
             if np.ptp(step) < 1e-13:
                 break
-        assert np.ptp(step) < 1e-9
+        assert np.ptp(step) < 1e-6  # the curvature's condition, up to 1e8, times what doubles and this LAPACK round
         out[row] = log_softmax(u)
     return t * np.maximum(out, np.log(1e-7))
 

@@ -27,21 +27,36 @@ END
 
 # The most memory that the ranks of mpirun (process $1) hold together, bytes: what they share counted once, libraries in full even
 # where other programs of this machine have them in memory too.
+# What a file of parameters takes while it is read is there for milliseconds.
 memory() {
-  local most=0 sum files rank own file
-  while kill -0 "$1" 2>/dev/null; do
-    sum=0 files=0
-    for rank in $(ranks_of "$1"); do
-      [ "$(cat "/proc/$rank/comm" 2>/dev/null)" = mpistill ] || continue
-      read -r own file < <(awk '/^Pss_(Anon|Shmem):/ { own += $2 } /^RssFile:/ { file = $2 } END { print own + 0, file + 0 }' \
-        "/proc/$rank/smaps_rollup" "/proc/$rank/status" 2>/dev/null) || continue # it has just ended
-      sum=$((sum + own))
-      [ "$file" -le "$files" ] || files=$file
-    done
-    [ $((sum + files)) -le "$most" ] || most=$((sum + files))
-    sleep 0.03
-  done
-  echo $((most * 1024))
+  "$python" - "$1" <<'END'
+import os, sys, time
+def ranks(process):
+    found = []
+    for task in os.listdir(f"/proc/{process}/task"):
+        for child in open(f"/proc/{process}/task/{task}/children").read().split():
+            found += [child] if open(f"/proc/{child}/comm").read() == "mpistill\n" else ranks(child)
+    return found
+def field(path, *names):
+    return sum(1024 * int(line.split()[1]) for line in open(path) if line.startswith(names))
+def runs():
+    try:
+        return open(f"/proc/{sys.argv[1]}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, ProcessLookupError):
+        return False
+most = 0
+while runs():
+    own = files = 0
+    try:
+        for rank in ranks(sys.argv[1]):
+            own += field(f"/proc/{rank}/smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
+            files = max(files, field(f"/proc/{rank}/status", "RssFile:"))
+    except (OSError, ProcessLookupError):
+        pass  # it has just ended
+    most = max(most, own + files)
+    time.sleep(0.002)
+print(most)
+END
 }
 
 # compare RECIPE NODE'S RANKS...: what plan says of memory, and what a run holds.

@@ -43,7 +43,7 @@ sudo=
 export DEBIAN_FRONTEND=noninteractive
 # A machine that has just started may be installing its updates: waits for them, ten minutes at most.
 for try in $(seq 120); do
-  said=$($sudo apt-get update -qq 2>&1) && break
+  said=$($sudo env LC_ALL=C apt-get update -qq 2>&1) && break
   case $said in *'Could not get lock'*) [ "$try" -lt 120 ] && sleep 5 && continue ;; esac
   echo "$said" >&2
   exit 1

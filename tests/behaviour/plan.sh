@@ -25,40 +25,6 @@ distill: {epochs: 1, batch: 256, optimizer: {learning_rate: 1.0e-6}} # its input
 checkpoint: {every_seconds: 0.2}
 END
 
-# The most memory that the ranks of mpirun (process $1) hold together, bytes: what they share counted once, libraries in full even
-# where other programs of this machine have them in memory too.
-# What a file of parameters takes while it is read is there for milliseconds.
-memory() {
-  "$python" - "$1" <<'END'
-import os, sys, time
-def ranks(process):
-    found = []
-    for task in os.listdir(f"/proc/{process}/task"):
-        for child in open(f"/proc/{process}/task/{task}/children").read().split():
-            found += [child] if open(f"/proc/{child}/comm").read() == "mpistill\n" else ranks(child)
-    return found
-def field(path, *names):
-    return sum(1024 * int(line.split()[1]) for line in open(path) if line.startswith(names))
-def runs():
-    try:
-        return open(f"/proc/{sys.argv[1]}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (OSError, ProcessLookupError):
-        return False
-most = 0
-while runs():
-    own = files = 0
-    try:
-        for rank in ranks(sys.argv[1]):
-            own += field(f"/proc/{rank}/smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
-            files = max(files, field(f"/proc/{rank}/status", "RssFile:"))
-    except (OSError, ProcessLookupError):
-        pass  # it has just ended
-    most = max(most, own + files)
-    time.sleep(0.002)
-print(most)
-END
-}
-
 # compare RECIPE NODE'S RANKS...: what plan says of memory, and what a run holds.
 compare() {
   local recipe=$1 n held
@@ -67,7 +33,7 @@ compare() {
     run 0 plan "$recipe" --ranks "$n" --json
     mv out plan.json
     start "$n" run "$recipe" --quiet
-    held=$(memory "$job")
+    held=$("$python" -m memory "$job")
     wait "$job" || fail "$recipe: the run on $n ranks"
     python_check "$recipe: memory of a node with $n ranks" "$held" <<'END'
 import json, sys

@@ -17,5 +17,5 @@ if ! "$python" -c 'import torch, h5py, onnx' 2>/dev/null; then
   echo "bench: $python has no torch, h5py and onnx: make packages-test installs them" >&2
   exit 1
 fi
-export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+export OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/tests/lib
 exec "$python" tests/bench/bench.py "${BUILD:-build}"

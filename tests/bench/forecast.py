@@ -7,6 +7,8 @@ import time
 import h5py
 import numpy as np
 
+from memory import held
+
 CNN = "{create: cnn, input: [1, 28, 28], channels: [16, 32], kernel: 3, hidden: 64, classes: 10}"
 RECIPES = {  # a row, the teachers, the student, epochs, further lines
     "mlp": ((784,), ("mlp --layers 784,1200,1200,10", "mlp --layers 784,800,800,10"), "{create: mlp, layers: [784, 400, 400, 10]}", 4, ""),
@@ -32,25 +34,6 @@ def prepare(folder, program, row, teachers, student, epochs, more):
     with open(f"{folder}/recipe.yaml", "w") as f:
         f.write(f"dataset: set.h5\noutput: run\nteachers:\n{''.join(names)}student: {student}\n{more}"
                 f"distill: {{epochs: {epochs}, batch: 256}}\ncheckpoint: {{every_seconds: 1}}\n")
-
-
-def field(text, *names):
-    return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith(names))
-
-
-def held(process):
-    """What the ranks below a process hold, bytes: what they share counted once, libraries in full even where other programs have them too."""
-    own = files = 0
-    try:
-        for task in os.listdir(f"/proc/{process}/task"):
-            with open(f"/proc/{process}/task/{task}/children") as f:
-                for child in f.read().split():
-                    with open(f"/proc/{child}/smaps_rollup") as rollup, open(f"/proc/{child}/status") as status:
-                        own += field(rollup.read(), "Pss_Anon:", "Pss_Shmem:")
-                        files = max(files, field(status.read(), "RssFile:"))
-    except (OSError, ProcessLookupError):
-        pass  # it has just ended
-    return own + files
 
 
 def watch(command):

@@ -39,7 +39,7 @@ for ((i = 0; i < 100; i++)); do
 done
 kill -USR1 "$job" 2>/dev/null
 wait "$job"
-check 'asked to stop: status 75' test $? = 75
+check 'asked to stop: status 75' is_stopped $?
 must 1 "${distill[@]}" --epochs 100 --output stopped.onnx
 unset MPISTILL_DATA_MEMORY
 must 2 "${distill[@]}" --epochs 100 --output straight.onnx

@@ -2,6 +2,7 @@
 # mpi N COMMAND...: the command on N ranks of this machine, more than it has cores if need be. MPIRUN is Open MPI's or MPICH's.
 if [ "$(id -u)" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 export OMPI_MCA_pml=${OMPI_MCA_pml-ob1} # it would be taken anyhow, 0.2 s later: PSM sleeps before it says that it has no device
+export OMPI_MCA_osc=${OMPI_MCA_osc-^ucx} # Open MPI 5 looks at it for every window and, where it cannot serve, has each rank write a line
 mpirun=("${MPIRUN:-mpirun}")
 # shellcheck disable=SC2034 # for those who source this
 case $("${mpirun[0]}" --version 2>&1) in

@@ -176,6 +176,7 @@ static status dataset_json(json_t *out, dataset *d, bool verify) {
   put(out, "licence", json_string(dataset_text(d, "licence")));
   put(out, "classes", strings_json(dataset_classes(d), dataset_n_classes(d)));
   put(out, "splits", splits);
+  if (verify) dataset_hash_anew(d);
   for (int i = 0; i < dataset_n_splits(d); i++) {
     json_t *one = json_object();
     put(splits, dataset_split_at(d, i)->name, one);

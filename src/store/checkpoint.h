@@ -13,7 +13,7 @@
 
 #include "comm/comm.h"
 
-enum { CHECKPOINT_MAX_SUMS = 512, CHECKPOINT_MAX_VECTORS = 8 };
+enum { CHECKPOINT_MAX_SUMS = 640, CHECKPOINT_MAX_VECTORS = 8 };
 
 typedef struct checkpoint_position {
   int64_t epoch, batch, rollbacks;

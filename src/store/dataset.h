@@ -76,7 +76,7 @@ const char *const *dataset_classes(const dataset *d);
 
 /* Collective. The hash of a split: over name, type, shape and rows of all its arrays, independent of layout,
  * compression, scale and offset, and of the number of ranks, which share the work. Kept in PATH.hash with the
- * file's size and time of change, when the folder can be written. In Python:
+ * file's size and times of change, its own and its inode's, when the folder can be written. In Python:
  *
  *     text = b""
  *     for name in sorted(f[split], key=str.encode):
@@ -88,6 +88,8 @@ const char *const *dataset_classes(const dataset *d);
  *             text += struct.pack("<Q", xxhash.xxh3_64_intdigest(piece))
  *     hash = "xxh3:%016x" % xxhash.xxh3_64_intdigest(text) */
 status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]);
+/* Local, on all ranks, before the first hash: from now on they are computed, whatever PATH.hash says. */
+void dataset_hash_anew(dataset *d);
 
 /* ---- rows in memory ---- */
 

@@ -117,16 +117,17 @@ done:
 
 /* ---- kept beside the file ----
  *
- *     mpistill-hash 1 SIZE MTIME
+ *     mpistill-hash 2 SIZE MTIME CTIME
  *     xxh3:0123456789abcdef train
  *
+ * Who changes a file can set the time of its change back (cp -p, rsync, touch), but not that of its inode.
  * Nothing here is an error: without the file the hash is computed. */
 
 static bool stamp(const dataset *d, char *out, size_t room) {
   struct stat s;
   if (stat(d->path, &s)) return false;
-  snprintf(out, room, "mpistill-hash 1 %lld %lld.%09ld\n", (long long)s.st_size, (long long)s.st_mtim.tv_sec,
-           s.st_mtim.tv_nsec);
+  snprintf(out, room, "mpistill-hash 2 %lld %lld.%09ld %lld.%09ld\n", (long long)s.st_size,
+           (long long)s.st_mtim.tv_sec, s.st_mtim.tv_nsec, (long long)s.st_ctim.tv_sec, s.st_ctim.tv_nsec);
   return true;
 }
 
@@ -166,6 +167,10 @@ done:
   mem_free(text);
 }
 
+void dataset_hash_anew(dataset *d) {
+  d->distrusts_kept = true;
+}
+
 status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]) {
   status st = STATUS_OK;
   const profile_phase phase = profile_enter(PROFILE_READ);
@@ -173,7 +178,8 @@ status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]) {
   int i = (int)(s - d->splits);
   if (!*d->hashes[i]) {
     TRY(comm_agree(d->c, mem_format(&cache, "%s.hash", d->path)));
-    if (!comm_rank(d->c) && stamp(d, before, sizeof before)) cache_read(d, cache, before);
+    if (!comm_rank(d->c) && stamp(d, before, sizeof before) && !d->distrusts_kept)
+      cache_read(d, cache, before);
     TRY(comm_broadcast(d->c, 0, d->hashes, (size_t)d->n_splits * sizeof *d->hashes));
   }
   if (!*d->hashes[i]) {

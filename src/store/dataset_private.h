@@ -16,6 +16,7 @@ struct dataset {
   int n_classes;
   char **classes;
   char (*hashes)[HASH_TEXT_BYTES]; /* [n_splits], "" until asked for */
+  bool distrusts_kept;             /* hashes in PATH.hash */
   rows *open;                      /* dataset_rows.c */
 };
 

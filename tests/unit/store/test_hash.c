@@ -65,7 +65,7 @@ static void cache(void **state) {
   hash_of("one.h5", "test", found);
   assert_string_equal(found, test); /* and left when the file has changed */
   mem_free(text);
-  overwrite("one.h5.hash", 0, "mpistill-hash 1 nonsense\nxxh3:\n", 31);
+  overwrite("one.h5.hash", 0, "mpistill-hash 2 nonsense\nxxh3:\n", 31);
   hash_of("one.h5", "test", found);
   assert_string_equal(found, test);
 }

@@ -12,7 +12,7 @@
 #include "stages/views.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 8 - 2 }; /* eight sums each, two in all, and the gap */
+enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 10 - 2 }; /* ten sums each, two in all, and the gap */
 
 typedef struct trainer trainer;
 
@@ -21,11 +21,13 @@ typedef struct span { /* of a number, over an epoch's steps */
 } span;
 
 typedef struct epoch_result {
-  double loss;                                    /* mean over the epoch's steps of the weighted sum */
-  double parts[TRAINER_MAX_LOSSES];               /* of each loss, not weighted */
-  span temperatures[TRAINER_MAX_LOSSES];          /* of each loss where it moves */
-  double learning_rate;                           /* at the last step */
-  double seconds;                                 /* of this run, where the epoch began in another */
+  double loss;                           /* weighted sum of the parts */
+  double parts[TRAINER_MAX_LOSSES];      /* of each loss, not weighted: mean over the rows it reads */
+  double rows[TRAINER_MAX_LOSSES];       /* of the epoch that it reads: those with a label, or all */
+  double by_step;                        /* mean over the steps of what each made smaller */
+  span temperatures[TRAINER_MAX_LOSSES]; /* of each loss where it moves */
+  double learning_rate;                  /* at the last step */
+  double seconds;                        /* of this run, where the epoch began in another */
   double read_s, forward_s, backward_s, reduce_s; /* of this rank, threads together */
 } epoch_result;
 

@@ -20,9 +20,15 @@ static int sums_of(trainer *t, double *kept_epoch, double *at[CHECKPOINT_MAX_SUM
   at[n++] = &t->usual;
   at[n++] = &t->doubts;
   at[n++] = kept_epoch;
-  for (int e = 0; e < 2; e++) at[n++] = &both[e]->loss;
+  for (int e = 0; e < 2; e++) {
+    at[n++] = &both[e]->loss;
+    at[n++] = &both[e]->by_step;
+  }
   for (int i = 0; i < trainer_n_losses(t); i++)
-    for (int e = 0; e < 2; e++) at[n++] = &both[e]->parts[i];
+    for (int e = 0; e < 2; e++) {
+      at[n++] = &both[e]->parts[i];
+      at[n++] = &both[e]->rows[i];
+    }
   for (int i = 0; i < trainer_n_losses(t); i++)
     for (int e = 0; e < 2 && trainer_temperature(t, i) > 0; e++) {
       span *s = &both[e]->temperatures[i];

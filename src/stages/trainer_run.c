@@ -255,7 +255,7 @@ static status judge(trainer *t, const batch *b, double loss, bool *exploded) {
   const bool last = b->step + 1 == trainer_steps(t);
   TRY(doubt(t, b, loss, &yes));
   t->doubts = yes ? t->doubts + 1 : 0;
-  const double mean = t->now.loss + loss / (double)trainer_steps_per_epoch(t);
+  const double mean = t->now.by_step + loss / (double)trainer_steps_per_epoch(t);
   *exploded = yes && (last || t->doubts >= DOUBTS || mean > FACTOR * usual_loss(t));
   if (!*exploded && (yes || t->usual != before)) TRY(compute(t, b, st, totals, &loss));
 done:
@@ -326,9 +326,10 @@ static void finish_epoch(trainer *t, double loss) {
     t->now.backward_s += w->backward_s;
     w->read_s = w->forward_s = w->backward_s = 0;
   }
+  for (int i = 0; i < trainer_n_losses(t); i++) t->now.loss += trainer_loss_weight(t, i) * t->now.parts[i];
   t->last = t->now;
   t->epoch++;
-  if (fmax(t->last.loss, loss) <= GOOD * usual_loss(t)) t->kept_epoch = t->epoch;
+  if (fmax(t->last.by_step, loss) <= GOOD * usual_loss(t)) t->kept_epoch = t->epoch;
   t->batch = 0;
 }
 
@@ -355,6 +356,23 @@ static void span_add(span *s, double x, int64_t steps) {
   s->mean += x / (double)steps;
 }
 
+/* Adds a loss of a batch to its mean over the rows of the epoch. */
+static void mean_add(trainer *t, int i, double loss, double rows) {
+  if (!(rows > 0)) return;
+  t->now.rows[i] += rows;
+  t->now.parts[i] += (loss - t->now.parts[i]) * rows / t->now.rows[i];
+}
+
+static void add_losses(trainer *t, const batch *b, const double *totals) {
+  int i = 0;
+  for (int s = 0; s < t->n_studies; s++)
+    for (int k = 0; k < t->studies[s].goal.n; k++, i++) {
+      const bool labelled = t->studies[s].goal.kinds[k]->needs_labels;
+      mean_add(t, i, totals[i], (double)(labelled ? b->labelled[s] : b->positions[s]));
+    }
+  for (; i < trainer_n_losses(t); i++) mean_add(t, i, totals[i], (double)b->rows);
+}
+
 static status next_step(trainer *t, unsigned *events) {
   status st = STATUS_OK;
   int64_t steps = trainer_steps_per_epoch(t), from = t->batch * t->o->batch;
@@ -379,11 +397,9 @@ static status next_step(trainer *t, unsigned *events) {
     *events |= TRAINER_ROLLBACK;
     goto done;
   }
-  t->now.loss += loss / (double)steps;
-  for (int j = 0; j < trainer_n_losses(t); j++) {
-    t->now.parts[j] += totals[j] / (double)steps;
-    span_add(&t->now.temperatures[j], temperatures[j], steps);
-  }
+  t->now.by_step += loss / (double)steps;
+  add_losses(t, &b, totals);
+  for (int j = 0; j < trainer_n_losses(t); j++) span_add(&t->now.temperatures[j], temperatures[j], steps);
   if (t->watch->step_done) t->watch->step_done(t->watch->data, b.rows);
   if (++t->batch == steps) {
     finish_epoch(t, loss);

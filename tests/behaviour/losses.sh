@@ -57,6 +57,29 @@ still two kd:0.5:temperature=4 --loss kd:0.25:temperature=2
 still dkd-half dkd:1:temperature=2:alpha=2:beta=0.5
 still dist-half dist:1:temperature=1:gamma=0.5
 soft=top3/teacher.h5 still top3 kd:1:temperature=3
+# few NAME BATCH: as still, with few labels, in batches of which some have none.
+few() {
+  rm -f "$1.jsonl"
+  must 2 distill --student student.onnx --dataset few.h5 --soft-labels few/teacher.h5 --loss kd:0.5 --loss cross-entropy:0.5 --learning-rate 0 --batch "$2" \
+    --shards 4 --epochs 1 --quiet --log "$1.jsonl" --output "$1.onnx"
+}
+"$python" - <<'END' || exit 1
+import checks, h5py
+with h5py.File("partly.h5", "r") as f:
+    x, y = f["train/image"][...], f["train/label"][...]
+y[40:] = -1
+checks.write_dataset("few.h5", {"train": {"image": x, "label": y}}, scale={"image": (1 / 16, 0)})
+END
+must 2 teach --dataset few.h5 --teacher teacher.onnx --dtype float32 --quiet --output few
+few few-whole 1437
+few few-parts 100
+python_check 'the losses of an epoch are means over its rows, however they lie in batches' <<'END'
+import checks
+whole, parts = (checks.events(f"few-{name}.jsonl")[0]["loss"] for name in ("whole", "parts"))
+for key in "kd", "cross-entropy", "total":
+    checks.close(parts[key], whole[key], 1e-6, key)
+checks.close(whole["total"], (whole["kd"] + whole["cross-entropy"]) / 2, 1e-7, "total")
+END
 python_check 'the logged losses are those of the formulas' <<'END'
 import numpy as np, checks
 from checks import log_softmax

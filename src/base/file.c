@@ -165,6 +165,11 @@ bool file_exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
+bool file_same(const char *a, const char *b) {
+  struct stat x, y;
+  return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 int64_t file_size(const char *path) {
   struct stat info;
   return stat(path, &info) ? -1 : (int64_t)info.st_size;

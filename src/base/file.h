@@ -30,7 +30,8 @@ status file_create_part(const char *part, int *fd);
 /* Local. Flushes PATH.part, renames it to PATH, flushes the folder: for files written by others. */
 status file_commit(const char *path);
 bool file_exists(const char *path);
-int64_t file_size(const char *path); /* -1 if there is none */
+int64_t file_size(const char *path);          /* -1 if there is none */
+bool file_same(const char *a, const char *b); /* both are there, and are one file by whatever names */
 /* Local. STATUS_BAD_INPUT unless PATH can be created: its folder exists and takes a
  * PATH.part (made and removed), PATH is not a folder. STATUS_FAILED on a full disk. */
 status file_check_writable(const char *path);

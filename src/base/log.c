@@ -17,14 +17,19 @@ struct run_log {
   int reason; /* errno of the first write that failed, -1 for one without, 0 */
 };
 
-/* What does not end in a line end is cut off. */
-static void drop_half_line(const char *path) {
+/* What a killed run has left of a line is cut off. What is not empty and no log stays as it is. */
+static status clean(const char *path) {
+  status st = STATUS_OK;
   FILE *f = file_size(path) > 0 ? fopen(path, "r+") : NULL; /* not a pipe */
-  if (!f) return;
+  if (!f) return st;
+  if (fgetc(f) != '{')
+    THROW(STATUS_BAD_INPUT, "%s: exists and is no log of JSON lines; use another --log", path);
   long at = fseek(f, 0, SEEK_END) ? 0 : ftell(f), end = at;
   while (at > 0 && !fseek(f, at - 1, SEEK_SET) && fgetc(f) != '\n') at--;
   if (at >= 0 && at < end && ftruncate(fileno(f), at)) errno = 0; /* the line stays, no more than that */
+done:
   fclose(f);
+  return st;
 }
 
 status log_open(run_log **out, const char *path, bool active) {
@@ -34,7 +39,7 @@ status log_open(run_log **out, const char *path, bool active) {
   if (!path || !active) goto done;
   TRY(mem_new(&l, 1, sizeof *l));
   TRY(mem_string(&l->path, path));
-  drop_half_line(path);
+  TRY(clean(path));
   l->file = fopen(path, "a");
   if (!l->file) THROW(STATUS_BAD_INPUT, "%s: the log cannot be opened: %s", path, strerror(errno));
   l->started_s = clock_seconds();

@@ -9,7 +9,7 @@
 
 typedef struct run_log run_log;
 /* Local. Appends to `path`, whose last line is dropped if a killed run left it incomplete; NULL path or
- * !active: every call does nothing and succeeds. */
+ * !active: every call does nothing and succeeds. STATUS_BAD_INPUT where it is another kind of file. */
 status log_open(run_log **out, const char *path, bool active);
 /* Local. Takes `object` (a reference is stolen), adds "event" and "time_s" (seconds since log_open) in front
  * and writes it at once. */

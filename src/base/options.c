@@ -1,5 +1,6 @@
 #include "base/options_private.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -89,6 +90,35 @@ status options_check(const option *rows, const void *config) {
   problems p = {0};
   check_rows(rows, config, &p);
   return problems_end(&p, p.n > 1 ? "several options are wrong:" : NULL);
+}
+
+static const char *same_path(const char *path, const char *output) {
+  return path && path != output && file_same(path, output) ? path : NULL;
+}
+
+static const char *same_in_list(const option *row, option_list list, const char *output) {
+  const char *found = NULL;
+  for (size_t i = 0; i < list.n && !found; i++)
+    found = row->type == OPTION_ITEMS
+                ? options_same_file(row->fields, (const char *)list.items + i * row->item_bytes, output)
+                : same_path(((char *const *)list.items)[i], output);
+  return found;
+}
+
+const char *options_same_file(const option *rows, const void *config, const char *output) {
+  const char *found = NULL;
+  for
+    OPTIONS_EACH(row, rows) {
+      const char *field = (const char *)config + row->at;
+      if (found) break;
+      if (row->type == OPTION_PATH)
+        found = same_path(*(char *const *)field, output);
+      else if (row->type == OPTION_GROUP)
+        found = options_same_file(row->fields, field, output);
+      else if (row->type == OPTION_PATHS || row->type == OPTION_ITEMS)
+        found = same_in_list(row, option_list_get(field), output);
+    }
+  return found;
 }
 
 /* ---- what was given ---- */

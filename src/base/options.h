@@ -93,6 +93,9 @@ status options_set(const option *rows, void *config, const char *key, const char
 /* Local. Ranges, choices and required values of a config that a program has filled in itself, all problems at
  * once. */
 status options_check(const option *rows, const void *config);
+/* Local. The first path in config, in its lists as well, that is the same file as `output`, but for the
+ * string `output` itself; NULL if none. Borrowed. */
+const char *options_same_file(const option *rows, const void *config, const char *output);
 /* Local. The rows of --help with defaults, aligned. */
 void options_help(const option *rows, FILE *out);
 /* Local. The same for the keys of a recipe. */

@@ -483,9 +483,10 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   TRY(collect_inputs(&j));
   TRY(stage_lock(c, &j.lock, o->output, &o->out));
   if (!o->out.no_result) pulse_share(c, o->output);
+  TRY(stage_refuse_input(c, o->output, o->out.log, aggregate_option_rows, o, &o->inputs));
   TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
-  if (found == MARK_DONE && !o->out.force) {
-    say(comm_rank(c) == 0 && !o->out.quiet, "%s: already done from the same inputs", o->output);
+  if (found == MARK_DONE && stage_keeps_done(&o->out)) {
+    stage_tell_done(c, o->output, &o->out, "");
     goto done;
   }
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));

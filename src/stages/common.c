@@ -264,6 +264,21 @@ status stage_lock(comm *c, lock **out, const char *output, const mpistill_output
   return comm_agree(c, st);
 }
 
+static status refuse_input(const char *output, const char *log, const option *rows, const void *options,
+                           const mpistill_strings *inputs) {
+  if (log && !strcmp(log, output))
+    return status_set(STATUS_BAD_INPUT, "%s: is the log of this command too; use another --log", output);
+  bool is = options_same_file(rows, options, output) != NULL;
+  for (size_t i = 0; inputs && i < inputs->n; i++) is = is || file_same(inputs->items[i], output);
+  return is ? status_set(STATUS_BAD_INPUT, "%s: is an input of this command too; use another output", output)
+            : STATUS_OK;
+}
+
+status stage_refuse_input(comm *c, const char *output, const char *log, const option *rows,
+                          const void *options, const mpistill_strings *inputs) {
+  return comm_agree(c, comm_rank(c) == 0 ? refuse_input(output, log, rows, options, inputs) : STATUS_OK);
+}
+
 static status mark_path(char **out, const char *output) {
   return mem_format(out, "%s.inputs", output);
 }
@@ -337,16 +352,14 @@ static status check_alone(const char *output, const json_t *inputs, bool force, 
   if (!file_exists(output)) goto done;
   TRY(mark_path(&path, output));
   if (file_exists(path)) old = json_load_file(path, 0, NULL);
-  if (force) goto done;
+  const bool same = json_equal(json_object_get(old, "inputs"), inputs);
+  bool intact = false;
+  if (same) TRY(is_intact(output, old, &intact));
+  *done = intact;
+  if (force || intact) goto done;
   if (!old) THROW(STATUS_BAD_INPUT, "%s: exists; use another output or --force", output);
-  if (json_equal(json_object_get(old, "inputs"), inputs)) {
-    bool intact;
-    TRY(is_intact(output, old, &intact));
-    if (!intact)
-      THROW(STATUS_BAD_INPUT, "%s: was changed after it was made; use another output or --force", output);
-    *done = 1;
-    goto done;
-  }
+  if (same)
+    THROW(STATUS_BAD_INPUT, "%s: was changed after it was made; use another output or --force", output);
   TRY(mem_format(&what, "%s: exists and", output));
   TRY(mark_difference(what, json_object_get(old, "inputs"), inputs, "use another output or --force"));
 done:
@@ -354,6 +367,16 @@ done:
   mem_free(path);
   mem_free(what);
   return st;
+}
+
+void stage_tell_done(const comm *c, const char *output, const mpistill_output_options *o, const char *note) {
+  say(comm_rank(c) == 0 && !o->quiet, "%s: already done from the same inputs%s", output, note);
+  if (o->json && !o->no_result)
+    stage_print_json(c, json_pack("{s:s, s:b}", "output", output, "already_done", true));
+}
+
+bool stage_keeps_done(const mpistill_output_options *o) {
+  return !o->force || o->no_result;
 }
 
 status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out) {

@@ -3,6 +3,7 @@
 #define MPISTILL_STAGES_COMMON_H
 
 #include "base/lock.h"
+#include "base/options.h"
 #include "comm/comm.h"
 #include "comm/pulse.h"
 #include "mpistill/mpistill.h"
@@ -73,6 +74,11 @@ void subject_close(subject *s);
  * is there; lock_release on all ranks. STATUS_BAD_INPUT also when the output cannot be written. */
 status stage_lock(comm *c, lock **out, const char *output, const mpistill_output_options *o);
 
+/* Collective. STATUS_BAD_INPUT where OUTPUT is a file that the options name, or one of `inputs` (NULL: none),
+ * under whatever name: --force would have the command overwrite what it works from. The log counts as one. */
+status stage_refuse_input(comm *c, const char *output, const char *log, const option *rows,
+                          const void *options, const mpistill_strings *inputs);
+
 /* ---- the mark beside an output: OUTPUT.inputs, one JSON object that says by hash what it was made from ----
  *
  * Output and mark change together, whenever the run is killed: OUTPUT.part is whole; then the mark, with the
@@ -85,6 +91,12 @@ typedef enum mark { MARK_FRESH, MARK_DONE } mark;
  * was made from others (naming the first difference) or has no mark, unless `force`; also when OUTPUT cannot
  * be written. inputs: borrowed. */
 status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out);
+/* Says that OUTPUT is there, made from the same inputs, and prints that as the results, where they are asked
+ * for. note: what else is to be said of it, "" for nothing. */
+void stage_tell_done(const comm *c, const char *output, const mpistill_output_options *o, const char *note);
+/* Whether an output that was made from the same inputs stays: not when one command is forced. A run that is
+ * forced makes anew what has other inputs than it had. */
+bool stage_keeps_done(const mpistill_output_options *o);
 /* Local. STATUS_BAD_INPUT that names the first input that differs: "WHAT was made with epochs = 5, now it is
  * 10; REMEDY". */
 status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy);

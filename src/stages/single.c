@@ -41,8 +41,8 @@ status stage_import(const mpistill_import_options *o) {
     goto done;
   }
   TRY(mark_check(c, o->output, inputs, o->out.force, &found));
-  if (found == MARK_DONE && !o->out.force) {
-    say(!o->out.quiet, "%s: already done from the same inputs", o->output);
+  if (found == MARK_DONE && stage_keeps_done(&o->out)) {
+    stage_tell_done(c, o->output, &o->out, "");
     goto done;
   }
   TRY(import_prepare(o));

@@ -6,6 +6,7 @@
 #include "ops/ops.h"
 #include "stages/common.h"
 #include "stages/logits.h"
+#include "stages/options_rows.h"
 #include "stages/private.h"
 #include "stages/stages.h"
 #include "stages/tasks.h"
@@ -143,8 +144,13 @@ static status check_existing(const teach_job *j, lesson *t) {
   softlabels *old = NULL;
   int exists = comm_rank(j->c) == 0 && file_exists(t->path);
   TRY(comm_broadcast(j->c, 0, &exists, sizeof exists));
-  if (!exists || j->o->out.force) goto done;
+  TRY(stage_refuse_input(j->c, t->path, j->o->out.log, teach_option_rows, j->o, NULL));
+  if (!exists || !stage_keeps_done(&j->o->out)) goto done;
   st = softlabels_open(&old, j->c, t->path);
+  if (st == STATUS_BAD_INPUT && j->o->out.force) {
+    st = STATUS_OK;
+    goto done;
+  }
   if (st == STATUS_BAD_INPUT) {
     status_set(st,
                "%s: exists and is no soft-label file of this teacher; use another --output or --force\n%s",
@@ -152,6 +158,7 @@ static status check_existing(const teach_job *j, lesson *t) {
   }
   TRY(st);
   const char *what = difference(softlabels_get(old), &t->header);
+  if (what && j->o->out.force) goto done;
   if (what)
     THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force",
           t->path, what);

@@ -10,6 +10,7 @@
 #include "stages/evaluate.h"
 #include "stages/freeze.h"
 #include "stages/live.h"
+#include "stages/options_rows.h"
 #include "stages/prior.h"
 #include "stages/reduced.h"
 #include "stages/stages.h"
@@ -510,9 +511,10 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   TRY(comm_agree(c, collect_inputs(&j, hash)));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
   if (!o.out.no_result && !link) pulse_share(c, o.output);
+  TRY(stage_refuse_input(c, o.output, o.out.log, distill_option_rows, &o, NULL));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
-  if (found == MARK_DONE && !o.out.force) {
-    say(comm_rank(c) == 0 && !o.out.quiet, "%s: already done from the same inputs", o.output);
+  if (found == MARK_DONE && stage_keeps_done(&o.out)) {
+    stage_tell_done(c, o.output, &o.out, "");
     TRY(drop_leftover(&j));
     goto done;
   }

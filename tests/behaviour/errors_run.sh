@@ -185,9 +185,26 @@ teach below_file 'text.h5: is a file, a folder is needed' text.h5/soft
 teach not_writable '/proc/soft: cannot be made' /proc/soft
 teach exists 'there/good.h5: exists and is no soft-label file of this teacher|--force' there
 refuse train_log 'folder: the log cannot be opened: Is a directory' train --model good.onnx --dataset good.h5 --epochs 1 --output out.onnx --log folder
-refuse train_itself 'good.onnx: exists' train --model good.onnx --dataset good.h5 --epochs 1 --output good.onnx
-
+refuse train_log_other 'text.h5: exists and is no log of JSON lines|--log' train --model good.onnx --dataset good.h5 --epochs 1 --output out.onnx --log text.h5
+refuse train_log_output 'out.onnx: is the log of this command too' train --model good.onnx --dataset good.h5 --epochs 1 --output out.onnx --log out.onnx
+refuse train_itself 'good.onnx: is an input of this command too' train --model good.onnx --dataset good.h5 --epochs 1 --output good.onnx
 settle
+# Nor with --force, whatever the name.
+ln good.h5 same.h5
+ln -s soft2.h5 soft3.h5
+mkdir own
+cp good.onnx own/x.h5
+remember
+itself() { refuse "$1_itself" "$2: is an input of this command too; use another output" "${@:3}" --force --quiet; }
+itself train_model good.onnx train --model good.onnx --dataset good.h5 --epochs 1 --output good.onnx
+itself train_dataset same.h5 train --model good.onnx --dataset good.h5 --epochs 1 --output same.h5
+itself distill soft.h5 distill --student good.onnx --dataset good.h5 --soft-labels soft2.h5 --soft-labels soft.h5 --epochs 1 --output soft.h5
+itself aggregate soft3.h5 aggregate soft.h5 soft2.h5 --output soft3.h5
+itself aggregate_dataset good.h5 aggregate soft.h5 soft2.h5 --dataset good.h5 --output good.h5
+itself teach own/x.h5 teach --dataset good.h5 --teacher x=own/x.h5 --output own
+settle
+rm same.h5 soft3.h5
+
 # Read-only, where mounting is permitted: for root permissions do not bind.
 mkdir sealed
 if mount -t tmpfs -o size=1m none sealed 2>"$said/mount"; then
@@ -220,6 +237,9 @@ again() {
   refuse "${name}_changed" "$output: exists and was made|$words|--force" "$@" "$change"
   accept "${name}_forced" "$@" "$change" --force
 }
+accept json_first train --model good.onnx --dataset good.h5 --epochs 1 --quiet --output json.onnx
+call 1 train --model good.onnx --dataset good.h5 --epochs 1 --json --output json.onnx
+check json_again "$python" -c 'import json, sys; assert json.load(open(sys.argv[1])) == {"output": "json.onnx", "already_done": True}' "$said/out.0"
 again train again.onnx 'seed = 0, now it is 5' --seed=5 train --model good.onnx --dataset good.h5 --epochs 1 --output again.onnx
 again distill distilled.onnx 'batch = 128, now it is 64' --batch=64 \
   distill --student good.onnx --dataset good.h5 --soft-labels soft.h5 --epochs 1 --output distilled.onnx

@@ -1,5 +1,6 @@
 #include "learn/combines.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -40,4 +41,19 @@ bool combine_reads(const combine_kind *k, const char *key) {
 
 bool combine_on_the_fly(const combine_kind *k) {
   return !k->needs_labels && !k->learned && !k->epsilon;
+}
+
+status combine_rows(const combine_kind *k, const combine_batch *b, float *out) {
+  if (k->of_one && b->n_teachers == 1) {
+    memcpy(out, b->logits[0], (size_t)(b->rows * b->classes) * sizeof *out);
+    return STATUS_OK;
+  }
+  const status st = k->rows(b, out);
+  if (st || combine_any_temperature(k, b->n_teachers)) return st;
+  for (int64_t i = 0; i < b->rows; i++, out += b->classes) {
+    float most = -INFINITY;
+    for (int64_t j = 0; j < b->classes; j++) most = out[j] > most ? out[j] : most;
+    for (int64_t j = 0; most > -INFINITY && j < b->classes; j++) out[j] -= most;
+  }
+  return st;
 }

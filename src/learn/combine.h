@@ -74,6 +74,10 @@ const combine_kind *const *combine_kinds(void); /* NULL-ended */
 const combine_kind *combine_find(const char *name);
 /* Whether the combination of so many teachers serves every temperature that they serve. */
 bool combine_any_temperature(const combine_kind *k, int64_t n_teachers);
+/* Local. The rows of a kind as they are learned from and stored. One teacher stays as it is. Logits for one
+ * temperature alone are the same with any number added to a row: the largest of each is 0, for at a high one,
+ * among many classes, all would be near -T log C, where steps of float16 are coarse. */
+status combine_rows(const combine_kind *k, const combine_batch *b, float *out);
 /* Whether the kind reads that key of mpistill_aggregate_options. */
 bool combine_reads(const combine_kind *k, const char *key);
 /* Whether rows can be combined as they are read, in any order: no labels, nothing found first, no budget. */

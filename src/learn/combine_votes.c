@@ -95,14 +95,23 @@ static double gnmax_epsilon(const mpistill_aggregate_options *o, double asked, d
   return best_order(asked / (2 * o->sigma1 * o->sigma1) + answered / (o->sigma2 * o->sigma2), o->delta);
 }
 
+/* The noise hides nothing from who can make it again. */
+static status check_seed(const mpistill_aggregate_options *o, const char *method) {
+  if (o->seed) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT,
+                    "method '%s' needs a seed that nobody else knows, not 0, or its noise can be taken away: "
+                    "--seed N, in a recipe seed: N",
+                    method);
+}
+
 static status lnmax_check(const mpistill_aggregate_options *o) {
-  if (o->noise > 0) return STATUS_OK;
+  if (o->noise > 0) return check_seed(o, "pate-lnmax");
   return status_set(STATUS_BAD_INPUT,
                     "method 'pate-lnmax' needs --noise, the scale of its Laplace noise in votes");
 }
 
 static status gnmax_check(const mpistill_aggregate_options *o) {
-  if (o->sigma1 > 0 && o->sigma2 > 0 && o->threshold > 0) return STATUS_OK;
+  if (o->sigma1 > 0 && o->sigma2 > 0 && o->threshold > 0) return check_seed(o, "pate-gnmax");
   return status_set(STATUS_BAD_INPUT,
                     "method 'pate-gnmax' needs --sigma1, --sigma2 and --threshold, all in votes");
 }
@@ -126,7 +135,9 @@ const combine_kind combine_pate_lnmax = {
                "Renyi divergence, whatever the data: the lesser of 2n/b and c + 2 sqrt(c log(1/delta)), c = "
                "2n/b^2, of "
                "n rows and noise b (LNMax of PATE, Papernot et al. 2017)",
-    .needs = "--noise; teachers of disjoint data; a seed that nobody knows, or the noise can be taken away",
+    .needs =
+        "--noise; teachers of disjoint data; --seed, a number that nobody else knows, or the noise can be "
+        "taken away (OUTPUT/recipe.yaml of a run holds it)",
     .floor = COMBINE_FLOOR,
     .options = lnmax,
     .rows = lnmax_rows,
@@ -142,9 +153,8 @@ const combine_kind combine_pate_gnmax = {
         "else no answer. Epsilon by Renyi divergence, whatever the data: c + 2 sqrt(c log(1/delta)), c = "
         "n/(2 "
         "sigma1^2) + a/sigma2^2, of n rows and a answers (Confident-GNMax of PATE, Papernot et al. 2018)",
-    .needs = "--sigma1, --sigma2, --threshold; teachers of disjoint data; a seed that nobody knows, or the "
-             "noise can "
-             "be taken away",
+    .needs = "--sigma1, --sigma2, --threshold; teachers of disjoint data; --seed, a number that nobody else "
+             "knows, or the noise can be taken away (OUTPUT/recipe.yaml of a run holds it)",
     .partial = true,
     .floor = COMBINE_FLOOR,
     .options = gnmax,

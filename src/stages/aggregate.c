@@ -213,7 +213,7 @@ static status combine_block(job *j, int64_t block, int64_t *n) {
   }
   if (j->has_labels) TRY(view_labels_range(&j->labels, from, *n, j->y, j->targets));
   combine_batch b = batch_of(j, *n, 1);
-  TRY(j->in.rule->rows(&b, j->logits[j->in.n]));
+  TRY(combine_rows(j->in.rule, &b, j->logits[j->in.n]));
 done:
   return st;
 }
@@ -228,7 +228,7 @@ static status do_block(job *j, int64_t block) {
   if (combine_any_temperature(j->in.rule, j->in.n) || b.temperature == 1)
     memcpy(j->stored, j->logits[j->in.n], (size_t)(b.rows * b.classes) * sizeof(float));
   else
-    TRY(j->in.rule->rows(&b, j->stored));
+    TRY(combine_rows(j->in.rule, &b, j->stored));
   if (j->in.f.positions > 1) head_classes_first(j->stored, n, b.classes, j->in.f.positions, j->raw);
   TRY(softlabels_write(j->out, block, j->in.f.positions > 1 ? j->raw : j->stored));
 done:
@@ -315,59 +315,63 @@ static json_t *report_json(const job *j) {
   return all;
 }
 
-static void print_member(const job *j, int i) {
+static void print_member(const job *j, int i, FILE *out) {
   const char *name = i < j->in.n ? j->header.teachers[i] : "ensemble";
   const metric_sums *its = &j->members.sums[i];
-  printf("%-20.20s", name);
+  fprintf(out, "%-20.20s", name);
   if (i < j->in.n)
-    printf("  %6.4f", j->in.weights[i]);
+    fprintf(out, "  %6.4f", j->in.weights[i]);
   else
-    printf("  %6s", "");
-  if (j->in.calibration && i < j->in.n) printf("  %11.4f", j->in.calibration[i]);
-  if (j->in.calibration && i == j->in.n) printf("  %11s", "");
+    fprintf(out, "  %6s", "");
+  if (j->in.calibration && i < j->in.n) fprintf(out, "  %11.4f", j->in.calibration[i]);
+  if (j->in.calibration && i == j->in.n) fprintf(out, "  %11s", "");
   if (j->has_labels && j->in.f.values)
-    printf("  %8.4g  %8.4f", metric_mse(its), metric_r2(its));
+    fprintf(out, "  %8.4g  %8.4f", metric_mse(its), metric_r2(its));
   else if (j->has_labels)
-    printf("  %8.4f  %8.4f  %8.4f", metric_accuracy(its), metric_nll(its), metric_ece(its));
+    fprintf(out, "  %8.4f  %8.4f  %8.4f", metric_accuracy(its), metric_nll(its), metric_ece(its));
   for (int k = 0; !j->in.f.values && k <= j->in.n; k++)
-    printf("  %6.4f", members_agreement(&j->members, i, k));
-  putchar('\n');
+    fprintf(out, "  %6.4f", members_agreement(&j->members, i, k));
+  fputc('\n', out);
 }
 
-static void print_found(const job *j) {
+static void print_found(const job *j, FILE *out) {
   if (j->found.rows)
-    printf("%s found from %lld labelled rows\n",
-           j->in.rule->learned ? "weights and temperatures" : "temperatures", (long long)j->found.rows);
+    fprintf(out, "%s found from %lld labelled rows\n",
+            j->in.rule->learned ? "weights and temperatures" : "temperatures", (long long)j->found.rows);
   for (int i = 0; j->in.class_weights && i < j->in.n; i++) {
-    printf("weights by class of %s:", j->header.teachers[i]);
+    fprintf(out, "weights by class of %s:", j->header.teachers[i]);
     for (int64_t c = 0; c < j->in.f.classes; c++)
-      printf(" %.4f", j->in.class_weights[i * j->in.f.classes + c]);
-    putchar('\n');
+      fprintf(out, " %.4f", j->in.class_weights[i * j->in.f.classes + c]);
+    fputc('\n', out);
   }
   if (j->in.rule->epsilon)
-    printf("%lld of %lld rows answered; epsilon %.4g at delta %g, whatever the teachers' data are\n",
-           (long long)j->answered, (long long)j->in.rows, j->header.epsilon, j->header.delta);
+    fprintf(out, "%lld of %lld rows answered; epsilon %.4g at delta %g, whatever the teachers' data are\n",
+            (long long)j->answered, (long long)j->in.rows, j->header.epsilon, j->header.delta);
 }
 
+static void print_members(const job *j, FILE *out) {
+  const bool values = j->in.f.values;
+  fprintf(out, "%-20s  weight%s%s", "teacher", j->in.calibration ? "  calibration" : "",
+          !j->has_labels ? ""
+          : values       ? "       mse        r2"
+                         : "  accuracy       nll       ece");
+  if (!values) fprintf(out, "  agreement with");
+  for (int i = 0; !values && i < j->in.n; i++) fprintf(out, " %s,", j->header.teachers[i]);
+  fputs(values ? "\n" : " ensemble\n", out);
+  for (int i = 0; i <= j->in.n; i++) print_member(j, i, out);
+  print_found(j, out);
+  fflush(out);
+}
+
+/* In a run the table of its models is the result, and this one is how it goes. */
 static void report(const job *j) {
+  const mpistill_output_options *o = &j->o->out;
   if (comm_rank(j->c) != 0) return;
   members_warn(&j->members, j->header.teachers, j->d ? dataset_classes(j->d) : NULL);
-  if (j->o->out.no_result) return;
-  if (j->o->out.json) {
+  if (!o->no_result && o->json)
     stage_print_json(j->c, report_json(j));
-    return;
-  }
-  const bool values = j->in.f.values;
-  printf("%-20s  weight%s%s", "teacher", j->in.calibration ? "  calibration" : "",
-         !j->has_labels ? ""
-         : values       ? "       mse        r2"
-                        : "  accuracy       nll       ece");
-  if (!values) printf("  agreement with");
-  for (int i = 0; !values && i < j->in.n; i++) printf(" %s,", j->header.teachers[i]);
-  puts(values ? "" : " ensemble");
-  for (int i = 0; i <= j->in.n; i++) print_member(j, i);
-  print_found(j);
-  fflush(stdout);
+  else if (!o->no_result || !o->quiet)
+    print_members(j, o->no_result ? stderr : stdout);
 }
 
 static status write_and_measure(job *j) {
@@ -485,8 +489,10 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   if (!o->out.no_result) pulse_share(c, o->output);
   TRY(stage_refuse_input(c, o->output, o->out.log, aggregate_option_rows, o, &o->inputs));
   TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
-  if (found == MARK_DONE && stage_keeps_done(&o->out)) {
-    stage_tell_done(c, o->output, &o->out, "");
+  const bool secret = j.in.rule->epsilon; /* the seed, which no mark holds: --force draws again */
+  if (found == MARK_DONE && stage_keeps_done(&o->out) && !(secret && o->out.force)) {
+    stage_tell_done(c, o->output, &o->out,
+                    secret ? ", whatever the seed; --force draws its noise again" : "");
     goto done;
   }
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));

@@ -146,20 +146,21 @@ static status combine(const objective *o, const task *t, const objective_shard *
   const int64_t positions = s->samples ? b->rows / s->samples : 1;
   for (int64_t i = 0; s->row_ids && i < b->rows; i++) s->row_ids[i] = s->ids[i / positions];
   if (soft->rule->n_parameters) learning = learning_of(o, t, s, b, temperature);
-  return soft->rule->rows(&(combine_batch){.n_teachers = soft->n,
-                                           .rows = b->rows,
-                                           .classes = b->classes,
-                                           .logits = logits,
-                                           .known = (const unsigned char *const *)soft->known,
-                                           .others = soft->others,
-                                           .student = b->logits,
-                                           .weights = soft->weights,
-                                           .temperature = temperature,
-                                           .ids = s->row_ids ? s->row_ids : s->ids,
-                                           .seed = s->seed,
-                                           .step = s->step,
-                                           .learning = soft->rule->n_parameters ? &learning : NULL},
-                          s->combined);
+  return combine_rows(soft->rule,
+                      &(combine_batch){.n_teachers = soft->n,
+                                       .rows = b->rows,
+                                       .classes = b->classes,
+                                       .logits = logits,
+                                       .known = (const unsigned char *const *)soft->known,
+                                       .others = soft->others,
+                                       .student = b->logits,
+                                       .weights = soft->weights,
+                                       .temperature = temperature,
+                                       .ids = s->row_ids ? s->row_ids : s->ids,
+                                       .seed = s->seed,
+                                       .step = s->step,
+                                       .learning = soft->rule->n_parameters ? &learning : NULL},
+                      s->combined);
 }
 
 static status combine_partners(const objective *o, const task *t, const objective_shard *s,

@@ -180,7 +180,8 @@ static status measure_aggregate(plan_job *j) {
   b.options = &j->r.aggregate;
   double at = clock_seconds();
   for (int i = 0; i < 2; i++)
-    TRY(combine_find(j->r.aggregate.method ? j->r.aggregate.method : "probability-mean")->rows(&b, data + n));
+    TRY(combine_rows(combine_find(j->r.aggregate.method ? j->r.aggregate.method : "probability-mean"), &b,
+                     data + n));
   for (size_t i = 0; i <= k; i++) metric_add(&sums, data, labels, AGGREGATE_ROWS, j->values);
   j->row_s = (clock_seconds() - at) / AGGREGATE_ROWS;
 done:

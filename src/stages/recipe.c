@@ -19,13 +19,16 @@ double recipe_temperature(const mpistill_train_options *o, const mpistill_losses
   return o->temperature;
 }
 
-static void hand_down(mpistill_recipe *r, const options_seen *seen) {
+static void hand_down(mpistill_recipe *r) {
   r->student.create.seed = r->seed;
   r->distill.seed = r->seed;
   r->aggregate.seed = r->seed;
   r->teach.seed = r->seed;
   r->distill.threads = r->threads;
   r->teach.threads = r->threads;
+}
+
+static void choose_temperature(mpistill_recipe *r, const options_seen *seen) {
   if (!options_given(seen, &r->aggregate.temperature))
     r->aggregate.temperature = r->distill.tasks.n ? 0 : recipe_temperature(&r->distill, NULL, NULL);
 }
@@ -37,6 +40,7 @@ static status parse(const char *path, const unsigned char *text, size_t n, const
   char *folder = NULL;
   TRY(file_folder(&folder, path));
   TRY(options_recipe(recipe_option_rows, out, path, (const char *)text, n, folder, set, &seen));
+  hand_down(out);
   st = recipe_rules(out, &seen);
   if (st == STATUS_BAD_INPUT) {
     char *problems;
@@ -44,7 +48,7 @@ static status parse(const char *path, const unsigned char *text, size_t n, const
     st = status_set(STATUS_BAD_INPUT, "%s: cannot be followed:\n%s", path, problems);
     mem_free(problems);
   }
-  if (!st) hand_down(out, &seen);
+  if (!st) choose_temperature(out, &seen);
 done:
   mem_free(folder);
   options_seen_free(&seen);

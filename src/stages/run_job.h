@@ -13,6 +13,8 @@ typedef struct run_row { /* of the table at the end */
   bool measured[TASKS_MAX], has_model;
   int task; /* that it is of alone; -1: of all */
   score scores[TASKS_MAX];
+  double epsilon[TASKS_MAX],
+      delta[TASKS_MAX]; /* what an ensemble reveals of its teachers' data; 0: not known */
   int64_t parameters, bytes;
   double latency_s;
 } run_row;

@@ -3,11 +3,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/options.h"
+#include "learn/combine.h"
 #include "stages/aggregate.h"
 #include "stages/evaluate.h"
 #include "stages/reduced.h"
 #include "stages/run_job.h"
 #include "stages/stages.h"
+#include "store/softlabels.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +93,22 @@ done:
   return st;
 }
 
+/* What the labels that the student learned from reveal. */
+static status take_epsilon(run_job *j, int task, run_row *ensemble) {
+  status st = STATUS_OK;
+  softlabels *s = NULL;
+  double weights[j->r.teachers.n + 1];
+  const mpistill_aggregate_options a = run_combination(j, task, weights);
+  const combine_kind *rule = a.method ? combine_find(a.method) : NULL;
+  if (!rule || !rule->epsilon) return st;
+  TRY(softlabels_open(&s, j->c, j->ensembles[task]));
+  ensemble->epsilon[task] = softlabels_get(s)->epsilon;
+  ensemble->delta[task] = softlabels_get(s)->delta;
+done:
+  softlabels_close(&s);
+  return st;
+}
+
 static status measure_teachers(run_job *j) {
   status st = STATUS_OK;
   const mpistill_teachers *all = &j->r.teachers;
@@ -108,6 +126,7 @@ static status measure_teachers(run_job *j) {
     for (size_t i = 0; i < all->n; i++)
       if (first[i].task == task) live[n++] = all->items[i].model ? &first[i] : NULL;
     if (n) TRY(score_teachers(j, task, live, n, ensemble));
+    if (n) TRY(take_epsilon(j, task, ensemble));
   }
   for (size_t i = 0; i < all->n; i++) {
     ensemble->parameters += first[i].parameters;
@@ -123,8 +142,10 @@ done:
 static json_t *row_json(const run_job *j, const run_row *r) {
   json_t *o = json_pack("{s:s, s:s}", "name", r->name, "kind", r->kind), *by_task = json_object();
   for (int i = 0; i < j->work.n; i++) {
-    if (!r->measured[i]) continue;
-    json_t *m = score_json(&r->scores[i]);
+    if (!r->measured[i] && r->epsilon[i] == 0) continue;
+    json_t *m = r->measured[i] ? score_json(&r->scores[i]) : json_object();
+    if (r->epsilon[i] > 0)
+      json_object_update_new(m, json_pack("{s:f, s:f}", "epsilon", r->epsilon[i], "delta", r->delta[i]));
     if (j->work.n == 1) json_object_update(o, m);
     if (j->work.items[i].name) json_object_set(by_task, j->work.items[i].name, m);
     json_decref(m);
@@ -173,6 +194,10 @@ static void print_table(const run_job *j) {
            x->values ? "mse" : "accuracy", x->values ? "r2" : "nll", x->dense ? "  mean iou" : "", "latency");
     for (int i = 0; i < j->n_rows; i++)
       if (j->rows[i].task < 0 || j->rows[i].task == task) print_row(&j->rows[i], task);
+    for (int i = 0; i < j->n_rows; i++)
+      if (j->rows[i].epsilon[task] > 0)
+        printf("%s: epsilon %.4g at delta %g, whatever the teachers' data are\n", j->rows[i].name,
+               j->rows[i].epsilon[task], j->rows[i].delta[task]);
   }
   fflush(stdout);
 }

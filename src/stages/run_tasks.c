@@ -51,6 +51,9 @@ mpistill_aggregate_options run_combination(const run_job *j, int task, double *w
     a.method = NULL;
     a.calibrate = false;
   }
+  const combine_kind *rule = a.method ? combine_find(a.method) : NULL;
+  if (rule && rule->epsilon)
+    a.seed += (uint64_t)task; /* each task's answers hide behind noise of their own */
   if (!(a.temperature > 0)) a.temperature = recipe_temperature(&j->r.distill, x->losses, x->name);
   return a;
 }
@@ -136,6 +139,15 @@ static status open_student(run_job *j, chain_step *k, subject *s) {
   return subject_open(s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input);
 }
 
+/* The tensor from which weights of several teachers are learned; they teach the first student alone. */
+static status check_method_tensor(const run_job *j, const chain_step *k, classifier *learner) {
+  bool several = false;
+  for (int i = 0; i < j->work.n; i++) several = several || run_n_teachers(j, i) > 1;
+  return several && k == j->students.steps && j->r.aggregate.tensor
+             ? run_check_tap(learner, j->r.aggregate.tensor)
+             : STATUS_OK;
+}
+
 /* One student, and that it can learn from the others of the chain, which give what the first gives. */
 static status check_student(run_job *j, chain_step *k, form *forms) {
   status st = STATUS_OK;
@@ -145,6 +157,7 @@ static status check_student(run_job *j, chain_step *k, form *forms) {
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
   if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
   TRY(comm_agree(j->c, run_check_training(j, &s.k)));
+  TRY(comm_agree(j->c, check_method_tensor(j, k, &s.k)));
   for (int i = 0; i < j->work.n; i++) {
     const form its = head_form(&s.k.heads[i]);
     if (forms[i].classes && forms[i].classes != its.classes)

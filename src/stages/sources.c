@@ -86,6 +86,18 @@ static status compare_shape(const sources *s, const softlabels_header *a, const 
   return STATUS_OK;
 }
 
+/* Epsilon is that of one vote a teacher. */
+static status refuse_second_vote(const sources *s, int i) {
+  for (int k = 0; k < i && s->rule->epsilon; k++) {
+    const char *hash = softlabels_get(s->files[i])->model_hash;
+    if (*hash && !strcmp(hash, softlabels_get(s->files[k])->model_hash))
+      return status_set(STATUS_BAD_INPUT,
+                        "%s: is of the same model as %s, whose second vote would make epsilon wrong",
+                        softlabels_path(s->files[i]), softlabels_path(s->files[k]));
+  }
+  return STATUS_OK;
+}
+
 /* The files against the first of them. */
 static status compare(const sources *s, int i, bool trust_rows) {
   const softlabels_header *a = softlabels_get(s->files[0]), *b = softlabels_get(s->files[i]);
@@ -101,6 +113,7 @@ static status compare(const sources *s, int i, bool trust_rows) {
     return status_set(STATUS_BAD_INPUT, "%s: has %lld rows, but %s has %lld", other, (long long)b->dims[0],
                       first, (long long)a->dims[0]);
   status st = compare_shape(s, a, b, first, other);
+  if (!st) st = refuse_second_vote(s, i);
   if (st) return st;
   if (!*a->dataset_hash || !*b->dataset_hash) {
     if (trust_rows) return STATUS_OK;

@@ -48,6 +48,11 @@ combine confidence --method confidence --temperature 2
 combine vote --method vote --temperature 2
 combine random --method random --seed 9 --weights 1,1,1,0
 combine lnmax --method pate-lnmax --noise 0.3 --seed 7 --delta 1e-6
+must 1 aggregate "${files[@]}" --dataset set.h5 --dtype float32 --method pate-lnmax --noise 0.3 --seed 8 --delta 1e-6 --output lnmax-1.h5
+check 'pate: the mark does not know the seed, and says so' grep -q 'lnmax-1.h5: already done from the same inputs, whatever the seed; --force' err
+cp lnmax-1.h5 lnmax-8.h5
+must 1 aggregate "${files[@]}" --dataset set.h5 --dtype float32 --method pate-lnmax --noise 0.3 --seed 8 --delta 1e-6 --output lnmax-8.h5 --force --quiet
+differ 'pate: another seed, other noise' lnmax-1.h5 lnmax-8.h5
 combine gnmax --method pate-gnmax --sigma1 0.5 --sigma2 0.3 --threshold 2.5 --seed 7
 
 python_check 'what is stored is the formula' <<'END'
@@ -98,7 +103,10 @@ same(stored("entropy"), mix(by_row(h), 2), "entropy")
 ce = np.stack([-log_softmax(a)[np.arange(n), np.maximum(y, 0)] for a in z])
 same(stored("confidence"), mix(np.where(known, by_row(np.exp(ce - ce.max(0))), 0.25), 2), "confidence")
 votes = np.eye(classes)[z.argmax(2)].mean(0)
-checks.close(stored("vote"), 2 * np.log(np.maximum(votes, 1e-7)), 1e-5, "vote")
+voted = 2 * np.log(np.maximum(votes, 1e-7))
+checks.close(stored("vote"), voted - voted.max(1, keepdims=True), 1e-5, "vote")
+for name in "probability-mean", "entropy", "confidence", "vote", "learned", "per-class":
+    assert (stored(name).max(1) == 0).all(), name
 assert attribute("vote", "floor") == 1e-7
 
 # ---- one of the teachers a row, never the one of weight 0 ----
@@ -218,6 +226,26 @@ must 2 aggregate other/t1.h5 other/t2.h5 --method random --seed 9 --dtype float3
 must 2 distill --student student.onnx --dataset set.h5 --split other --soft-labels lot.h5 --seed 9 --epochs 2 --batch 100 --quiet --output lot.onnx
 same 'drawn on the fly or before, the same teachers' lot.onnx fly-random-1.onnx
 
+# ---- float16 keeps what a high temperature leaves of many classes ----
+"$python" - <<'END' || exit 1
+import checks, numpy as np
+rng = np.random.default_rng(8)
+checks.write_dataset("many.h5", {"train": {"x": np.zeros((200, 1), np.float32)}})
+for name in "a", "b":
+    checks.write_soft_labels(f"many-{name}.h5", rng.normal(size=(200, 1000)), "many.h5", "train", dtype=np.float32)
+END
+must 2 aggregate many-a.h5 many-b.h5 --temperature 100 --quiet --output many-mean.h5
+must 2 aggregate many-a.h5 --method probability-mean --temperature 100 --dtype float32 --quiet --output many-one.h5
+python_check 'at T = 100 with 1000 classes the rounding is a thousandth of what logits differ by; one teacher stays as it is' <<'END'
+import checks, h5py, numpy as np
+z = [checks.logits(f"many-{name}.h5") for name in "ab"]
+with h5py.File("many-mean.h5", "r") as f:
+    assert f["logits"].dtype == np.float16
+rounding = checks.logits("many-mean.h5") - checks.combine(z, (1, 1), 100, "probability-mean")
+assert np.sqrt((rounding**2).mean()) < 1e-3, np.sqrt((rounding**2).mean())
+assert np.array_equal(checks.logits("many-one.h5"), z[0])
+END
+
 # ---- what cannot be ----
 # refused NAME TEXT OPTIONS...: aggregate refuses them with that text.
 refused() {
@@ -228,6 +256,10 @@ refused 'learned without labels' 'learned needs labels; give --dataset FILE' --m
 refused 'confidence without labels' 'confidence needs labels; give --dataset FILE' --method confidence
 refused 'noise that is not given' "method 'pate-lnmax' needs --noise" --method pate-lnmax
 refused 'a threshold that is not given' "method 'pate-gnmax' needs --sigma1, --sigma2 and --threshold" --method pate-gnmax --sigma1 1 --sigma2 1
+refused 'noise that all can make again' "method 'pate-lnmax' needs a seed that nobody else knows, not 0" --method pate-lnmax --noise 1
+refused 'the same of the other kind' "method 'pate-gnmax' needs a seed" --method pate-gnmax --sigma1 1 --sigma2 1 --threshold 2 --seed 0
+run 2 aggregate other/t1.h5 other/t2.h5 other/t1.h5 --method pate-lnmax --noise 1 --seed 5 --quiet --output refused.h5
+expect_error 'a second vote of one teacher' 2 'other/t1.h5: is of the same model as other/t1.h5' epsilon
 refused 'noise of another method' "--noise: not an option of method 'vote'" --method vote --noise 1
 refused 'weights that are found' "--weights: not an option of method 'learned'" --method learned --dataset set.h5 --weights 1,1,1,1
 refused 'rows for nothing' 'nothing is found from labelled rows' --held-out 0.5

@@ -143,6 +143,7 @@ unchanged 'other weights: no file is written' "$before"
 must 2 run recipe.yaml
 unchanged 'the old recipe is still done' "$before"
 must 2 run other.yaml --force
+check '--force: soft labels from the same inputs stay' grep -q 'soft/wide.h5: already done' err
 same '--force: recipe.yaml is the new one' other.yaml run/digits/recipe.yaml
 sed 's|run/digits|run/fresh|' other.yaml >fresh.yaml
 must 3 run fresh.yaml
@@ -152,6 +153,19 @@ must 2 run recipe.yaml --set distill.epochs=2 --set output="$work/run/set"
 sed 's|run/digits|run/written|; s|epochs: 6|epochs: 2|' recipe.yaml >written.yaml
 must 2 run written.yaml
 same '--set distill.epochs=2 is epochs: 2' run/set/student.onnx run/written/student.onnx
+
+# ---- private answers ----
+sed 's|^aggregate:.*|aggregate: {method: pate-lnmax, noise: 2}|; s|run/digits|run/pate|; /^baseline/d; s|epochs: 6|epochs: 1|' recipe.yaml >pate.yaml
+run 1 run pate.yaml --set seed=0
+expect_error 'pate without a seed: refused' 2 'pate.yaml: cannot be followed' "method 'pate-lnmax' needs a seed"
+must 2 run pate.yaml
+check 'pate: what the labels reveal stands under the table' grep -q '^ensemble: epsilon [0-9.]* at delta 1e-05, whatever' out
+python_check 'pate: and in result.json' <<'END'
+import h5py, json
+rows = {row["kind"]: row for row in json.load(open("run/pate/result.json"))["models"]}
+with h5py.File("run/pate/ensemble.h5", "r") as f:
+    assert rows["ensemble"]["epsilon"] == float("%.10g" % f.attrs["epsilon"]) and rows["ensemble"]["delta"] == 1e-5
+END
 
 # ---- without teachers; with an ensemble on the test split ----
 sed '/^teachers:/,/^aggregate:/d; s|^  losses:.*|  losses: []|; /kind: kd/d; /kind: cross/d; s|run/digits|run/plain|; /^baseline/d; /losses/d' \

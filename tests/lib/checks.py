@@ -46,11 +46,12 @@ def kd(teacher, student, temperature):
 
 
 def combine(logits, weights, temperature, method):
-    """What aggregate stores: T log(sum_k w_k softmax(z_k/T)), or sum_k w_k z_k."""
+    """What aggregate stores: T log(sum_k w_k softmax(z_k/T)), the largest of a row 0, or sum_k w_k z_k."""
     weights = np.asarray(weights, float) / np.sum(weights)
     if method == "logit-mean":
         return sum(w * np.asarray(z, float) for w, z in zip(weights, logits))
-    return temperature * np.log(sum(w * np.exp(log_softmax(z, temperature)) for w, z in zip(weights, logits)))
+    mean = temperature * np.log(sum(w * np.exp(log_softmax(z, temperature)) for w, z in zip(weights, logits)))
+    return mean - mean.max(axis=1, keepdims=True)
 
 
 def inputs(dataset, split, name="image"):

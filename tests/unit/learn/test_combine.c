@@ -402,6 +402,9 @@ static void test_noise_must_be_given(void **state) {
   assert_int_equal(combine_find("pate-lnmax")->check(&o), STATUS_BAD_INPUT);
   assert_int_equal(combine_find("pate-gnmax")->check(&o), STATUS_BAD_INPUT);
   o.noise = o.threshold = 1;
+  assert_int_equal(combine_find("pate-lnmax")->check(&o), STATUS_BAD_INPUT); /* of a seed that all know */
+  assert_int_equal(combine_find("pate-gnmax")->check(&o), STATUS_BAD_INPUT);
+  o.seed = 1;
   assert_int_equal(combine_find("pate-lnmax")->check(&o), STATUS_OK);
   assert_int_equal(combine_find("pate-gnmax")->check(&o), STATUS_OK);
 }

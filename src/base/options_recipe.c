@@ -148,6 +148,9 @@ static void complain_unknown(const target *t, const document *at, const char *pa
     problems_add(t->p, "%s: unknown key '%s'%s", where, full, nearest_hint(&g.near, section, hint));
   } else if (*g.elsewhere) {
     problems_add(t->p, "%s: unknown key '%s' (did you mean '%s%s'?)", where, full, t->label, g.elsewhere);
+  } else if (dot && !g.is_section) { /* what it would be in is not known either */
+    snprintf(section, sizeof section, "%.*s", (int)(dot - path), path);
+    complain_unknown(t, at, section);
   } else {
     size_t n = strlen(g.names);
     problems_add(t->p, "%s: unknown key '%s'; valid: %.*s", where, full, n > 2 ? (int)n - 3 : 0, g.names + 2);
@@ -233,8 +236,10 @@ static void apply_value(const target *t, const key_place *k, const document *val
   options_see(t->seen, k->field, where, t->p);
   if (value->kind == DOCUMENT_BAD) return;
   if (list || items) {
+    const bool numbers = k->row->type == OPTION_INTS || k->row->type == OPTION_REALS;
     if (value->kind != DOCUMENT_LIST)
-      problems_add(t->p, "%s: a sequence was expected, found %s", where, document_kind_name(value));
+      problems_add(t->p, "%s: a sequence%s was expected, found %s", where,
+                   numbers ? " of numbers, like [3, 32, 32]," : "", document_kind_name(value));
     else if (items)
       apply_items(t, k, value, path);
     else

@@ -64,11 +64,13 @@ static json_t *array_json(const array *a, bool scaled) {
 typedef struct label_counts {
   int64_t none, n; /* labels of -1; classes counted so far */
   int64_t *of;
+  int32_t least;
   bool too_many;
 } label_counts;
 
 static status count_labels(label_counts *counts, const int32_t *labels, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
+    if (labels[i] < counts->least) counts->least = labels[i];
     if (labels[i] < 0) {
       counts->none++;
       continue;
@@ -128,9 +130,12 @@ static json_t *histogram_json(const label_counts *counts, int n_classes) {
   return list;
 }
 
-static status labels_json(json_t **out, dataset *d, const split *s, const array *a) {
+static status labels_json(json_t **out, dataset *d, const split *s, const array *a, bool verify) {
   label_counts counts = {0};
   status st = scan(d, s, a, &counts);
+  if (!st && verify && counts.least < -1)
+    st = status_set(STATUS_BAD_INPUT, "%s: /%s/%s has a label of %d; -1 is that of a row without one",
+                    dataset_path(d), s->name, a->name, (int)counts.least);
   if (!st) {
     *out = array_json(a, false);
     put(*out, "histogram", counts.too_many ? json_null() : histogram_json(&counts, dataset_n_classes(d)));
@@ -156,7 +161,7 @@ static status split_json(json_t *out, dataset *d, const split *s, bool verify) {
   }
   for (int i = 0; i < s->n_labels; i++) {
     json_t *label = NULL;
-    TRY(labels_json(&label, d, s, &s->labels[i]));
+    TRY(labels_json(&label, d, s, &s->labels[i], verify));
     put(labels, s->labels[i].name, label);
   }
   for (int i = 0; i < s->n_targets; i++) {

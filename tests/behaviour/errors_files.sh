@@ -70,6 +70,7 @@ remember
 refuse teach_nan 'nan.h5: /train/x: row 7, column 11 is nan' teach --dataset nan.h5 --teacher good.onnx --output soft
 train infinite 'infinite.h5: /train/x: row 39, column 63 is -inf' infinite.h5
 refuse inspect_nan 'nan.h5: /test/x: row 7, column 11 is nan' inspect --verify nan.h5
+refuse inspect_minus2 'label_minus2.h5: /test/label has a label of -2; -1 is that of a row without one' inspect --verify label_minus2.h5
 evaluate label10 'label10.h5: /test/label row 23 is 10, but there are 10 classes' label10.h5
 train label10 'label10.h5: /train/label|row 23|is 10|10 classes' label10.h5
 train label_minus2 'label_minus2.h5: /train/label|row 5|is -2' label_minus2.h5

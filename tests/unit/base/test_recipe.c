@@ -177,7 +177,8 @@ static void wrong_recipes_are_refused(void **state) {
       {"dataset: a\ndistill: {optimizer: {learning_rate: .inf}}\n", "is not a number"},
       {"dataset: a\ndistill: {optimizer: {learning_rate: 11}}\n", "out of range (at least 0, at most 10)"},
       {"dataset: a\ndistill: {optimizer: {kind: adam}}\n", "(did you mean 'adamw'?); valid: sgd, adamw"},
-      {"dataset: a\nstudent: {layers: 5}\n", "a sequence was expected, found one value"},
+      {"dataset: a\nstudent: {layers: 5}\n",
+       "a sequence of numbers, like [3, 32, 32], was expected, found one value"},
       {"dataset: a\nstudent: {layers: [5, x]}\n", "'x' is not a whole number"},
       {"dataset: a\nstudent: {layers: [5, [6]]}\n", "a number was expected, found a sequence"},
       {"dataset: a\nteachers: wide\n", "teachers: a sequence was expected"},
@@ -208,6 +209,7 @@ static void wrong_settings_are_refused(void **state) {
   static const char *const cases[][2] = {
       {"distill.epoch=5",
        "--set distill.epoch: unknown key 'distill.epoch' (did you mean 'distill.epochs'?)"},
+      {"qqqqqq.x=1", "--set qqqqqq.x: unknown key 'qqqqqq'; valid: dataset, seed"},
       {"distill.epochs=x", "--set distill.epochs: 'x' is not a whole number"},
       {"distill.epochs", "--set distill.epochs: KEY=VALUE was expected"},
       {"=5", "KEY=VALUE was expected"},

@@ -374,7 +374,7 @@ refused() { # NAME TEXT ARGUMENT...
   run 1 "${@:3}" --quiet --output refused
   expect_error "$1" 2 "$2"
 }
-for method in 'pate-lnmax --noise 1' 'pate-gnmax --sigma1 1 --sigma2 1 --threshold 1'; do
+for method in 'pate-lnmax --noise 1 --seed 5' 'pate-gnmax --sigma1 1 --sigma2 1 --threshold 1 --seed 5'; do
   # shellcheck disable=SC2086 # a list of words
   refused "$method of pixels" "each position would be an answer of its own, and what a row costs of epsilon would be that of 64 rows" \
     aggregate soft1/a.h5 soft1/b.h5 --dataset pixels.h5 --method $method

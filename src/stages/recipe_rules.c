@@ -93,7 +93,12 @@ static void check_feature_teachers(const mpistill_recipe *r, problems *p) {
   }
 }
 
-/* The teachers of a recipe see what the student sees. */
+/* Whether there are soft labels to learn from: teachers', or those of students on the way. */
+static bool has_soft(const mpistill_recipe *r) {
+  return r->teachers.n || r->assistants.n || r->generations > 1;
+}
+
+/* Whoever teaches sees what the student sees. */
 static void check_views(const mpistill_recipe *r, problems *p) {
   const bool augments = r->distill.augment.n > 0;
   if (r->teach.views && !augments)
@@ -101,10 +106,11 @@ static void check_views(const mpistill_recipe *r, problems *p) {
   if (r->teach.views && r->distill.fixed_labels)
     problems_add(p, "distill.fixed_labels: teach.views says that labels are of the views");
   if (r->live && r->teach.views) problems_add(p, "teach.views: live teachers label what the student sees");
-  if (augments && r->teachers.n && !r->teach.views && !r->distill.fixed_labels && !r->live)
-    problems_add(
-        p, "distill.augment: the teachers must see what the student sees; give teach.views (drawings that "
-           "they label, as many as epochs or fewer), teach: live, or distill.fixed_labels: true");
+  if (augments && has_soft(r) && !r->teach.views && !r->distill.fixed_labels && !r->live)
+    problems_add(p,
+                 "distill.augment: %s must see what the student sees; give teach.views (drawings that "
+                 "they label, as many as epochs or fewer), teach: live, or distill.fixed_labels: true",
+                 r->teachers.n ? "the teachers" : "students that teach the next one");
 }
 
 /* What live teachers cannot do: they are asked in training alone, and nothing is known of them before. */
@@ -113,7 +119,7 @@ static void check_live_recipe(const mpistill_recipe *r, const options_seen *seen
   const char *ranks = options_given(seen, &r->distill.teaching_ranks);
   if (ranks && !r->live) problems_add(p, "%s: is for live teachers (teach: live)", ranks);
   if (!r->live) return;
-  if (!r->teachers.n) problems_add(p, "teach: live: there are no teachers");
+  if (!has_soft(r)) problems_add(p, "teach: live: there are no teachers");
   if (rule && (!combine_on_the_fly(rule) || rule->unites))
     problems_add(p, "teach: live: method '%s' needs stored labels", rule->name);
   if (r->aggregate.calibrate || r->fit_split) problems_add(p, "teach: live: nothing can be fitted before");
@@ -202,7 +208,7 @@ status recipe_rules(mpistill_recipe *r, const options_seen *seen) {
   check_fit_split(r, seen, &p);
   check_chain(r, seen, &p);
   check_adaptive(r, &p);
-  rules_train(&r->distill, seen, r->teachers.n > 0 || r->assistants.n > 0 || r->generations > 1, &p);
+  rules_train(&r->distill, seen, has_soft(r), &p);
   check_temperatures(r, seen, &p);
   rules_task_teachers(&r->teachers, &r->distill.tasks, "distill.tasks", &p);
   check_feature_teachers(r, &p);

@@ -95,6 +95,13 @@ END
 must 2 train --model first0.onnx --dataset digits.h5 --epochs 4 --batch 128 --shards 4 --seed 5 --quiet --output hard.onnx
 same 'the first is trained on hard labels' hard.onnx alone/generation-1.onnx
 
+sed -e '/^distill/i teach: live' -e 's/temperature: 3/temperature: 3, augment: [{kind: shift, pixels: 1}]/' recipe.yaml >asked.yaml
+for n in 1 3; do must $n run asked.yaml --set output=asked$n --quiet; done
+same 'self-distillation, asked: the same student on 3 ranks' asked1/student.onnx asked3/student.onnx
+must 2 distill --student second0.onnx --dataset digits.h5 --live-teacher asked1/generation-1.onnx --augment shift:pixels=1 --epochs 4 --batch 128 --shards 4 \
+  --temperature 3 --seed 6 --quiet --output asked-alone.onnx
+same 'self-distillation, asked: as the command does it' asked-alone.onnx asked1/student.onnx
+
 # ---- bad input ----
 refuse() { # WHAT MESSAGE SETTING...
   local what=$1 message=$2
@@ -110,6 +117,12 @@ refuse 'a name of the run' "assistant 'student': another model" --set "assistant
 refuse 'a name that is a path' "assistant '../a': the name becomes a file's name" --set "assistants=[{name: ../a, $small}]"
 refuse 'other classes' 'medium: gives 9 classes' --set 'assistants=[{name: medium, create: mlp, layers: [64, 24, 9]}]'
 refuse 'other data' 'missing.onnx' --set 'assistants=[{name: medium, model: missing.onnx}]'
+moves='distill={epochs: 4, augment: [{kind: shift, pixels: 1}]}' sees='distill.augment: students that teach the next one must see what the student sees'
+refuse 'generations that label the rows as they are' "$sees" --set "$moves"
+refuse 'an assistant that labels the rows as they are' "$sees" --set generations=1 --set "assistants=[{name: a, $small}]" --set "$moves"
+run 0 plan recipe.yaml --set "$moves"
+expect_error 'plan: generations that label the rows as they are' 2 "$sees"
+refuse 'nobody to ask' 'teach: live: there are no teachers' --set generations=1 --set teach=live
 refuse 'no generation' 'generations' --set generations=0
 refuse 'an option of another kind' "not an option of 'mlp'" --set 'assistants=[{name: a, create: mlp, layers: [64, 10], depth: 3}]'
 finish

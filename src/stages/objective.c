@@ -11,7 +11,14 @@ static void add(objective *o, const char *kind, double weight, double temperatur
       (mpistill_loss){.kind = (char *)(uintptr_t)kind, .weight = weight, .temperature = temperature};
 }
 
-static status check_soft(const loss_kind *k, const mpistill_loss *l, const sources *soft) {
+static status check_soft(const loss_kind *k, const mpistill_loss *l, const task *t) {
+  const sources *soft = &t->soft;
+  if (!soft->n && t->name)
+    return status_set(
+        STATUS_BAD_INPUT,
+        "task '%s': loss '%s' needs soft labels, and nobody teaches the task; in a recipe give a "
+        "teacher of it (task: %s), to distill --soft-labels %s=FILE",
+        t->name, k->name, t->name, t->name);
   if (!soft->n)
     return status_set(STATUS_BAD_INPUT, "loss '%s' needs soft labels; give --soft-labels FILE", k->name);
   if (k->of_values) return STATUS_OK;
@@ -49,7 +56,7 @@ static status check_loss(objective *out, int i, const task *t) {
                       t->values ? "numbers (targets)" : "classes (labels)");
   out->learned[i] = k->learns_temperature && l->learn_temperature ? out->n_learned++ : -1;
   status st = k->check ? k->check(l) : STATUS_OK;
-  if (!st && k->needs_soft) st = check_soft(k, l, &t->soft);
+  if (!st && k->needs_soft) st = check_soft(k, l, t);
   if (st) return st;
   out->needs_labels = out->needs_labels || k->needs_labels;
   out->needs_soft = out->needs_soft || k->needs_soft;

@@ -8,7 +8,7 @@
 
 static const double LEAST = 0.1;
 
-static status check(const mpistill_train_options *o, const tasks *work) {
+status adaptive_check(const mpistill_train_options *o, const tasks *work) {
   const sources *soft = &work->items[0].soft;
   if (work->n != 1 || work->items[0].name || work->items[0].values)
     return status_set(STATUS_BAD_INPUT, "adaptive_split: is for a student of one task, of classes");
@@ -20,12 +20,6 @@ static status check(const mpistill_train_options *o, const tasks *work) {
   if (soft->n > 1 && !combine_reads(soft->rule, "weights"))
     return status_set(STATUS_BAD_INPUT, "adaptive_split: leaves teachers out, but method '%s' has no weights",
                       soft->rule->name);
-  if (o->adaptive_files.n != (size_t)soft->n)
-    return status_set(
-        STATUS_BAD_INPUT,
-        "adaptive_split: %zu files of the teachers' soft labels of split '%s' given (--adaptive-labels), "
-        "needed is one for each of the %d soft-label files",
-        o->adaptive_files.n, o->adaptive_split, soft->n);
   if (o->test_split && !strcmp(o->adaptive_split, o->test_split))
     return status_set(STATUS_BAD_INPUT,
                       "adaptive_split: is the test split; what is chosen there cannot be tested there");
@@ -58,6 +52,11 @@ done:
 static status check_files(const adaptive *a, const mpistill_train_options *o) {
   status st = STATUS_OK;
   softlabels *s = NULL;
+  if (o->adaptive_files.n != (size_t)a->n)
+    THROW(STATUS_BAD_INPUT,
+          "adaptive_split: %zu files of the teachers' soft labels of split '%s' given (--adaptive-labels), "
+          "needed is one for each of the %d soft-label files",
+          o->adaptive_files.n, o->adaptive_split, a->n);
   for (int i = 0; i < a->n; i++) {
     TRY(softlabels_open(&s, a->c, o->adaptive_files.items[i]));
     if (strcmp(softlabels_get(s)->split, a->sp->name))
@@ -84,7 +83,7 @@ status adaptive_open(adaptive *a, comm *c, const mpistill_train_options *o, data
   status st = STATUS_OK;
   *a = (adaptive){.c = c, .d = d, .k = *k, .threads = (int)o->threads};
   if (!o->adaptive_split) goto done;
-  TRY(check(o, work));
+  TRY(adaptive_check(o, work));
   TRY(dataset_split(d, o->adaptive_split, &a->sp));
   a->on = true;
   a->n = work->items[0].soft.n;

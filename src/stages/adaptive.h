@@ -30,6 +30,9 @@ status adaptive_open(adaptive *a, comm *c, const mpistill_train_options *o, data
                      const tasks *work);
 void adaptive_close(adaptive *a);
 
+/* Local. What of that can be said before there are files: of work its number of teachers and their rule. */
+status adaptive_check(const mpistill_train_options *o, const tasks *work);
+
 /* Collective. Measures the student, block: its parameters. */
 status adaptive_measure(adaptive *a, const float *block);
 /* Local. Puts what follows from a->student into the losses and the weights of the teachers. */

@@ -50,12 +50,30 @@ mpistill_aggregate_options run_combination(const run_job *j, int task, double *w
 /* Local. How many teachers a task has. */
 int run_n_teachers(const run_job *j, int task);
 
+/* As a training on hard labels alone, with all else alike. */
+typedef struct hard_labels {
+  mpistill_loss losses[TASKS_MAX];
+  mpistill_task tasks[TASKS_MAX];
+} hard_labels;
+
+/* Local. What all students are trained with, but for what they learn from; those that learn from labels
+ * alone, with losses in `room`; whether the first one does, for want of teachers. */
+mpistill_train_options run_training_options(const run_job *j);
+void run_learn_from_labels(const run_job *j, mpistill_train_options *t, hard_labels *room);
+bool run_begins_with_labels(const run_job *j);
+
 /* Collective. Everything the recipe names is opened once before the first rank computes. */
 status run_check_all(run_job *j);
 /* Local. STATUS_BAD_INPUT for what a recipe asks of teachers and splits that are not such; of the training of
  * a student. */
 status run_check_rules(const run_job *j);
 status run_check_training(const run_job *j, classifier *k);
+/* Collective. STATUS_BAD_INPUT for labels that are not of what the students give, and for none where some are
+ * needed; for students, and a baseline, that cannot learn from what will be there. */
+status run_check_labels(run_job *j);
+status run_check_trainings(run_job *j);
+/* Collective. A student of the chain on the rows of a split; subject_close in any case. */
+status run_open_student(run_job *j, chain_step *k, const char *split, subject *s);
 
 /* Collective. The recipe's student from hard labels alone; all students of the chain, each labelled for the
  * next. */

@@ -69,12 +69,8 @@ done:
 status run_check_training(const run_job *j, classifier *k) {
   status st = STATUS_OK;
   const mpistill_train_options *o = &j->r.distill;
-  const char *mixing = views_mixing(&o->augment, false);
   bool *frozen = NULL;
   const split *sp;
-  augmenter a;
-  TRY(views_make(&a, &o->augment, k, o->seed));
-  for (int i = 0; mixing && i < k->n_heads; i++) TRY(views_check_mixed(mixing, &k->heads[i]));
   TRY(freeze_find(&frozen, k->g, &o->freeze, k->path));
   k->frozen = frozen;
   if (o->prior_split) {

@@ -123,12 +123,6 @@ done:
   return st;
 }
 
-/* As a training on hard labels alone, with all else alike. */
-typedef struct hard_labels {
-  mpistill_loss losses[TASKS_MAX];
-  mpistill_task tasks[TASKS_MAX];
-} hard_labels;
-
 static mpistill_loss hard_loss(const mpistill_losses *list, const task *x) {
   const char *usual = x->values ? "mse" : "cross-entropy";
   mpistill_loss out = {.kind = (char *)(uintptr_t)usual, .weight = 1, .temperature = 1};
@@ -144,7 +138,7 @@ static mpistill_loss hard_loss(const mpistill_losses *list, const task *x) {
   return out;
 }
 
-static void learn_from_labels(const run_job *j, mpistill_train_options *t, hard_labels *own) {
+void run_learn_from_labels(const run_job *j, mpistill_train_options *t, hard_labels *own) {
   for (int i = 0; i < j->work.n; i++) {
     const task *x = &j->work.items[i];
     own->losses[i] = hard_loss(x->losses ? x->losses : &t->losses, x);
@@ -160,7 +154,7 @@ static void learn_from_labels(const run_job *j, mpistill_train_options *t, hard_
   t->confidence = 0;
 }
 
-static mpistill_train_options training_options(const run_job *j) {
+mpistill_train_options run_training_options(const run_job *j) {
   mpistill_train_options t = j->r.distill;
   t.dataset = j->r.dataset;
   t.threads = j->r.threads;
@@ -173,13 +167,17 @@ static mpistill_train_options training_options(const run_job *j) {
 
 /* The student of the recipe from hard labels alone. */
 status run_baseline(run_job *j) {
-  mpistill_train_options t = training_options(j);
+  mpistill_train_options t = run_training_options(j);
   hard_labels hard;
   t.output = j->baseline;
   t.checkpoint = j->baseline_checkpoint;
   t.precision = NULL;
-  learn_from_labels(j, &t, &hard);
+  run_learn_from_labels(j, &t, &hard);
   return train_student(j->c, &t, &j->students.steps[j->r.assistants.n].source);
+}
+
+bool run_begins_with_labels(const run_job *j) {
+  return !j->r.teachers.n && j->students.n > 1;
 }
 
 static status distill(run_job *j, int step) {
@@ -187,7 +185,7 @@ static status distill(run_job *j, int step) {
   const chain_step *k = &j->students.steps[step];
   const bool last = step == j->students.n - 1;
   material own = {{0}, {0}, {0}};
-  mpistill_train_options t = training_options(j);
+  mpistill_train_options t = run_training_options(j);
   hard_labels hard;
   t.output = k->output;
   t.checkpoint = k->checkpoint;
@@ -197,8 +195,8 @@ static status distill(run_job *j, int step) {
   if (!strcmp(k->kind, "assistant")) t.features = (mpistill_features){0};
   if (step > 0)
     TRY(learn_from_student(j, k - 1, &t, &own));
-  else if (!j->r.teachers.n && !last)
-    learn_from_labels(j, &t, &hard);
+  else if (run_begins_with_labels(j))
+    run_learn_from_labels(j, &t, &hard);
   else
     TRY(learn_from_teachers(j, &t, &own));
   TRY(train_student(j->c, &t, &k->source));

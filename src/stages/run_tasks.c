@@ -133,10 +133,10 @@ static status check_teacher(run_job *j, const mpistill_teacher *t, const form *s
   return check_form(&students[task_of(j, t)], &its, t->model ? t->model : t->soft_labels, t->name);
 }
 
-static status open_student(run_job *j, chain_step *k, subject *s) {
+status run_open_student(run_job *j, chain_step *k, const char *split, subject *s) {
   k->source.heads = j->work.heads;
   k->source.n_heads = j->work.n;
-  return subject_open(s, j->c, &k->source, j->d, j->r.distill.split, j->r.distill.input);
+  return subject_open_any(s, j->c, &k->source, j->d, split, j->r.distill.input);
 }
 
 /* The tensor from which weights of several teachers are learned; they teach the first student alone. */
@@ -152,7 +152,8 @@ static status check_method_tensor(const run_job *j, const chain_step *k, classif
 static status check_student(run_job *j, chain_step *k, form *forms) {
   status st = STATUS_OK;
   subject s = {0};
-  TRY(open_student(j, k, &s));
+  TRY(run_open_student(j, k, j->r.distill.split, &s));
+  TRY(stage_check_classes(&s.k, j->d, s.sp));
   TRY(subject_check_student(&s, j->c, j->d));
   stage_tell_mode(comm_rank(j->c) == 0, s.m, true);
   if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
@@ -177,7 +178,7 @@ static status check_teachers(run_job *j, const form *forms) {
   status st = STATUS_OK;
   subject s = {0};
   const bool compared = j->r.distill.features.n > 0;
-  if (compared) TRY(open_student(j, &j->students.steps[j->students.n - 1], &s));
+  if (compared) TRY(run_open_student(j, &j->students.steps[j->students.n - 1], j->r.distill.split, &s));
   for (size_t i = 0; i < j->r.teachers.n; i++)
     TRY(check_teacher(j, &j->r.teachers.items[i], forms, compared ? &s.k : NULL));
 done:
@@ -206,6 +207,8 @@ status run_check_all(run_job *j) {
   for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
   TRY(comm_agree(j->c, run_check_rules(j)));
   TRY(check_teachers(j, forms));
+  TRY(run_check_labels(j));
+  TRY(run_check_trainings(j));
 done:
   return st;
 }

@@ -55,7 +55,7 @@ static status set_rule(sources *s, const sources_options *o) {
   s->rule = combine_find(method);
   if (s->rule && s->rule->max_teachers && s->n > s->rule->max_teachers)
     return status_set(STATUS_BAD_INPUT, "method '%s' takes up to %d teachers", method, s->rule->max_teachers);
-  if (s->rule) return check_rule(s, s->files ? softlabels_path(s->files[0]) : "live teachers");
+  if (s->rule) return check_rule(s, s->files ? softlabels_path(s->files[0]) : "a teacher");
   status st = status_set(STATUS_BAD_INPUT, "method '%s' is not known; there are:", method);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) status_add_line("%s", (*k)->name);
   return st;

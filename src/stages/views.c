@@ -130,10 +130,10 @@ static status check_losses(const mpistill_losses *losses, const char *kind) {
 }
 
 /* Losses that compare the rows of a shard cannot be taken row by row; inner tensors cannot be mixed. */
-static status check_mixing(const views *v, const mpistill_train_options *o, const features *inner) {
+static status check_mixing(const views *v, const mpistill_train_options *o) {
   if (!augmenter_mixes(&v->augment) || !v->fixed) return STATUS_OK;
   const char *kind = v->augment.kinds[v->augment.n - 1]->name;
-  if (inner->n)
+  if (o->features.n)
     return status_set(STATUS_BAD_INPUT,
                       "augment '%s': inner tensors of the rows as they are cannot be mixed; label the views "
                       "(teach --augment ... --views N)",
@@ -150,6 +150,17 @@ status views_seed(const softlabels *s, uint64_t *seed) {
   if (*text >= '0' && *text <= '9' && !*end) return STATUS_OK;
   return status_set(STATUS_BAD_INPUT, "%s: its augment_seed '%s' is not a whole number", softlabels_path(s),
                     text);
+}
+
+static status make(views *v, const mpistill_train_options *o, const classifier *k, uint64_t seed) {
+  status st = views_make(&v->augment, &o->augment, k, seed);
+  return st ? st : check_mixing(v, o);
+}
+
+status views_foresee(views *v, const mpistill_train_options *o, const classifier *k, int64_t rows,
+                     int64_t stored, bool fixed) {
+  *v = (views){.rows = rows, .stored = stored, .fixed = fixed};
+  return make(v, o, k, o->seed);
 }
 
 status views_open(views *v, const mpistill_train_options *o, const classifier *k, const tasks *work,
@@ -175,8 +186,7 @@ status views_open(views *v, const mpistill_train_options *o, const classifier *k
     TRY(views_seed(first, &seed));
   }
   v->fixed = first && !v->stored;
-  TRY(views_make(&v->augment, &o->augment, k, seed));
-  TRY(check_mixing(v, o, inner));
+  TRY(make(v, o, k, seed));
 done:
   mem_free(ours);
   return st;

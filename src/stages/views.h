@@ -27,6 +27,11 @@ status views_make(augmenter *a, const mpistill_augments *list, const classifier 
 status views_open(views *v, const mpistill_train_options *o, const classifier *k, const tasks *work,
                   const features *inner, int64_t rows);
 
+/* Local. The same before there are soft labels or inner tensors: they will be of `stored` views, of the rows
+ * as they are (fixed), or there will be none. */
+status views_foresee(views *v, const mpistill_train_options *o, const classifier *k, int64_t rows,
+                     int64_t stored, bool fixed);
+
 /* Local. The kind that mixes rows, if always: all of them; NULL: none does. */
 const char *views_mixing(const mpistill_augments *list, bool always);
 /* Local. STATUS_BAD_INPUT unless what a head gives of rows that are so mixed can be learned. */

@@ -130,6 +130,52 @@ refuse run_prior_split_dry "good.h5: has no split 'nosuch'; it has: test, train"
 refuse run_priors 'priors: 3 given for 10 classes' run recipe.yaml --set distill.prior_split=train --set distill.priors=[1,2,3]
 refuse run_adaptive_split "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.adaptive_split=nosuch
 refuse run_frozen "nowhere" run recipe.yaml --set 'distill.freeze=[nowhere]'
+refuse run_adaptive_losses 'adaptive_split: weighs kd against cross-entropy' run recipe.yaml --set distill.adaptive_split=train --set 'distill.losses=[{kind: kd, weight: 1}]'
+refuse run_amtml_of_two "method 'amtml' learns from one loss 'kd' alone" run recipe.yaml --set 'aggregate={method: amtml, tensor: act1}' \
+  --set student.layers=[64,20,10] --set 'distill.losses=[{kind: kd, weight: 1}, {kind: dist, weight: 1}]'
+refuse run_mixed_rows_compared "augment 'mixup': loss 'dist' compares rows" run recipe.yaml --set 'distill.augment=[{kind: mixup}]' \
+  --set distill.fixed_labels=true --set 'distill.losses=[{kind: dist, weight: 1}]'
+
+# ---- labels that are not there ----
+settle
+"$python" - <<'END' || fail 'datasets without labels'
+import bad_inputs, numpy as np
+none, beyond = np.full(40, -1, np.int32), np.arange(40, dtype=np.int32) % 11
+bad_inputs.dataset("unlabelled.h5", {"label": none})
+bad_inputs.dataset("bare.h5", {"label": None})
+bad_inputs.dataset("partly.h5", {"label": None}, splits=("train", "held"))
+import h5py
+with h5py.File("partly.h5", "a") as f:
+    f["held/label"] = none
+with h5py.File("beyond.h5", "w") as f, h5py.File("good.h5") as good:
+    good.copy("train", f), good.copy("test", f), bad_inputs.header(f)
+    f["test/label"][...] = beyond
+END
+remember
+for data in unlabelled bare; do
+  accept "run_$data" run recipe.yaml --dry-run --set dataset=$data.h5
+  none="no row of split 'train' of $data.h5 has one"
+  for how in '' --dry-run; do
+    refuse "run_${data}_baseline$how" "recipe.yaml: baseline: needs labels, and $none; leave it out (baseline: false)" \
+      run recipe.yaml --set dataset=$data.h5 --set baseline=true $how
+  done
+  refuse "run_${data}_generations" "recipe.yaml: distill: needs labels, and $none; give teachers" \
+    run recipe.yaml --set dataset=$data.h5 --set teachers=[] --set generations=2
+  refuse "run_${data}_learned" "recipe.yaml: aggregate.method: 'learned' needs labels, and $none; give aggregate.fit_split" \
+    run recipe.yaml --set dataset=$data.h5 --set aggregate.method=learned
+  refuse "run_${data}_confidence" "recipe.yaml: aggregate.method: 'confidence' needs labels, and $none" \
+    run recipe.yaml --set dataset=$data.h5 --set aggregate.method=confidence
+  refuse "run_${data}_calibrate" "recipe.yaml: aggregate.calibrate: needs labels, and $none; give aggregate.fit_split" \
+    run recipe.yaml --set dataset=$data.h5 --set aggregate.calibrate=true
+  refuse "run_${data}_adaptive" "recipe.yaml: distill.adaptive_split: needs labels, and $none" \
+    run recipe.yaml --set dataset=$data.h5 --set distill.adaptive_split=train
+  refuse "run_${data}_dkd" "$data.h5|label" run recipe.yaml --set dataset=$data.h5 --set 'distill.losses=[{kind: dkd, weight: 1}]'
+done
+refuse run_unlabelled_prior "recipe.yaml: distill.prior_split: needs labels, and no row of split 'train' of unlabelled.h5 has one; give distill.priors" \
+  run recipe.yaml --set dataset=unlabelled.h5 --set distill.prior_split=train
+refuse run_unlabelled_fit "recipe.yaml: aggregate.calibrate: needs labels, and no row of split 'held' of partly.h5 has one" \
+  run recipe.yaml --set dataset=partly.h5 --set 'aggregate={calibrate: true, fit_split: held}'
+refuse run_test_label 'beyond.h5: /test/label row 10 is 10, but there are 10 classes' run recipe.yaml --set dataset=beyond.h5
 settle
 "$python" - <<'END' || fail 'a dataset of numbers'
 import numpy as np, checks
@@ -153,6 +199,15 @@ for method in learned confidence entropy vote random union aekd random-batch pro
 done
 refuse run_live_of_numbers "numbers.yaml: aggregate.method: 'entropy' is for classes" run numbers.yaml --set aggregate.method=entropy --set teach=live
 refuse run_calibrated_numbers 'numbers.yaml: aggregate.calibrate: is for logits' run numbers.yaml --set aggregate.calibrate=true
+settle
+"$python" - <<'END' || fail 'a dataset without numbers to learn from'
+import numpy as np, checks
+checks.write_dataset("untold.h5", {"train": {"x": np.ones((60, 5), "f4")}})
+END
+remember
+accept run_untold run numbers.yaml --dry-run --set dataset=untold.h5
+refuse run_untold_baseline "numbers.yaml: baseline: needs labels, and no row of split 'train' of untold.h5 has one" \
+  run numbers.yaml --set dataset=untold.h5 --set baseline=true
 refuse run_output_below_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5/run
 refuse run_output_is_file 'good.h5: is a file, a folder is needed' run recipe.yaml --set output=good.h5
 

@@ -230,6 +230,9 @@ refused 'an array of another shape' "input 'image' takes [?, 1, 8, 8]" 's/wide-d
 refused 'labels that are not there' "task 'ink': no split of three.h5 has an array 'target.inks'" 's/target.ink,/target.inks,/'
 refused 'a teacher of other classes' 'gives 2 classes, but the student 10' 's/wide.onnx, input: image, task: digit/wide.onnx, input: image, output: parity, task: digit/'
 refused 'a loss of classes for numbers' "loss 'kd' is of classes (labels), but task 'ink' learns numbers (targets)" 's/kind: soft-mse/kind: kd/'
+refused 'a loss of soft labels where nobody teaches' "task 'parity': loss 'kd' needs soft labels, and nobody teaches the task; in a recipe give a teacher" '/wide-parity/d'
+refused 'classes for an output of numbers' "three.h5: /train/label.digit holds classes, but the output has one alone" 's/target.ink,/label.digit,/'
+check 'nothing is written' test ! -e refused
 refused 'two tasks of one name' 'two tasks have this name' 's/name: parity, weight/name: digit, weight/'
 refused 'a loss of no task' "loss 'kd': there is no task 'digits'" 's/^  epochs: 3/  losses: [{kind: kd, weight: 1, task: digits}]/'
 refused 'an assistant of a name that a teacher has' "assistant 'wide': another model" 's/^baseline: true/assistants: [{name: wide, model: medium.onnx}]/; s/wide-ink/wide.ink/'

@@ -7,6 +7,7 @@
 #include "learn/optimizer.h"
 #include "stages/plan_job.h"
 #include "stages/recipe.h"
+#include "stages/run_job.h"
 #include "stages/run_taps.h"
 #include "stages/trainer.h"
 
@@ -209,6 +210,19 @@ static status measure_all(plan_job *j) {
     if (r->teachers.items[i].model) TRY(measure_teacher(j, &r->teachers.items[i]));
   if (plan_aggregates(j)) TRY(measure_aggregate(j));
 done:
+  return st;
+}
+
+/* What run refuses is not planned. Called when all is measured: memory that was given back is taken again
+ * without being seen. */
+static status check(const plan_job *j) {
+  status st = STATUS_OK;
+  const mpistill_run_options o = {.recipe = j->o->recipe, .out = {.quiet = true}};
+  run_job as = {.c = j->c, .o = &o, .r = j->r};
+  TRY(run_check_all(&as));
+  TRY(run_check_ranks(&as, (int)j->o->ranks));
+done:
+  run_close(&as);
   return st;
 }
 
@@ -486,6 +500,7 @@ status forecast_make(json_t **out, comm *c, const plan_request *o) {
                   .threads = stage_threads(j.r.threads),
                   .link_bytes_per_s = o->link_gbits * 1e9 / 8};
   TRY(measure_all(&j));
+  TRY(check(&j));
   TRY(describe(&j, *out));
 done:
   mem_free(j.teachers);

@@ -35,9 +35,8 @@ status private_choose(teach_job *j) {
 
 /* ---- whose ranks ---- */
 
-static status take_rank(teach_job *j, int i, int64_t rank) {
+static status take_rank(teach_job *j, int size, int i, int64_t rank) {
   const char *name = j->teachers[i].options->name;
-  const int size = comm_size(j->c);
   if (rank < 0 || rank >= size)
     return status_set(STATUS_BAD_INPUT, "teacher '%s': rank %lld is not there, the last is %d", name,
                       (long long)rank, size - 1);
@@ -49,7 +48,7 @@ static status take_rank(teach_job *j, int i, int64_t rank) {
 }
 
 /* Ranks that the teachers name. */
-static status take_named(teach_job *j, int n_others) {
+static status take_named(teach_job *j, int size, int n_others) {
   status st = STATUS_OK;
   int left = 0;
   for (int i = 0; i < j->n; i++) {
@@ -58,17 +57,17 @@ static status take_named(teach_job *j, int n_others) {
     if (!t->options->ranks.n)
       THROW(STATUS_BAD_INPUT, "teacher '%s': give its ranks, as those of the other private teachers",
             t->options->name);
-    for (size_t k = 0; k < t->options->ranks.n; k++) TRY(take_rank(j, i, t->options->ranks.items[k]));
+    for (size_t k = 0; k < t->options->ranks.n; k++) TRY(take_rank(j, size, i, t->options->ranks.items[k]));
   }
-  for (int rank = 0; rank < comm_size(j->c); rank++) left += j->bound[rank] < 0;
+  for (int rank = 0; rank < size; rank++) left += j->bound[rank] < 0;
   if (n_others && !left)
     THROW(STATUS_BAD_INPUT, "all ranks belong to private teachers; leave one for the teachers that are not");
 done:
   return st;
 }
 
-static status take_ranges(teach_job *j, int n_private, int n_others) {
-  const int size = comm_size(j->c), groups = n_private + (n_others > 0);
+static status take_ranges(teach_job *j, int size, int n_private, int n_others) {
+  const int groups = n_private + (n_others > 0);
   int group = 0;
   if (size < groups)
     return status_set(
@@ -83,7 +82,7 @@ static status take_ranges(teach_job *j, int n_private, int n_others) {
   return STATUS_OK;
 }
 
-status private_groups(teach_job *j) {
+status private_groups(teach_job *j, int size) {
   status st = STATUS_OK;
   int n_private = 0;
   bool has_ranks = false;
@@ -92,22 +91,22 @@ status private_groups(teach_job *j) {
     has_ranks = has_ranks || (j->teachers[i].is_private && j->teachers[i].options->ranks.n);
   }
   if (!n_private) return st;
-  TRY(mem_new(&j->bound, (size_t)comm_size(j->c), sizeof *j->bound));
-  for (int rank = 0; rank < comm_size(j->c); rank++) j->bound[rank] = -1;
-  TRY(has_ranks ? take_named(j, j->n - n_private) : take_ranges(j, n_private, j->n - n_private));
+  TRY(mem_new(&j->bound, (size_t)size, sizeof *j->bound));
+  for (int rank = 0; rank < size; rank++) j->bound[rank] = -1;
+  TRY(has_ranks ? take_named(j, size, j->n - n_private) : take_ranges(j, size, n_private, j->n - n_private));
 done:
   return st;
 }
 
-status private_check(comm *c, const mpistill_teachers *teachers) {
+status private_check(int size, const mpistill_teachers *teachers) {
   status st = STATUS_OK;
   const mpistill_teach_options o = {.teachers = *teachers};
-  teach_job j = {.c = c, .o = &o};
+  teach_job j = {.o = &o};
   TRY(mem_new(&j.teachers, teachers->n, sizeof *j.teachers));
   for (size_t i = 0; i < teachers->n; i++)
     if (teachers->items[i].model) j.teachers[j.n++].options = &teachers->items[i];
   TRY(private_choose(&j));
-  TRY(private_groups(&j));
+  TRY(private_groups(&j, size));
 done:
   mem_free(j.teachers);
   mem_free(j.bound);

@@ -10,13 +10,14 @@
  * and for taps of private teachers. */
 status private_choose(teach_job *j);
 
-/* Local. j->bound: the teacher that a rank works for alone, -1: all that are not private; NULL when none is.
- * Ranks are cut into equal ranges, in the order of the private teachers and the last for all others, where
- * there are others; or each private teacher names its own. STATUS_BAD_INPUT when there are too few ranks. */
-status private_groups(teach_job *j);
+/* Local. j->bound, of `size` ranks: the teacher that a rank works for alone, -1: all that are not private;
+ * NULL when none is. Ranks are cut into equal ranges, in the order of the private teachers and the last for
+ * all others, where there are others; or each private teacher names its own. STATUS_BAD_INPUT when there are
+ * too few ranks. */
+status private_groups(teach_job *j, int size);
 
-/* Local. What private_groups refuses, before there is anything else of the job. */
-status private_check(comm *c, const mpistill_teachers *teachers);
+/* Local. What private_groups refuses of so many ranks, before there is anything else of the job. */
+status private_check(int size, const mpistill_teachers *teachers);
 
 /* Local. The rank that reads teacher i to tell the others of it. */
 int private_reader(const teach_job *j, int i);

@@ -6,7 +6,6 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "base/stop.h"
-#include "stages/private.h"
 #include "stages/recipe.h"
 #include "stages/run_job.h"
 #include "stages/run_taps.h"
@@ -255,10 +254,8 @@ static void free_all(run_job *j) {
                    j->soft_test,      j->baseline,      j->baseline_checkpoint,
                    j->checkpoints_in, j->log_path,      j->state_path};
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
-  for (int i = 0; i < TASKS_MAX; i++) mem_free(j->ensembles[i]);
-  chain_free(&j->students);
+  run_close(j);
   mem_free(j->rows);
-  dataset_close(&j->d);
   recipe_free(&j->r);
   lock_release(&j->lock);
 }
@@ -275,7 +272,7 @@ status stage_run(comm *c, const mpistill_run_options *o) {
     st = dry_run(&j);
     goto done;
   }
-  TRY(comm_agree(c, private_check(c, &j.r.teachers)));
+  TRY(comm_agree(c, run_check_ranks(&j, comm_size(c))));
   st = run_stages(&j);
   if (st) write_failure(&j, st);
 done:

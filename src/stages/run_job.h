@@ -62,8 +62,12 @@ mpistill_train_options run_training_options(const run_job *j);
 void run_learn_from_labels(const run_job *j, mpistill_train_options *t, hard_labels *room);
 bool run_begins_with_labels(const run_job *j);
 
-/* Collective. Everything the recipe names is opened once before the first rank computes. */
+/* Collective. Everything the recipe names is opened once before the first rank computes; run_close in any
+ * case. */
 status run_check_all(run_job *j);
+/* Local. STATUS_BAD_INPUT where the recipe asks for more ranks than those. */
+status run_check_ranks(const run_job *j, int ranks);
+void run_close(run_job *j); /* collective; what run_check_all has opened */
 /* Local. STATUS_BAD_INPUT for what a recipe asks of teachers and splits that are not such; of the training of
  * a student. */
 status run_check_rules(const run_job *j);

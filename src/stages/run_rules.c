@@ -4,6 +4,7 @@
 #include "stages/fit.h"
 #include "stages/freeze.h"
 #include "stages/prior.h"
+#include "stages/private.h"
 #include "stages/run_job.h"
 #include "stages/views.h"
 
@@ -64,6 +65,14 @@ status run_check_rules(const run_job *j) {
   if (j->r.distill.adaptive_split) TRY(dataset_split(j->d, j->r.distill.adaptive_split, &sp));
 done:
   return st;
+}
+
+status run_check_ranks(const run_job *j, int ranks) {
+  if (j->r.live && j->r.distill.teaching_ranks >= ranks)
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: teach.ranks: %lld, but there are %d ranks, and one or more must train",
+                      j->o->recipe, (long long)j->r.distill.teaching_ranks, ranks);
+  return private_check(ranks, &j->r.teachers);
 }
 
 status run_check_training(const run_job *j, classifier *k) {

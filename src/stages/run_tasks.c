@@ -195,6 +195,12 @@ static status name_ensembles(run_job *j) {
   return st;
 }
 
+void run_close(run_job *j) {
+  for (int i = 0; i < TASKS_MAX; i++) mem_free(j->ensembles[i]);
+  chain_free(&j->students);
+  dataset_close(&j->d);
+}
+
 status run_check_all(run_job *j) {
   status st = STATUS_OK;
   form forms[TASKS_MAX] = {{0}};

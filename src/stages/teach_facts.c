@@ -170,7 +170,7 @@ status teach_choose(teach_job *j) {
   TRY(check_names(j));
   TRY(choose_taps(j));
   TRY(private_choose(j));
-  TRY(private_groups(j));
+  TRY(private_groups(j, comm_size(j->c)));
 done:
   return st;
 }

@@ -270,16 +270,16 @@ done:
   return st;
 }
 
-status features_check_shards(const features *f, const int64_t *sizes, int n_sizes) {
-  for (int i = 0; i < f->n; i++)
-    for (int s = 0; f->terms[i].kind->relates_rows && s < n_sizes; s++)
+status features_check_shards(const mpistill_features *list, const int64_t *sizes, int n_sizes) {
+  for (size_t i = 0; i < list->n; i++)
+    for (int s = 0; feature_find(list->items[i].kind)->relates_rows && s < n_sizes; s++)
       if (sizes[s] == 1)
         return status_set(
             STATUS_BAD_INPUT,
             "feature '%s' compares the rows of a shard, and some shards would have one row; choose "
             "--batch and --shards so that every shard has two or more, those of the last batch of "
             "an epoch too",
-            f->terms[i].options.kind);
+            list->items[i].kind);
   return STATUS_OK;
 }
 

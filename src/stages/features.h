@@ -53,7 +53,7 @@ void features_close(features *f); /* collective */
 status features_load(const features *f);
 
 /* Local. As objective_check_shards. */
-status features_check_shards(const features *f, const int64_t *sizes, int n_sizes);
+status features_check_shards(const mpistill_features *list, const int64_t *sizes, int n_sizes);
 
 /* Local. Where parameters begin: to[n_parameters]. */
 void features_initial(const features *f, uint64_t seed, float *to);

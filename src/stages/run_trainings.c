@@ -4,6 +4,7 @@
 #include "stages/adaptive.h"
 #include "stages/run_job.h"
 #include "stages/study.h"
+#include "stages/trainer.h"
 
 #include <string.h>
 
@@ -49,16 +50,21 @@ static status check_training(const run_job *j, const mpistill_train_options *o, 
   views seen;
   study s = {0};
   const split *sp;
+  int64_t sizes[TRAINER_MAX_SIZES];
   bool taught = false;
   for (int i = 0; i < j->work.n; i++) taught = taught || from->teachers[i];
   TRY(dataset_split(j->d, o->split, &sp));
   TRY(comm_agree(j->c, foresee(j, o, from, k, &work)));
   TRY(comm_agree(
       j->c, views_foresee(&seen, o, k, sp->n, taught ? j->r.teach.views : 0, taught && o->fixed_labels)));
+  if (!sp->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", j->r.dataset, sp->name);
+  const int n_sizes = trainer_sizes(o, sp->n, sizes);
   for (int i = 0; i < work.n; i++) {
     TRY(study_open(&s, j->c, o, &work.items[i], k, i, j->d, sp, &seen));
+    TRY(objective_check_shards(&s.goal, sizes, n_sizes));
     study_close(&s);
   }
+  TRY(features_check_shards(&o->features, sizes, n_sizes));
 done:
   study_close(&s);
   tasks_close(&work);

@@ -17,20 +17,23 @@ int trainer_default_shards(int64_t batch) {
   return shards;
 }
 
-static void add_size(trainer *t, int64_t size) {
-  for (int i = 0; i < t->n_sizes; i++)
-    if (t->sizes[i] == size) return;
-  if (size > 0) t->sizes[t->n_sizes++] = size;
+static void add_size(int64_t *sizes, int *n, int64_t size) {
+  for (int i = 0; i < *n; i++)
+    if (sizes[i] == size) return;
+  if (size > 0) sizes[(*n)++] = size;
 }
 
 /* A batch of m rows is cut at s * m / shards: its shards differ by one row at most. */
-static void find_sizes(trainer *t) {
-  int64_t whole = t->o->batch < t->n ? t->o->batch : t->n, last = t->n % whole ? t->n % whole : whole;
-  int64_t m[2] = {whole, last};
+int trainer_sizes(const mpistill_train_options *o, int64_t n, int64_t *sizes) {
+  const int64_t shards = o->shards ? o->shards : trainer_default_shards(o->batch);
+  const int64_t whole = o->batch < n ? o->batch : n, last = n % whole ? n % whole : whole;
+  const int64_t m[2] = {whole, last};
+  int found = 0;
   for (int i = 0; i < 2; i++) {
-    add_size(t, (m[i] + t->shards - 1) / t->shards);
-    add_size(t, m[i] / t->shards);
+    add_size(sizes, &found, (m[i] + shards - 1) / shards);
+    add_size(sizes, &found, m[i] / shards);
   }
+  return found;
 }
 
 static status worker_new(trainer_worker *w, trainer *t) {
@@ -218,10 +221,10 @@ status trainer_new(trainer **out, comm *c, const mpistill_train_options *o, cons
   TRY(open_studies(t, d, sp, work));
   TRY(comm_agree(c, name_losses(t)));
   TRY(comm_agree(c, order_new(&t->order, o->seed, t->n, o->shuffle_window, o->batch)));
-  find_sizes(t);
+  t->n_sizes = trainer_sizes(o, t->n, t->sizes);
   for (int i = 0; i < t->n_studies; i++)
     TRY(objective_check_shards(&t->studies[i].goal, t->sizes, t->n_sizes));
-  TRY(features_check_shards(inner, t->sizes, t->n_sizes));
+  TRY(features_check_shards(&o->features, t->sizes, t->n_sizes));
   TRY(feed_open(&t->inputs, k, d, sp));
   t->inputs.augment = &seen->augment;
   TRY(features_load(inner));

@@ -40,6 +40,9 @@ void trainer_free(trainer **t); /* collective */
 
 /* Local. Where the options say 0: the largest power of two <= batch / 32, from 1 to 64. */
 int trainer_default_shards(int64_t batch);
+/* The numbers of rows that a shard of n > 0 rows' training may have: sizes[TRAINER_MAX_SIZES]; how many. */
+enum { TRAINER_MAX_SIZES = 4 };
+int trainer_sizes(const mpistill_train_options *o, int64_t n, int64_t *sizes);
 /* Local. Of the options. */
 reduce_dtype trainer_reduce_dtype(const mpistill_train_options *o);
 

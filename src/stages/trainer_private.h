@@ -12,8 +12,6 @@
 #include "stages/update.h"
 #include "store/ahead.h"
 
-enum { TRAINER_MAX_SIZES = 4 };
-
 typedef struct trainer_worker { /* what one thread works with */
   arena *memory;
   plan *plans[TRAINER_MAX_SIZES]; /* by number of rows */

@@ -8,6 +8,7 @@
 #include "stages/run_job.h"
 #include "stages/run_taps.h"
 #include "stages/stages.h"
+#include "stages/teach_job.h"
 
 #include <string.h>
 
@@ -129,6 +130,7 @@ static status check_teacher(run_job *j, const mpistill_teacher *t, const form *s
   if (!t->model && united) return st; /* aggregate compares it with the others */
   if (t->is_private) return st;       /* its own ranks look at it, in teach */
   st = t->model ? check_model(j, t, learner, &its) : check_file(j, t, &its);
+  if (!st && t->model) st = teach_check_top_k(j->r.teach.top_k, t->name, its.values, its.classes);
   if (st || (united && t->classes.n)) return st;
   return check_form(&students[task_of(j, t)], &its, t->model ? t->model : t->soft_labels, t->name);
 }

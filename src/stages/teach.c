@@ -77,6 +77,14 @@ done:
   return st;
 }
 
+status teach_check_top_k(int64_t k, const char *teacher, bool values, int64_t classes) {
+  if (k && values)
+    return status_set(STATUS_BAD_INPUT, "top-k: teacher '%s' gives numbers, not logits", teacher);
+  if (k <= classes) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "top-k %lld: teacher '%s' has only %lld classes", (long long)k, teacher,
+                    (long long)classes);
+}
+
 static status make_header(const teach_job *j, lesson *t) {
   status st = STATUS_OK;
   softlabels_header *h = &t->header;
@@ -105,11 +113,7 @@ static status make_header(const teach_job *j, lesson *t) {
   TRY(mem_new(&h->classes, t->options->classes.n, sizeof *h->classes));
   for (; h->n_classes < (int)t->options->classes.n; h->n_classes++)
     TRY(mem_string(&h->classes[h->n_classes], t->options->classes.items[h->n_classes]));
-  if (h->top_k && h->values)
-    THROW(STATUS_BAD_INPUT, "--top-k: teacher '%s' gives numbers, not logits", h->teacher);
-  if (h->top_k > h->dims[1])
-    THROW(STATUS_BAD_INPUT, "--top-k %lld: teacher '%s' has only %lld classes", (long long)h->top_k,
-          h->teacher, (long long)h->dims[1]);
+  TRY(teach_check_top_k(h->top_k, h->teacher, h->values, h->dims[1]));
 done:
   return st;
 }

@@ -77,4 +77,7 @@ status teach_check_classes(const teach_job *j, const lesson *t, classifier *k);
 /* Local. f: what the taps are goes there; NULL where it is known. */
 status teach_bind_taps(const lesson *t, classifier *k, facts *f);
 
+/* Local. STATUS_BAD_INPUT for a teacher whose k largest logits cannot be stored alone; k 0: all are. */
+status teach_check_top_k(int64_t k, const char *teacher, bool values, int64_t classes);
+
 #endif

@@ -133,7 +133,7 @@ train loss_soft "loss 'kd' needs soft labels, and there are none" --loss kd:1
 train loss_no_temperature "loss 'cross-entropy' has no temperature" --loss cross-entropy:1:temperature=2
 train loss_smoothing 'label_smoothing: 2 is out of range' --loss cross-entropy:1:label_smoothing=2
 teach top_k_0 '--top-k: 0 is out of range' --top-k 0
-teach top_k_11 "--top-k 11|has only 10 classes" --top-k 11
+teach top_k_11 "top-k 11: teacher|has only 10 classes" --top-k 11
 teach dtype "--dtype: 'float61' is not known (did you mean 'float16'?); valid: float16, float32" --dtype float61
 teach block '--block: 0 is out of range' --block 0
 teach name_slash "a/b=good.onnx: cannot be opened" --teacher a/b=good.onnx

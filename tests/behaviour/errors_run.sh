@@ -135,6 +135,9 @@ refuse run_amtml_of_two "method 'amtml' learns from one loss 'kd' alone" run rec
   --set student.layers=[64,20,10] --set 'distill.losses=[{kind: kd, weight: 1}, {kind: dist, weight: 1}]'
 refuse run_mixed_rows_compared "augment 'mixup': loss 'dist' compares rows" run recipe.yaml --set 'distill.augment=[{kind: mixup}]' \
   --set distill.fixed_labels=true --set 'distill.losses=[{kind: dist, weight: 1}]'
+refuse run_top_k "top-k 11: teacher 'a' has only 10 classes" run recipe.yaml --set teach.top_k=11 --dry-run
+refuse run_shards_of_one "loss 'dist' compares the rows of a shard" run recipe.yaml --set distill.batch=20 --set distill.shards=20 \
+  --set 'distill.losses=[{kind: dist, weight: 1}]'
 
 # ---- labels that are not there ----
 settle

@@ -127,6 +127,11 @@ END
 run 0 plan recipe.yaml --json
 check 'recipe: plan knows that nothing is stored of the rows to learn from' \
   test "$status" = 0 -a "$(grep -c '"soft/conv.h5"' out)$(grep -c '"soft/test/conv.h5"' out)$(grep -c ensemble.h5 out)" = 010
+refused 'recipe: nobody left to train' 2 'recipe.yaml: teach.ranks: 2, but there are 2 ranks' -- run recipe.yaml --set teach.ranks=2 --set baseline=true \
+  --set output="$work/none"
+check 'recipe: nobody left to train: no work is done' test ! -e none
+run 0 plan recipe.yaml --ranks 2 --set teach.ranks=2
+expect_error 'plan: nobody left to train' 2 'recipe.yaml: teach.ranks: 2, but there are 2 ranks'
 refused 'recipe: top-k' 2 'teach.top_k' -- run recipe.yaml --set teach.top_k=3 --set output="$work/none"
 refused 'recipe: a rule of stored labels' 2 "method 'learned' needs stored labels" -- run recipe.yaml --set aggregate.method=learned --set output="$work/none"
 sed 's/teach: live/teach: alive/' recipe.yaml >typo.yaml

@@ -79,6 +79,9 @@ refused() { # NAME RANKS WORDS... -- ARGUMENTS...
   run "$ranks" "${@:2}"
   expect_error "$name" 2 "${words[@]}"
 }
+run 0 plan recipe.yaml
+expect_error 'plan: too few ranks' 2 '2 private teachers' 'need 2 ranks or more, not 1'
+must 0 plan recipe.yaml --ranks 2
 refused 'too few ranks' 1 '2 private teachers' 'need 2 ranks or more, not 1' -- run recipe.yaml --set output=none
 refused 'too few ranks beside others' 1 'and the others need 2 ranks' -- "${mixed[@]}" --output none
 sed 's/\[0\]/[5]/' named.yaml >far.yaml

@@ -231,6 +231,8 @@ refused 'labels that are not there' "task 'ink': no split of three.h5 has an arr
 refused 'a teacher of other classes' 'gives 2 classes, but the student 10' 's/wide.onnx, input: image, task: digit/wide.onnx, input: image, output: parity, task: digit/'
 refused 'a loss of classes for numbers' "loss 'kd' is of classes (labels), but task 'ink' learns numbers (targets)" 's/kind: soft-mse/kind: kd/'
 refused 'a loss of soft labels where nobody teaches' "task 'parity': loss 'kd' needs soft labels, and nobody teaches the task; in a recipe give a teacher" '/wide-parity/d'
+run 0 plan bad.yaml
+expect_error 'plan: a loss of soft labels where nobody teaches' 2 "task 'parity': loss 'kd' needs soft labels"
 refused 'classes for an output of numbers' "three.h5: /train/label.digit holds classes, but the output has one alone" 's/target.ink,/label.digit,/'
 check 'nothing is written' test ! -e refused
 refused 'two tasks of one name' 'two tasks have this name' 's/name: parity, weight/name: digit, weight/'

@@ -106,14 +106,14 @@ static status check_seed(const mpistill_aggregate_options *o, const char *method
 
 static status lnmax_check(const mpistill_aggregate_options *o) {
   if (o->noise > 0) return check_seed(o, "pate-lnmax");
-  return status_set(STATUS_BAD_INPUT,
-                    "method 'pate-lnmax' needs --noise, the scale of its Laplace noise in votes");
+  return status_set(STATUS_BAD_INPUT, "method 'pate-lnmax' needs --noise, in a recipe aggregate.noise: the "
+                                      "scale of its Laplace noise in votes");
 }
 
 static status gnmax_check(const mpistill_aggregate_options *o) {
   if (o->sigma1 > 0 && o->sigma2 > 0 && o->threshold > 0) return check_seed(o, "pate-gnmax");
-  return status_set(STATUS_BAD_INPUT,
-                    "method 'pate-gnmax' needs --sigma1, --sigma2 and --threshold, all in votes");
+  return status_set(STATUS_BAD_INPUT, "method 'pate-gnmax' needs --sigma1, --sigma2 and --threshold, in a "
+                                      "recipe keys of aggregate, all in votes");
 }
 
 static const char *const weighted[] = {"weights", NULL};

@@ -85,7 +85,7 @@ static status choose_rows(job *j, const view_labels *labels) {
     THROW(
         STATUS_BAD_INPUT,
         "%s: %lld rows of split '%s' have a label, and none was drawn to find weights or temperatures from; "
-        "give --fit files of labelled rows, or more --held-out",
+        "give --fit files of labelled rows (in a recipe aggregate.fit_split), or more --held-out",
         dataset_path(j->d), (long long)labelled, j->sp->name);
   TRY(mem_new(&j->ids, (size_t)j->n, sizeof *j->ids));
   TRY(mem_new(&j->labels, (size_t)j->n, sizeof *j->labels));
@@ -181,7 +181,7 @@ static void warn_at_limit(const job *j, int k) {
   say_warning(
       comm_rank(j->c) == 0,
       t < 1 ? "teacher '%s' makes no error on the labelled rows used: was it trained on them? Give --fit "
-              "files of rows that it was not trained on"
+              "files of rows that it was not trained on (in a recipe aggregate.fit_split)"
             : "teacher '%s' knows nothing of the labels on the rows used: its temperature is as high as "
               "can be",
       softlabels_get(j->from->files[k])->teacher);

@@ -7,16 +7,21 @@
 #include "stages/run_chain.h"
 #include "stages/tasks.h"
 
+typedef struct run_size { /* of a model, or of several that are run together */
+  bool known;             /* not where one of them was made elsewhere */
+  int64_t parameters, bytes;
+  double latency_s;
+} run_size;
+
 typedef struct run_row { /* of the table at the end */
   const char *name;
   const char *kind; /* "teacher", "ensemble", "baseline", "assistant", "generation", "student" */
-  bool measured[TASKS_MAX], has_model;
-  int task; /* that it is of alone; -1: of all */
+  int task;         /* that it is of alone; -1: of all */
+  bool measured[TASKS_MAX];
   score scores[TASKS_MAX];
   double epsilon[TASKS_MAX],
-      delta[TASKS_MAX]; /* what an ensemble reveals of its teachers' data; 0: not known */
-  int64_t parameters, bytes;
-  double latency_s;
+      delta[TASKS_MAX];            /* what an ensemble reveals of its teachers' data; 0: not known */
+  run_size size, parts[TASKS_MAX]; /* parts: an ensemble's teachers of each task */
 } run_row;
 
 typedef struct run_job {

@@ -6,6 +6,7 @@
 #include "learn/combine.h"
 #include "stages/aggregate.h"
 #include "stages/evaluate.h"
+#include "stages/fit.h"
 #include "stages/reduced.h"
 #include "stages/run_job.h"
 #include "stages/stages.h"
@@ -26,10 +27,8 @@ static const char *measured_split(const run_job *j) {
 }
 
 static status measure_size(run_job *j, run_row *r, subject *s) {
-  r->parameters = model_parameters(s->m);
-  r->bytes = model_bytes(s->m);
-  r->has_model = true;
-  return evaluate_latency(j->c, &s->k, s->block, &r->latency_s);
+  r->size = (run_size){.known = true, .parameters = model_parameters(s->m), .bytes = model_bytes(s->m)};
+  return evaluate_latency(j->c, &s->k, s->block, &r->size.latency_s);
 }
 
 static status measure_student(run_job *j, run_row *r, const char *path) {
@@ -62,6 +61,22 @@ done:
   return st;
 }
 
+/* members[n + 1]: the teachers as they are, then their combination, with what was found for the ensemble. */
+static status score_members(run_job *j, int task, const mpistill_aggregate_options *a, bool has_ensemble,
+                            score *members) {
+  status st = STATUS_OK;
+  score *fitted = NULL;
+  const combine_kind *rule = combine_find(a->method ? a->method : "probability-mean");
+  TRY(aggregate_measure(j->c, a, NULL, members));
+  if (!has_ensemble || !fit_needed(a, rule)) goto done;
+  TRY(comm_agree(j->c, mem_new(&fitted, a->inputs.n + 1, sizeof *fitted)));
+  TRY(aggregate_measure(j->c, a, j->ensembles[task], fitted));
+  members[a->inputs.n] = fitted[a->inputs.n];
+done:
+  mem_free(fitted);
+  return st;
+}
+
 /* A task's teachers, rows[n], and their ensemble on the test split, from their logits there; those made
  * elsewhere have none. */
 static status score_teachers(run_job *j, int task, run_row *const *rows, int n, run_row *ensemble) {
@@ -78,7 +93,7 @@ static status score_teachers(run_job *j, int task, run_row *const *rows, int n, 
   a.inputs = paths;
   if (together) a.method = NULL; /* for the teachers' own figures */
   if (!all_live) a.weights = (mpistill_reals){0};
-  TRY(aggregate_measure(j->c, &a, has_ensemble ? j->ensembles[task] : NULL, members));
+  TRY(score_members(j, task, &a, has_ensemble, members));
   int live = 0;
   for (int i = 0; i < n; i++) {
     if (!rows[i]) continue;
@@ -109,6 +124,28 @@ done:
   return st;
 }
 
+/* A model that teaches several tasks is one file. */
+static bool is_again(const run_job *j, const run_row *rows, size_t i, int task) {
+  const mpistill_teacher *t = j->r.teachers.items;
+  for (size_t k = 0; t[i].model && k < i; k++)
+    if ((task < 0 || rows[k].task == task) && t[k].model && file_same(t[k].model, t[i].model)) return true;
+  return false;
+}
+
+/* Of a task's teachers (-1: of all), whose rows these are. */
+static run_size ensemble_size(const run_job *j, const run_row *rows, int task) {
+  run_size all = {.known = true};
+  for (size_t i = 0; i < j->r.teachers.n; i++) {
+    const run_size *one = &rows[i].size;
+    if ((task >= 0 && rows[i].task != task) || is_again(j, rows, i, task)) continue;
+    all.known = all.known && one->known;
+    all.parameters += one->parameters;
+    all.bytes += one->bytes;
+    all.latency_s += one->latency_s;
+  }
+  return all;
+}
+
 static status measure_teachers(run_job *j) {
   status st = STATUS_OK;
   const mpistill_teachers *all = &j->r.teachers;
@@ -120,66 +157,81 @@ static status measure_teachers(run_job *j) {
     if (t->model) TRY(measure_teacher(j, r, t));
   }
   run_row *ensemble = add_row(j, "ensemble", "ensemble");
-  ensemble->has_model = true;
+  ensemble->size = ensemble_size(j, first, -1);
   for (int task = 0; task < j->work.n; task++) {
     int n = 0;
     for (size_t i = 0; i < all->n; i++)
       if (first[i].task == task) live[n++] = all->items[i].model ? &first[i] : NULL;
-    if (n) TRY(score_teachers(j, task, live, n, ensemble));
-    if (n) TRY(take_epsilon(j, task, ensemble));
-  }
-  for (size_t i = 0; i < all->n; i++) {
-    ensemble->parameters += first[i].parameters;
-    ensemble->bytes += first[i].bytes;
-    ensemble->latency_s += first[i].latency_s;
-    ensemble->has_model = ensemble->has_model && first[i].has_model;
+    if (!n) continue;
+    ensemble->parts[task] = ensemble_size(j, first, task);
+    TRY(score_teachers(j, task, live, n, ensemble));
+    TRY(take_epsilon(j, task, ensemble));
   }
 done:
   return st;
+}
+
+static bool is_ensemble(const run_row *r) {
+  return !strcmp(r->kind, "ensemble");
+}
+
+static void put_size(json_t *o, const run_size *size) {
+  if (!size->known) return;
+  json_object_set_new(o, "parameters", json_integer(size->parameters));
+  json_object_set_new(o, "bytes", json_integer(size->bytes));
+  json_object_set_new(o, "latency_s", json_number(size->latency_s));
+}
+
+/* What is known of a model in one task; empty: nothing. */
+static json_t *task_json(const run_job *j, const run_row *r, int task) {
+  json_t *m = r->measured[task] ? score_json(&r->scores[task]) : json_object();
+  if (r->epsilon[task] > 0)
+    json_object_update_new(m, json_pack("{s:f, s:f}", "epsilon", r->epsilon[task], "delta", r->delta[task]));
+  if (j->work.n > 1) put_size(m, &r->parts[task]);
+  return m;
 }
 
 /* Of a run of one task its metrics stand beside the name; those of named tasks by name under "tasks". */
 static json_t *row_json(const run_job *j, const run_row *r) {
   json_t *o = json_pack("{s:s, s:s}", "name", r->name, "kind", r->kind), *by_task = json_object();
   for (int i = 0; i < j->work.n; i++) {
-    if (!r->measured[i] && r->epsilon[i] == 0) continue;
-    json_t *m = r->measured[i] ? score_json(&r->scores[i]) : json_object();
-    if (r->epsilon[i] > 0)
-      json_object_update_new(m, json_pack("{s:f, s:f}", "epsilon", r->epsilon[i], "delta", r->delta[i]));
+    json_t *m = task_json(j, r, i);
     if (j->work.n == 1) json_object_update(o, m);
-    if (j->work.items[i].name) json_object_set(by_task, j->work.items[i].name, m);
+    if (j->work.items[i].name && json_object_size(m)) json_object_set(by_task, j->work.items[i].name, m);
     json_decref(m);
   }
   if (json_object_size(by_task)) json_object_set(o, "tasks", by_task);
   json_decref(by_task);
-  if (r->has_model) {
-    json_object_set_new(o, "parameters", json_integer(r->parameters));
-    json_object_set_new(o, "bytes", json_integer(r->bytes));
-    json_object_set_new(o, "latency_s", json_number(r->latency_s));
-  }
+  put_size(o, &r->size);
   return o;
 }
 
-static void print_row(const run_row *r, int task) {
+/* Of several tasks each has the ensemble of its own teachers, if any. */
+static bool is_of_task(const run_job *j, const run_row *r, int task) {
+  return is_ensemble(r) ? run_n_teachers(j, task) > 0 : r->task < 0 || r->task == task;
+}
+
+static void print_row(const run_row *r, int task, bool dense) {
   const score *x = &r->scores[task];
   const metric_sums *m = &x->sums;
+  const run_size *size = is_ensemble(r) ? &r->parts[task] : &r->size;
   char name[64];
   snprintf(name, sizeof name, "%s%s%s", strcmp(r->kind, "teacher") ? "" : "teacher ", r->name,
            strcmp(r->kind, "baseline") ? "" : " (hard labels)");
   printf("%-24.24s", name);
-  if (r->has_model)
-    printf(" %12lld %12lld", (long long)r->parameters, (long long)r->bytes);
+  if (size->known)
+    printf(" %12lld %12lld", (long long)size->parameters, (long long)size->bytes);
   else
     printf(" %12s %12s", "-", "-");
   if (!r->measured[task])
-    printf(" %9s %9s", "-", "-");
+    printf(" %9s %9s%s", "-", "-", dense ? "         -" : "");
   else if (x->values)
     printf(" %9.4g %9.4f", metric_mse(m), metric_r2(m));
   else
     printf(" %9.4f %9.4f", metric_accuracy(m), metric_nll(m));
-  if (x->dense) printf(" %9.4f", x->mean_iou);
-  if (r->has_model)
-    printf(" %8.1f us\n", 1e6 * r->latency_s);
+  if (r->measured[task] && dense) printf(" %9.4f", x->mean_iou);
+  if (size->known)
+    printf(" %8.1f us\n", 1e6 * size->latency_s);
   else
     printf(" %11s\n", "-");
 }
@@ -193,7 +245,7 @@ static void print_table(const run_job *j) {
     printf("%-24.24s %12s %12s %9s %9s%s %11s\n", name ? name : "", "parameters", "bytes",
            x->values ? "mse" : "accuracy", x->values ? "r2" : "nll", x->dense ? "  mean iou" : "", "latency");
     for (int i = 0; i < j->n_rows; i++)
-      if (j->rows[i].task < 0 || j->rows[i].task == task) print_row(&j->rows[i], task);
+      if (is_of_task(j, &j->rows[i], task)) print_row(&j->rows[i], task, x->dense);
     for (int i = 0; i < j->n_rows; i++)
       if (j->rows[i].epsilon[task] > 0)
         printf("%s: epsilon %.4g at delta %g, whatever the teachers' data are\n", j->rows[i].name,

@@ -155,6 +155,14 @@ same 'run: the ensemble that the commands make' e1.h5 run1/ensemble.h5
 same 'run: the student that the commands make' d1.onnx run1/student.onnx
 same 'run: on 3 ranks' run1/student.onnx run3/student.onnx
 check 'run: the table has the mean IoU' grep -q 'mean iou' out
+must 2 run recipe.yaml --set output=asked --set teach=live --quiet
+check 'run: of an ensemble that was never made nothing is shown' grep -q -E '^ensemble +[0-9]+ +[0-9]+ +- +- +- +[0-9.]+ us$' out
+python_check 'run: nor told in result.json' <<'END'
+import json
+models = {m["name"]: m for m in json.load(open("asked/result.json"))["models"]}
+assert "mean_iou" in models["a"] and "mean_iou" in models["student"]
+assert set(models["ensemble"]) == {"name", "kind", "parameters", "bytes", "latency_s"}, models["ensemble"]
+END
 for teach in live '{views: 2}'; do
   run 2 run recipe.yaml --set output=never --set teach="$teach" --set distill.augment='[{kind: cutmix}]' --quiet
   expect_error "run: pixels of two images, teach: $teach" 2 "augment 'cutmix': is for outputs of one position a row"

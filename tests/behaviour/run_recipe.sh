@@ -185,6 +185,22 @@ for key, wanted in checks.metrics(mixed, y).items():
     checks.close(rows["ensemble"][key], wanted, 1e-6, key)
 assert rows["ensemble"]["parameters"] == rows["wide"]["parameters"] + rows["conv"]["parameters"]
 END
+sed 's|run/two|run/fitted|; s|probability-mean|learned|; s|, weights: [^}]*||' two.yaml >fitted.yaml
+must 2 run fitted.yaml
+python_check 'teachers are measured as they are, the ensemble with what was found for it' <<'END'
+import h5py, json
+import checks
+y = checks.labels("digits.h5", "test")
+with h5py.File("run/fitted/ensemble.h5") as f:
+    weights, temperatures = f.attrs["weights"], f.attrs["calibration"]
+z = [checks.logits(f"run/fitted/soft/test/{name}.h5") for name in ("wide", "conv")]
+assert abs(temperatures - 1).max() > 0.05, temperatures
+rows = {row["name"]: row for row in json.load(open("run/fitted/result.json"))["models"]}
+wanted = {"ensemble": checks.combine([a / t for a, t in zip(z, temperatures)], weights, 1, "probability-mean"), "wide": z[0], "conv": z[1]}
+for name, logits in wanted.items():
+    for key, value in checks.metrics(logits, y).items():
+        checks.close(rows[name][key], value, 1e-4 if name == "ensemble" else 1e-6, f"{name}: {key}")
+END
 
 # ---- killed in each stage, and started again on other ranks ----
 cat >killed.yaml <<'END'

@@ -162,6 +162,16 @@ digit = {k: m["tasks"]["digit"]["accuracy"] for k, m in models.items() if "digit
 assert digit["ensemble"] > 0.8 and digit["student"] > digit["baseline"], digit
 table = open("table1").read()
 assert [line.split()[0] for line in table.splitlines() if "parameters" in line] == ["digit", "parity", "ink"], table
+# An ensemble is its own teachers, a model file once, whichever tasks it teaches.
+wide, vector = models["wide-digit"], models["vector"]
+made = {"digit": (wide, vector), "parity": (wide,), "ink": (wide,)}
+shown = [[int(n) for n in line.split()[1:3]] for line in table.splitlines() if line.startswith("ensemble")]
+for key in "parameters", "bytes":
+    assert models["ensemble"][key] == wide[key] + vector[key], key
+    for i, (task, its) in enumerate(made.items()):
+        assert models["ensemble"]["tasks"][task][key] == sum(m[key] for m in its) == shown[i][key == "bytes"], (task, key)
+assert models["ensemble"]["tasks"]["parity"]["latency_s"] == models["wide-parity"]["latency_s"]
+assert "parameters" not in models["student"]["tasks"]["digit"] and "parameters" in models["student"]
 END
 recipe made | sed '/^baseline/d; s/^student: .*/student: {create: mlp, layers: [64, 12], tasks: ["digit:10", "parity:2", "ink:1"]}/' >made.yaml
 must 2 run made.yaml --quiet
@@ -206,6 +216,7 @@ done
 check 'chain: what is handed on' test "$(cd chain1/soft && echo *.h5)" = \
   'generation-1.digit.h5 generation-1.ink.h5 medium.digit.h5 medium.ink.h5 vector.h5 wide-digit.h5 wide-ink.h5'
 check 'chain: where students are asked nothing is stored of them' test ! -e asked1/soft/medium.digit.h5 -a -e asked1/medium.onnx
+check 'chain: no ensemble of a task that nobody teaches' test "$(grep -c '^ensemble' chain-table1)" = 2
 check 'chain: each student has its row in each table' test "$(grep -c '^generation-1' chain-table1)" = 3
 must 0 run chain.yaml --dry-run
 check 'chain: the dry run' grep -q 'teach      chain3/medium.onnx -> chain3/soft/medium.ink.h5' out

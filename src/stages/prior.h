@@ -5,7 +5,9 @@
  *     mean over the rows of softmax(z + b)_c  =  the share of class c
  *
  * which makes the likelihood of the labels greatest, where the shares are those of the labels. Found by
- * iterative scaling (Darroch, Ratcliff 1972): b_c += log(share_c / mean_c). */
+ * iterative scaling (Darroch, Ratcliff 1972): b_c += log(share_c M / mean_c), M the sum of the means of the
+ * classes that have a share. Those without one keep their bias and what probability that leaves them, and
+ * the others have their shares of the rest; where all have one, M is 1. */
 #ifndef MPISTILL_STAGES_PRIOR_H
 #define MPISTILL_STAGES_PRIOR_H
 

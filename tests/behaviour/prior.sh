@@ -67,6 +67,47 @@ for n in 1 3 4; do
 done
 distill 2 given.onnx --prior-split held-out --priors 1,1,1,1,1,1,1,1,1,1
 differ 'shares that are given' after.onnx given.onnx
+# A class without a share: it keeps its bias, the others have their shares of what it leaves them.
+distill 2 some.onnx --prior-split held-out --priors 2,1,1,0,1,1,1,1,1,1 --log some.jsonl
+check 'a class without a share: it converges' test "$(grep -c warning err)" = 0
+"$python" - <<'END'
+import h5py
+with h5py.File("set.h5", "a") as f:
+    rows = f["held-out/label"][:] != 3
+    for key in ("image", "label"): f[f"without/{key}"] = f[f"held-out/{key}"][:][rows]
+    f["without/image"].attrs.update(f["held-out/image"].attrs)
+END
+distill 2 without.onnx --prior-split without --log without.jsonl
+python_check 'a class without a share: the biases of iterative scaling in numpy' <<'END'
+import checks, json, numpy as np
+def shares(name, labels):
+    if name == "some": return np.array([2, 1, 1, 0, 1, 1, 1, 1, 1, 1]) / 10
+    return np.bincount(labels[labels >= 0], minlength=10) / (labels >= 0).sum()
+for name, split in ("some", "held-out"), ("without", "without"):
+    z, share = checks.mlp("before.onnx", checks.inputs("set.h5", split)), shares(name, checks.labels("set.h5", split))
+    some = share > 0
+    assert list(np.flatnonzero(~some)) == [3]
+    mean = lambda b: np.exp(checks.log_softmax(z + b)).mean(axis=0)
+    b = np.zeros(10)
+    for _ in range(3000):
+        m = mean(b)
+        b[some] += np.log(share[some] * m[some].sum() / m[some])
+    found = next(json.loads(l) for l in open(f"{name}.jsonl") if '"prior"' in l)
+    assert found["rounds"] < 1000 and found["shift"][3] == 0, found
+    assert abs(np.array(found["shift"]) - b).max() < 1e-4, (found, b)
+    m = mean(found["shift"])
+    assert abs(m[some] / m[some].sum() - share[some]).max() < 1e-5, m
+END
+"$python" - <<'END'
+import onnx
+from onnx import numpy_helper
+model = onnx.load("fresh.onnx")
+for t in model.graph.initializer: t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t) * 1000, t.name))
+onnx.save(model, "sure.onnx")
+END
+must 2 distill --student sure.onnx --dataset set.h5 --soft-labels soft/wide.h5 --kd-weight 1 --epochs 1 --learning-rate 0 --quiet --output sure-after.onnx \
+  --prior-split held-out
+check 'shares that no bias comes to in time: a warning' grep -q "the shares of the classes are not met on split 'held-out'" err
 cat >recipe.yaml <<'END'
 dataset: set.h5
 output: run

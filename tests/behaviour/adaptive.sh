@@ -81,8 +81,12 @@ both=(--adaptive-labels held/good.h5 --adaptive-labels held/poor.h5)
 refuse 'too few files' 'needed is one for each' --adaptive-split held-out --adaptive-labels held/good.h5
 refuse 'files of another split' "is of split 'train'" --adaptive-split held-out --adaptive-labels soft/good.h5 --adaptive-labels soft/poor.h5
 refuse 'the test split' 'what is chosen there cannot be tested there' --adaptive-split test "${both[@]}"
+refuse 'the split to learn from' 'is the split to learn from' --adaptive-split train "${both[@]}"
 refuse 'a split that is not there' 'nowhere' --adaptive-split nowhere "${both[@]}"
 refuse "losses of one's own" 'leave out losses' --adaptive-split held-out "${both[@]}" --loss kd:1
 refuse 'a rule without weights' 'has no weights' --adaptive-split held-out "${both[@]}" --method aekd
 refuse 'files for nothing' 'adaptive-split names the rows' "${both[@]}"
+run 2 run recipe.yaml --set output=never --set distill.adaptive_split=train
+expect_error 'a recipe with the split to learn from' 2 'is the split to learn from'
+check 'a recipe with the split to learn from: before anything is made' test ! -e never
 finish

@@ -56,9 +56,17 @@ static status check_mixed(const run_job *j) {
   return STATUS_OK;
 }
 
+/* Without teachers a student teaches the next one. */
+static status check_confidence(const run_job *j) {
+  bool taught[TASKS_MAX];
+  for (int i = 0; i < j->work.n; i++) taught[i] = run_n_teachers(j, i) || !j->r.teachers.n;
+  return tasks_check_confidence(&j->work, j->r.distill.confidence, taught);
+}
+
 status run_check_rules(const run_job *j) {
   status st = STATUS_OK;
   const split *sp;
+  TRY(check_confidence(j));
   TRY(check_method(j));
   TRY(check_mixed(j));
   if (j->r.fit_split) TRY(dataset_split(j->d, j->r.fit_split, &sp));

@@ -236,6 +236,16 @@ status tasks_ask(tasks *t, const mpistill_train_options *o, const classifier *k,
   return st;
 }
 
+status tasks_check_confidence(const tasks *t, double confidence, const bool taught[TASKS_MAX]) {
+  bool classes = false;
+  for (int i = 0; i < t->n; i++) classes = classes || (taught[i] && !t->items[i].values);
+  return classes || confidence == 0
+             ? STATUS_OK
+             : status_set(STATUS_BAD_INPUT,
+                          "confidence: is the probability of a class, and the soft labels are numbers; leave "
+                          "it out");
+}
+
 status tasks_tap(tasks *t, classifier *k, const char *name) {
   status st = STATUS_OK;
   for (int i = 0; i < t->n && name; i++) {

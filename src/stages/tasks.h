@@ -33,6 +33,10 @@ void tasks_close(tasks *t); /* collective */
 /* Local. o's live teachers, in place of soft-label files: each of its task, for a student k. */
 status tasks_ask(tasks *t, const mpistill_train_options *o, const classifier *k, const struct live *live);
 
+/* Local. Confidence is a probability of a class: STATUS_BAD_INPUT where it is asked for (above 0) and no task
+ * of classes is among those taught by soft labels. */
+status tasks_check_confidence(const tasks *t, double confidence, const bool taught[TASKS_MAX]);
+
 /* Local. The tensor that rules learn weights from becomes one of k's inner tensors. STATUS_BAD_INPUT when
  * there is no such tensor. */
 status tasks_tap(tasks *t, classifier *k, const char *name);

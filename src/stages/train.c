@@ -451,6 +451,12 @@ static status open_teachers(job *j) {
   return st ? st : comm_agree(j->c, tasks_ask(&j->work, j->o, &j->s.k, j->teachers));
 }
 
+static status check_confidence(const job *j) {
+  bool taught[TASKS_MAX];
+  for (int i = 0; i < j->work.n; i++) taught[i] = j->work.items[i].soft.n > 0;
+  return tasks_check_confidence(&j->work, j->o->confidence, taught);
+}
+
 static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
@@ -471,6 +477,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
     TRY(prior_check(&j->s.k, j->d, j->unbiased, &o->priors));
   }
   if (j->link) TRY(open_teachers(j));
+  TRY(check_confidence(j));
   TRY(features_open(&j->inner, j->c, o, &j->work, j->d, j->s.sp, &j->s.k, j->teachers));
   TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));

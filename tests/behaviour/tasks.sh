@@ -249,6 +249,15 @@ check 'nothing is written' test ! -e refused
 refused 'two tasks of one name' 'two tasks have this name' 's/name: parity, weight/name: digit, weight/'
 refused 'a loss of no task' "loss 'kd': there is no task 'digits'" 's/^  epochs: 3/  losses: [{kind: kd, weight: 1, task: digits}]/'
 refused 'an assistant of a name that a teacher has' "assistant 'wide': another model" 's/^baseline: true/assistants: [{name: wide, model: medium.onnx}]/; s/wide-ink/wide.ink/'
+ink=(distill --student student.onnx --dataset three.h5 --input image --task ink:labels=target.ink --loss soft-mse:1 --confidence 0.9 --output bad.onnx)
+run 2 "${ink[@]}" --soft-labels ink=soft1/wide-ink.h5
+expect_error 'the confidence of numbers' 2 'confidence: is the probability of a class'
+run 2 "${ink[@]}" "${live[@]:6:2}"
+expect_error 'the confidence of numbers that a live teacher gives' 2 'confidence: is the probability of a class'
+recipe never | sed '/task: digit/d; /task: parity/d; /name: digit/d; /name: parity/d; s/^  epochs: 3/  confidence: 0.9/' >numbers.yaml
+run 2 run numbers.yaml
+expect_error 'the confidence of numbers, in a recipe' 2 'confidence: is the probability of a class'
+check 'the confidence of numbers, in a recipe: before anything is made' test ! -e never
 for n in 2 4; do
   run $n distill "${asked[@]}" "${live[@]/:task=ink/}" --output bad.onnx
   expect_error "a live teacher of no task, $n ranks" 2 "teacher 'wide-ink': task names one of --task"

@@ -60,7 +60,7 @@ static status count_ranks(comm *c, const mpistill_train_options *o, const model_
   tutors all = {0};
   const int size = comm_size(c);
   *teaching = 0;
-  if (o->teaching_ranks >= size)
+  if (size > 1 && o->teaching_ranks >= size)
     THROW(STATUS_BAD_INPUT, "--teaching-ranks %lld: there are %d ranks, and one or more must train",
           (long long)o->teaching_ranks, size);
   TRY(dataset_open(&d, c, o->dataset));

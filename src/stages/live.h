@@ -22,9 +22,9 @@ typedef struct live_link {
 typedef status live_trains(comm *c, const mpistill_train_options *o, const model_source *student,
                            const live_link *link);
 
-/* Local, pure. Of `size` ranks those that teach: as many as o says, else by the multiply-adds that the
- * teachers and the student take for a row; none where ranks that train run teachers all the same, for their
- * inner tensors. */
+/* Local, pure. Of `size` ranks those that teach: none of one, as many as o says, else by the multiply-adds
+ * that the teachers and the student take for a row; none where ranks that train run teachers all the same,
+ * for their inner tensors. */
 int live_teaching_ranks(const mpistill_train_options *o, double teachers, double student, bool inner,
                         int size);
 

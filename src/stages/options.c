@@ -365,7 +365,9 @@ const option recipe_option_rows[] = {
      .initial = "-1",
      .min = -1,
      .max = 1e6,
-     .help = "live: ranks that teach, the last ones; 0: ranks that train ask for themselves; -1: by cost"},
+     .help =
+         "live: ranks that teach, the last ones; 0, and on one rank: those that train ask for themselves; "
+         "-1: by cost"},
     {.key = "teach", .type = OPTION_GROUP, .at = AT(teach), .fields = teach_option_rows},
     {.key = "aggregate.fit_split",
      .type = OPTION_STRING,

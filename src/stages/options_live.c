@@ -20,9 +20,8 @@ const option live_option_rows[] = {
      .initial = "-1",
      .min = -1,
      .max = 1e6,
-     .help =
-         "ranks that live teachers are asked on, the last ones; 0: ranks that train ask them themselves; -1: "
-         "by cost, 0 where --feature reads their tensors. The student is the same"},
+     .help = "ranks that live teachers are asked on, the last ones; 0, and on one rank: those that train ask "
+             "them themselves; -1: by cost, 0 where --feature reads their tensors. The student is the same"},
     {.flag = "live-dtype",
      .type = OPTION_CHOICE,
      .at = AT(live_dtype),

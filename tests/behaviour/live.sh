@@ -37,7 +37,7 @@ END
 # ---- the same bytes ----
 must 2 teach --dataset digits.h5 "${teachers[@]}" --quiet --output soft
 must 1 "${distil[@]}" 3 --soft-labels soft/conv.h5 --soft-labels soft/vit.h5 --weights 3,1 --output stored.onnx
-for case in 1:-1 2:-1 3:1 3:0 4:3 4:2; do
+for case in 1:-1 1:1 2:-1 3:1 3:0 4:3 4:2; do
   ranks=${case%:*} teach=${case#*:}
   must "$ranks" "${distil[@]}" 3 "${live[@]}" --weights 3,1 --teaching-ranks "$teach" --output "live-$case.onnx"
   same "$ranks ranks, $teach of them teach: the student of stored labels" stored.onnx "live-$case.onnx"
@@ -114,7 +114,7 @@ distill:
   batch: 200
 END
 must 3 run recipe.yaml
-must 1 run recipe.yaml --set output="$work/run1"
+must 1 run recipe.yaml --set output="$work/run1" --set teach.ranks=1
 must 4 run recipe.yaml --set output="$work/run4" --set teach.ranks=2
 same 'recipe: the same student on 1 rank' run/student.onnx run1/student.onnx
 same 'recipe: the same student with 2 of 4 ranks that teach' run/student.onnx run4/student.onnx

@@ -182,7 +182,7 @@ typedef struct mpistill_train_options {
   char *model; /* the student, ONNX */
   char *dataset;
   char *split;                  /* "train" */
-  char *test_split;             /* evaluated after training and in the log when there: "test" */
+  char *test_split;             /* measured on after training: "test", where it is there; "none": none */
   char *input;                  /* which input array, NULL: the only one */
   mpistill_tasks tasks;         /* empty: one, at the student's only output */
   mpistill_strings soft_labels; /* none: plain training; of several tasks "TASK=FILE" */

@@ -76,6 +76,14 @@ void stage_listen(const comm *c, const mpistill_output_options *o) {
               o->stop_before);
 }
 
+status stage_test_split(const dataset *d, const char *name, const split **out) {
+  *out = NULL;
+  for (int i = 0; name && i < dataset_n_splits(d); i++)
+    if (!strcmp(dataset_split_at(d, i)->name, name)) *out = dataset_split_at(d, i);
+  const bool may_lack = !name || !strcmp(name, "none") || !strcmp(name, "test");
+  return *out || may_lack ? STATUS_OK : dataset_split(d, name, out);
+}
+
 int stage_threads(int64_t threads) {
   int64_t n = threads;
   const char *text = getenv("OMP_NUM_THREADS");

@@ -26,6 +26,11 @@ void stage_listen(const comm *c, const mpistill_output_options *o);
 /* Local. --threads, else OMP_NUM_THREADS, else 1: never guessed from the machine. */
 int stage_threads(int64_t threads);
 
+/* Local. The rows that a student is tested on. *out NULL: none are, where the name is NULL or "none", or
+ * "test", the default, which a dataset need not have. STATUS_BAD_INPUT for another split that is not there.
+ */
+status stage_test_split(const dataset *d, const char *name, const split **out);
+
 /* A model file, or the bytes of one that stands nowhere on disk (path then only names it in messages). */
 typedef struct model_source {
   const char *path;

@@ -248,6 +248,7 @@ static json_t *result_json(const mpistill_evaluate_options *o, const mpistill_ev
 static void print_score(const score *x) {
   const metric_sums *m = &x->sums;
   printf("samples     %lld\n", (long long)m->rows);
+  if (!(m->rows > 0)) return;
   if (x->values) {
     printf("mse         %.6g\nmae         %.6g\nr2          %.4f\n", metric_mse(m), metric_mae(m),
            metric_r2(m));
@@ -288,6 +289,21 @@ static void summarise(const score *x, mpistill_evaluation *e) {
   e->r2 = x->values ? metric_r2(m) : NAN;
 }
 
+/* Before and after the rows are read, scores NULL: before. Two models are also compared without labels. */
+static status check_known(const subject *s, const mpistill_evaluate_options *o, const score *scores) {
+  const head *h = s->k.heads;
+  bool known = o->against != NULL;
+  for (int i = 0; i < s->k.n_heads; i++)
+    known = known || (scores ? scores[i].sums.rows > 0 : truth_array(s->sp, h[i].labels) != NULL);
+  return known
+             ? STATUS_OK
+             : status_set(STATUS_BAD_INPUT,
+                          "%s: no row of split '%s' has a %s in an array '%s' to evaluate by; choose another "
+                          "split (--split), or name the array (--task NAME:labels=ARRAY)",
+                          o->dataset, o->split, h->values ? "target" : "label",
+                          *h->labels ? h->labels : "label");
+}
+
 status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_evaluation *result) {
   status st = STATUS_OK;
   dataset *d = NULL;
@@ -303,7 +319,9 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(subject_open(&s, c, &from, d, o->split, o->input));
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);
+  TRY(check_known(&s, o, NULL));
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, stage_threads(o->threads), !o->out.quiet, scores));
+  TRY(check_known(&s, o, scores));
   if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, t.heads, &x));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   summarise(&scores[0], &e);

@@ -31,12 +31,6 @@ typedef struct times {
 
 /* ---- measuring ---- */
 
-static const split *find_split(const dataset *d, const char *name) {
-  for (int i = 0; name && i < dataset_n_splits(d); i++)
-    if (!strcmp(dataset_split_at(d, i)->name, name)) return dataset_split_at(d, i);
-  return NULL;
-}
-
 /* The inner tensors that losses read: forward passes keep them. */
 static status tap_teacher(const plan_job *j, const mpistill_teacher *t, classifier *k, int64_t *values) {
   status st = STATUS_OK;
@@ -201,7 +195,7 @@ static status measure_all(plan_job *j) {
   TRY(dataset_split(j->d, r->distill.split, &j->train));
   TRY(tasks_describe(&j->work, &r->distill.tasks, &r->distill.losses, j->d));
   if (!j->train->n) THROW(STATUS_BAD_INPUT, "%s: /%s has no rows", r->dataset, r->distill.split);
-  j->test = find_split(j->d, r->distill.test_split);
+  TRY(stage_test_split(j->d, r->distill.test_split, &j->test));
   if (r->fit_split) TRY(dataset_split(j->d, r->fit_split, &j->fit));
   if (r->distill.adaptive_split) TRY(dataset_split(j->d, r->distill.adaptive_split, &j->adaptive));
   TRY(mem_new(&j->teachers, r->teachers.n, sizeof *j->teachers));

@@ -206,9 +206,10 @@ void run_close(run_job *j) {
 status run_check_all(run_job *j) {
   status st = STATUS_OK;
   form forms[TASKS_MAX] = {{0}};
+  const split *test;
   TRY(dataset_open(&j->d, j->c, j->r.dataset));
-  for (int i = 0; i < dataset_n_splits(j->d); i++)
-    j->has_test = j->has_test || !strcmp(dataset_split_at(j->d, i)->name, j->r.distill.test_split);
+  TRY(stage_test_split(j->d, j->r.distill.test_split, &test));
+  j->has_test = test != NULL;
   TRY(tasks_describe(&j->work, &j->r.distill.tasks, &j->r.distill.losses, j->d));
   TRY(comm_agree(j->c, name_ensembles(j)));
   TRY(comm_agree(j->c, chain_make(&j->students, &j->r, &j->work)));

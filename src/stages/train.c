@@ -351,16 +351,9 @@ done:
   return st;
 }
 
-static const split *test_split(const dataset *d, const char *name) {
-  for (int i = 0; name && i < dataset_n_splits(d); i++)
-    if (!strcmp(dataset_split_at(d, i)->name, name)) return dataset_split_at(d, i);
-  return NULL;
-}
-
 /* A student that is no good is not written. */
 static status measure_student(job *j) {
   status st = STATUS_OK;
-  if (!j->o->out.no_result) j->test = test_split(j->d, j->o->test_split);
   if (!j->test) return st;
   TRY(evaluate_rows(j->c, &j->s.k, trainer_block(j->t), j->d, j->test, (int)j->o->threads, false, j->scores));
   TRY(evaluate_check(j->scores, j->work.n, j->o->output, j->test->name));
@@ -463,6 +456,7 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   const split *sp;
   TRY(dataset_open(&j->d, j->c, o->dataset));
   TRY(dataset_split(j->d, o->split, &sp));
+  if (!o->out.no_result) TRY(stage_test_split(j->d, o->test_split, &j->test));
   TRY(tasks_open(&j->work, j->c, o, j->d, sp));
   j->student.heads = j->work.heads;
   j->student.n_heads = j->work.n;

@@ -43,6 +43,11 @@ evaluate named_split "good.h5: has no split 'tset'; it has: test, train" good.h5
 train split "good.h5: has no split 'validation'; it has: test, train" good.h5 --split validation
 refuse teach_split "good.h5: has no split 'validation'; it has: test, train" \
   teach --dataset good.h5 --split validation --teacher good.onnx --output soft
+refuse train_test_split "good.h5: has no split 'tset'; it has: test, train" \
+  train --model good.onnx --dataset good.h5 --test-split tset --output train_test_split.onnx
+accept no_test_split train --model good.onnx --dataset good.h5 --epochs 1 --test-split none --quiet --output untested.onnx
+check no_test_split_is_not_tested test "$(grep -c '^test' "$said/out.0")" = 0
+accept default_test_split train --model good.onnx --dataset train_only.h5 --epochs 1 --quiet --output untested.onnx --force
 evaluate loose 'loose.h5: /image is in no split|/train' loose.h5
 evaluate nested 'nested.h5: /train/image is a group' nested.h5
 evaluate labels_only "labels_only.h5: split 'test' has no array but labels" labels_only.h5
@@ -77,6 +82,11 @@ train label_minus2 'label_minus2.h5: /train/label|row 5|is -2' label_minus2.h5
 train label_big 'label_big.h5: /train/label: row 3|does not fit into 32 bits' label_big.h5
 train label_matrix 'label_matrix.h5: /train/label has 2 dimensions, expected [rows]' label_matrix.h5
 evaluate label_matrix 'label_matrix.h5: /test/label has 2 dimensions, expected [rows]' label_matrix.h5
+for data in no_label unlabelled; do
+  evaluate $data "$data.h5: no row of split 'test' has a label in an array 'label'|--split|--task NAME:labels=ARRAY" $data.h5
+  accept "compare_$data" evaluate --model good.onnx --dataset $data.h5 --against good.onnx --quiet
+  check "compare_${data}_tells_no_accuracy" test "$(grep -c -e nan -e accuracy "$said/out.0")$(grep -c 'agreement   1.0000' "$said/out.0")" = 01
+done
 train no_label "no_label.h5: /train has no array 'label'" no_label.h5
 train unlabelled 'unlabelled.h5: /train/label has no labelled row|soft labels' unlabelled.h5
 evaluate several_inputs "two_inputs.h5: split 'test' has several arrays, name one: image, text (--input" two_inputs.h5

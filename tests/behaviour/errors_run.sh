@@ -129,6 +129,9 @@ refuse run_prior_split "good.h5: has no split 'nosuch'; it has: test, train" run
 refuse run_prior_split_dry "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.prior_split=nosuch --dry-run
 refuse run_priors 'priors: 3 given for 10 classes' run recipe.yaml --set distill.prior_split=train --set distill.priors=[1,2,3]
 refuse run_adaptive_split "good.h5: has no split 'nosuch'; it has: test, train" run recipe.yaml --set distill.adaptive_split=nosuch
+refuse run_test_split "good.h5: has no split 'tset'; it has: test, train" run recipe.yaml --set distill.test_split=tset
+RANKS=1 refuse plan_test_split "good.h5: has no split 'tset'; it has: test, train" plan recipe.yaml --set distill.test_split=tset
+accept run_no_test_split run recipe.yaml --dry-run --set distill.test_split=none
 refuse run_frozen "nowhere" run recipe.yaml --set 'distill.freeze=[nowhere]'
 refuse run_adaptive_losses 'adaptive_split: weighs kd against cross-entropy' run recipe.yaml --set distill.adaptive_split=train --set 'distill.losses=[{kind: kd, weight: 1}]'
 refuse run_amtml_of_two "method 'amtml' learns from one loss 'kd' alone" run recipe.yaml --set 'aggregate={method: amtml, tensor: act1}' \

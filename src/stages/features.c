@@ -218,6 +218,23 @@ static status next_pair(const mpistill_feature *o, const char **at, layer_pair *
   return STATUS_OK;
 }
 
+status features_check_layers(const mpistill_feature *o) {
+  const char *tensors[] = {o->student, o->teacher, o->student_to, o->teacher_to};
+  bool placed = false;
+  for (int i = 0; i < 4; i++) placed = placed || (tensors[i] && strstr(tensors[i], "{}"));
+  if (placed && !o->layers)
+    return status_set(STATUS_BAD_INPUT,
+                      "feature '%s': {} in a tensor's name stands for a layer; give layers, "
+                      "pairs of the student's and the teacher's, as in 0-2,1-5",
+                      o->kind);
+  if (!placed && o->layers)
+    return status_set(STATUS_BAD_INPUT,
+                      "feature '%s': layers are given, but no tensor's name has a {} that "
+                      "stands for them, as in block.{}.out",
+                      o->kind);
+  return STATUS_OK;
+}
+
 static status add_terms(features *f, const mpistill_feature *o, const tasks *work, classifier *k) {
   status st = STATUS_OK;
   const char *at = o->layers;

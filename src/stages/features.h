@@ -82,6 +82,11 @@ status features_tensors(const mpistill_features *list, const char *teacher, mpis
 /* Local. Whether the student learns anything from them. */
 bool features_teach(const mpistill_features *list);
 
+/* Local. STATUS_BAD_INPUT unless layers are given where a tensor's name has a place for them, and there
+ * alone.
+ */
+status features_check_layers(const mpistill_feature *o);
+
 /* Local. STATUS_BAD_INPUT when tensors of the student and of the teacher of that name do not go together:
  * what features_open finds, before the teacher has stored any. */
 status features_check(const mpistill_features *list, const char *name, classifier *student,

@@ -1,6 +1,7 @@
 /* Options of train, distill and teach: changes of the rows. */
 #include "base/mem.h"
 #include "learn/augment.h"
+#include "stages/options_items.h"
 #include "stages/options_rows.h"
 
 #include <stdio.h>
@@ -70,11 +71,9 @@ status augment_refuse_option(const char *kind, const char *key) {
   return status_set(STATUS_BAD_INPUT, "augment '%s' has no %s (its options: %s)", kind, key, known);
 }
 
-static status set_augment_field(mpistill_augment *a, char *pair) {
-  char *equals = strchr(pair, '=');
-  if (!equals) return status_set(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
-  *equals = '\0';
-  status st = options_set(augment_fields, a, pair, equals + 1);
+static status set_augment_field(item_text *x, char *pair) {
+  const mpistill_augment *a = x->item;
+  status st = item_set_pair(x, pair);
   const augment_kind *k = augment_find(a->kind);
   return st || !k || augment_reads(k, pair) ? st : augment_refuse_option(a->kind, pair);
 }
@@ -82,12 +81,13 @@ static status set_augment_field(mpistill_augment *a, char *pair) {
 /* "KIND[:KEY=VALUE...]" */
 static status parse_augment(const char *text, void *item) {
   status st = STATUS_OK;
+  item_text x = {.rows = augment_fields, .item = item};
   char *copy = NULL, *rest;
   TRY(mem_string(&copy, text));
   const char *kind = strtok_r(copy, ":", &rest);
   if (!kind) THROW(STATUS_BAD_INPUT, "KIND[:KEY=VALUE...] was expected, as in shift:pixels=2");
-  TRY(options_set(augment_fields, item, "kind", kind));
-  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_augment_field(item, pair));
+  TRY(item_set(&x, "kind", kind));
+  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_augment_field(&x, pair));
 done:
   mem_free(copy);
   return st;

@@ -1,6 +1,7 @@
 /* Options of distill: losses between inner tensors. */
 #include "base/mem.h"
 #include "learn/feature.h"
+#include "stages/options_items.h"
 #include "stages/options_rows.h"
 
 #include <stdio.h>
@@ -97,24 +98,40 @@ static char *next_pair(char *at) {
   return NULL;
 }
 
+static const char *key_at(const void *table, int i) {
+  return ((const option *)table)[i].key;
+}
+
+status feature_refuse_option(const char *kind, const char *key) {
+  return status_set(STATUS_BAD_INPUT, "feature '%s' has no %s", kind, key);
+}
+
+static status set_feature_field(item_text *x, char *pair) {
+  const mpistill_feature *f = x->item;
+  status st = item_set_pair(x, pair);
+  const feature_kind *k = feature_find(f->kind);
+  return st || !k || feature_reads(k, pair) ? st : feature_refuse_option(f->kind, pair);
+}
+
 /* "KIND:WEIGHT:KEY=VALUE..." */
 static status parse_feature(const char *text, void *item) {
   status st = STATUS_OK;
+  item_text x = {.rows = feature_fields, .item = item};
   char *copy = NULL;
+  TRY(item_refuse_slip(text, key_at, feature_fields));
   TRY(mem_string(&copy, text));
   char *weight = strchr(copy, ':'), *pair = next_pair(copy);
   if (!weight || !pair || weight >= pair)
     THROW(STATUS_BAD_INPUT, "KIND:WEIGHT:student=TENSOR:teacher=TENSOR was expected, as in "
                             "hint:1:student=act1:teacher=act2");
   *weight = *pair = '\0';
-  TRY(options_set(feature_fields, item, "kind", copy));
-  TRY(options_set(feature_fields, item, "weight", weight + 1));
+  TRY(item_set(&x, "kind", copy));
+  TRY(item_set(&x, "weight", weight + 1));
   while (pair) {
-    char *key = pair + 1, *value = strchr(key, '=');
-    pair = next_pair(key);
+    char *now = pair + 1;
+    pair = next_pair(now);
     if (pair) *pair = '\0';
-    *value = '\0';
-    TRY(options_set(feature_fields, item, key, value + 1));
+    TRY(set_feature_field(&x, now));
   }
   const mpistill_feature *f = item;
   if (!f->student || !f->teacher) THROW(STATUS_BAD_INPUT, "student and teacher are needed");

@@ -31,6 +31,8 @@ extern const option teach_augment_rows[]; /* of mpistill_teach_options */
 
 /* STATUS_BAD_INPUT: "loss 'kd' has no alpha (its options: ...)". */
 status loss_refuse_option(const char *kind, const char *key);
+/* The same of a loss between inner tensors. */
+status feature_refuse_option(const char *kind, const char *key);
 /* "NAME=FILE[:KEY=VALUE...]", or "FILE...": the name is the file's without folder and ".onnx". item: an
  * mpistill_teacher. */
 status parse_teacher(const char *text, void *item);

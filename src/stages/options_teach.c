@@ -1,5 +1,6 @@
 /* Options of teach, and those of a teacher in a recipe. */
 #include "base/mem.h"
+#include "stages/options_items.h"
 #include "stages/options_rows.h"
 
 #include <string.h>
@@ -134,19 +135,24 @@ const option teacher_fields[] = {
      .fields = preprocess_fields},
     {0}};
 
-/* Takes ":KEY=VALUE" from the end of the text, *text "" without any. Other colons belong to the path. */
-static status take_pair(char *text, void *item, bool *taken) {
+/* Keys of the command line; the others are a recipe's. */
+static const char *teacher_key(const void *table, int i) {
   static const char *const keys[] = {"input", "output", "labels", "class_axis", "values", "task"};
+  (void)table;
+  return i < (int)(sizeof keys / sizeof *keys) ? keys[i] : NULL;
+}
+
+/* Takes ":KEY=VALUE" from the end of the text, if there is one. Other colons belong to the path. */
+static status take_pair(char *text, item_text *x, bool *taken) {
   char *colon = strrchr(text, ':'), *equals = colon ? strchr(colon, '=') : NULL;
   *taken = false;
-  for (size_t i = 0; equals && i < sizeof keys / sizeof *keys; i++) {
-    const size_t n = strlen(keys[i]);
-    if (equals != colon + 1 + n || strncmp(colon + 1, keys[i], n)) continue;
-    *colon = *equals = '\0';
-    *taken = true;
-    return options_set(teacher_fields, item, keys[i], equals + 1);
+  for (int i = 0; equals && !*taken && teacher_key(NULL, i); i++) {
+    const size_t n = strlen(teacher_key(NULL, i));
+    *taken = equals == colon + 1 + n && !strncmp(colon + 1, teacher_key(NULL, i), n);
   }
-  return STATUS_OK;
+  if (!*taken) return STATUS_OK;
+  *colon = '\0';
+  return item_set_pair(x, colon + 1);
 }
 
 static status name_teacher(const char *text, mpistill_teacher *t) {
@@ -164,10 +170,12 @@ static status name_teacher(const char *text, mpistill_teacher *t) {
 }
 
 status parse_teacher(const char *text, void *item) {
-  char *copy;
+  char *copy = NULL;
   bool more = true;
-  status st = mem_string(&copy, text);
-  while (!st && more) st = take_pair(copy, item, &more);
+  item_text x = {.rows = teacher_fields, .item = item};
+  status st = item_refuse_slip(text, teacher_key, NULL);
+  if (!st) st = mem_string(&copy, text);
+  while (!st && more) st = take_pair(copy, &x, &more);
   if (!st) st = name_teacher(copy, item);
   mem_free(copy);
   return st;

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "learn/loss.h"
 #include "learn/optimizer.h"
+#include "stages/options_items.h"
 #include "stages/options_rows.h"
 
 #include <stdio.h>
@@ -129,11 +130,9 @@ status loss_refuse_option(const char *kind, const char *key) {
   return status_set(STATUS_BAD_INPUT, "loss '%s' has no %s (its options: %s)", kind, key, known);
 }
 
-static status set_loss_field(mpistill_loss *loss, char *pair) {
-  char *equals = strchr(pair, '=');
-  if (!equals) return status_set(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
-  *equals = '\0';
-  status st = options_set(loss_fields, loss, pair, equals + 1);
+static status set_loss_field(item_text *x, char *pair) {
+  const mpistill_loss *loss = x->item;
+  status st = item_set_pair(x, pair);
   const loss_kind *k = loss_find(loss->kind);
   return st || !k || loss_reads(k, pair) || !strcmp(pair, "task") ? st : loss_refuse_option(loss->kind, pair);
 }
@@ -141,6 +140,7 @@ static status set_loss_field(mpistill_loss *loss, char *pair) {
 /* "[TASK/]KIND:WEIGHT[:KEY=VALUE...]" */
 static status parse_loss(const char *text, void *item) {
   status st = STATUS_OK;
+  item_text x = {.rows = loss_fields, .item = item};
   char *copy = NULL, *rest;
   TRY(mem_string(&copy, text));
   char *kind = strtok_r(copy, ":", &rest), *slash = kind ? strchr(kind, '/') : NULL;
@@ -148,12 +148,12 @@ static status parse_loss(const char *text, void *item) {
   if (!kind || !weight) THROW(STATUS_BAD_INPUT, "KIND:WEIGHT was expected, as in kd:0.9:temperature=4");
   if (slash) {
     *slash = '\0';
-    TRY(options_set(loss_fields, item, "task", kind));
+    TRY(item_set(&x, "task", kind));
     kind = slash + 1;
   }
-  TRY(options_set(loss_fields, item, "kind", kind));
-  TRY(options_set(loss_fields, item, "weight", weight));
-  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_loss_field(item, pair));
+  TRY(item_set(&x, "kind", kind));
+  TRY(item_set(&x, "weight", weight));
+  for (char *pair; (pair = strtok_r(NULL, ":", &rest));) TRY(set_loss_field(&x, pair));
 done:
   mem_free(copy);
   return st;
@@ -208,18 +208,16 @@ const option task_fields[] = {
 /* "NAME[:KEY=VALUE...]" */
 static status parse_task(const char *text, void *item) {
   status st = STATUS_OK;
+  item_text x = {.rows = task_fields, .item = item};
   char *copy = NULL, *rest;
   TRY(mem_string(&copy, text));
   const char *name = strtok_r(copy, ":", &rest);
   if (!name) THROW(STATUS_BAD_INPUT, "NAME was expected, as in digit:output=logits:labels=label.digit");
-  TRY(options_set(task_fields, item, "name", name));
+  TRY(item_set(&x, "name", name));
   for (char *pair; (pair = strtok_r(NULL, ":", &rest));) {
-    char *equals = strchr(pair, '=');
-    if (!equals) THROW(STATUS_BAD_INPUT, "'%s' is not KEY=VALUE", pair);
-    *equals = '\0';
-    if (!strcmp(pair, "losses"))
+    if (!strncmp(pair, "losses=", strlen("losses=")))
       THROW(STATUS_BAD_INPUT, "losses of a task are given as --loss %s/KIND:WEIGHT", name);
-    TRY(options_set(task_fields, item, pair, equals + 1));
+    TRY(item_set_pair(&x, pair));
   }
 done:
   mem_free(copy);

@@ -51,13 +51,14 @@ static void check_belonging(const belonging *table, const char *what, const char
 /* ---- train, distill ---- */
 
 /* An option that was given, or that a program has set to what is not its default. 0 counts as not given. */
-static bool is_set(const mpistill_loss *l, const option *row, const options_seen *seen) {
-  const char *field = (const char *)l + row->at;
+static bool is_set(const void *item, const option *row, const options_seen *seen) {
+  const char *field = (const char *)item + row->at;
   if (options_given(seen, field)) return true;
   double initial = 0;
   if (row->initial) text_to_real(row->initial, &initial);
   if (row->type == OPTION_FLAG) return *(const bool *)field;
-  if (row->type == OPTION_CHOICE) return *(char *const *)field != NULL;
+  if (row->type == OPTION_CHOICE || row->type == OPTION_STRING) return *(char *const *)field != NULL;
+  if (row->type == OPTION_INT) return *(const int64_t *)field != 0;
   return *(const double *)field != 0 && *(const double *)field != initial;
 }
 
@@ -94,12 +95,11 @@ static void check_feature(const mpistill_feature *o, const options_seen *seen, p
     return;
   }
   for (const option *row = feature_fields; row->key; row++) {
-    const char *field = (const char *)o + row->at;
-    const bool is_text = row->type == OPTION_STRING || row->type == OPTION_CHOICE;
-    const bool given = options_given(seen, field) || (is_text && *(char *const *)field) ||
-                       (row->type == OPTION_INT && *(const int64_t *)field);
-    if (given && !feature_reads(k, row->key)) problems_add(p, "feature '%s' has no %s", o->kind, row->key);
+    if (feature_reads(k, row->key) || !is_set(o, row, seen)) continue;
+    feature_refuse_option(o->kind, row->key);
+    problems_add(p, "%s", status_message());
   }
+  if (features_check_layers(o)) problems_add(p, "%s", status_message());
   if (!o->student || !o->teacher)
     problems_add(p, "feature '%s': a tensor of the student and one of the teacher are needed", o->kind);
   if (!o->student_to != !o->teacher_to)

@@ -78,12 +78,32 @@ static lesson *tapped_teacher(const teach_job *j, const char *text) {
   return NULL;
 }
 
+static const char *teacher_name(const void *table, int i) {
+  const teach_job *j = table;
+  return i < j->n ? j->teachers[i].options->name : NULL;
+}
+
+/* A teacher's name but for a letter or two would be taken for the beginning of a tensor's. */
+static status refuse_slip(const teach_job *j, const char *text) {
+  status st = STATUS_OK;
+  char *word = NULL;
+  TRY(mem_string_n(&word, text, strcspn(text, "=")));
+  const char *near = strchr(text, '=') ? nearest_name(word, teacher_name, j) : NULL;
+  if (near)
+    st = status_set(STATUS_BAD_INPUT, "--tap %s: there is no teacher '%s' (did you mean '%s'?)", text, word,
+                    near);
+done:
+  mem_free(word);
+  return st;
+}
+
 static status choose_taps(teach_job *j) {
   status st = STATUS_OK;
   for (size_t k = 0; k < j->o->taps.n; k++) {
     const char *text = j->o->taps.items[k];
     lesson *one = tapped_teacher(j, text);
     if (one) TRY(add_tap(one, strchr(text, '=') + 1));
+    if (!one) TRY(refuse_slip(j, text));
     for (int i = 0; !one && i < j->n; i++) TRY(add_tap(&j->teachers[i], text));
   }
   for (int i = 0; i < j->n; i++) {

@@ -125,6 +125,19 @@ distill loss_weight "--loss kd:much|'much' is not a number" --loss kd:much
 distill loss_negative '--loss kd:-1|out of range' --loss kd:-1
 distill loss_key "--loss kd:1:temprature=4: unknown key 'temprature' (did you mean 'temperature'?)" --loss kd:1:temprature=4
 distill loss_pair "--loss kd:1:4|'4' is not KEY=VALUE" --loss kd:1:4
+distill loss_twice '--loss kd:1:temperature=2:temperature=3: temperature: is given twice' --loss kd:1:temperature=2:temperature=3
+distill loss_weight_twice '--loss kd:1:weight=2: weight: is given twice' --loss kd:1:weight=2
+distill task_twice '--task digit:weight=2:weight=3: weight: is given twice' --task digit:weight=2:weight=3
+distill augment_twice '--augment shift:pixels=2:pixels=3: pixels: is given twice' --augment shift:pixels=2:pixels=3
+distill feature_twice 'student: is given twice' --feature hint:1:student=a:student=b:teacher=c
+distill feature_key "--feature hint:1:student=a:teacher=b:layer=1-2: unknown key 'layer' (did you mean 'layers'?)" \
+  --feature hint:1:student=a:teacher=b:layer=1-2
+distill feature_first_key "unknown key 'studnet' (did you mean 'student'?)" --feature hint:1:studnet=a:teacher=b
+distill feature_option "--feature attention:1:student=a:teacher=b:angle=5: feature 'attention' has no angle" \
+  --feature attention:1:student=a:teacher=b:angle=5
+distill feature_no_place "feature 'hint': layers are given, but no tensor's name has a {}" --feature hint:1:student=a:teacher=b:layers=1-2
+distill feature_no_layers "feature 'hint': {} in a tensor's name stands for a layer; give layers" --feature 'hint:1:student=a.{}:teacher=b'
+distill live_teacher_key "unknown key 'ouput' (did you mean 'output'?)" --live-teacher a=good.onnx:ouput=logits
 distill loss_without_soft 'none of them reads the soft labels' --loss cross-entropy:1
 distill loss_zero 'all weights are 0' --loss kd:0
 distill loss_and_weight '--kd-weight: the losses listed have weights of their own' --loss kd:1 --kd-weight 0.5
@@ -140,6 +153,9 @@ teach name_slash "a/b=good.onnx: cannot be opened" --teacher a/b=good.onnx
 teach name_dot "teacher '.a'" --teacher .a=good.onnx
 teach name_twice "teacher 'good': two teachers have this name" --teacher good=good.onnx
 teach name_empty '--teacher =good.onnx: NAME=FILE was expected' --teacher =good.onnx
+teach key "--teacher a=good.onnx:inptu=image: unknown key 'inptu' (did you mean 'input'?)" --teacher a=good.onnx:inptu=image
+teach key_twice 'input: is given twice' --teacher a=good.onnx:input=image:input=image
+teach tap_of_nobody "--tap wdie=act1: there is no teacher 'wdie' (did you mean 'wide'?)" --teacher wide=good.onnx --tap wdie=act1
 teach file_empty '--teacher x=: NAME=FILE was expected' --teacher x=
 aggregate weights_number 'weights: 3 given for 2 soft-label files' --weights 1,2,3
 aggregate weights_zero 'weights: all are 0' --weights 0,0

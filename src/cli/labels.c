@@ -53,13 +53,14 @@ static void write_flag(FILE *out, const char *key) {
 }
 
 static void write_methods(FILE *out) {
-  fputs(
-      "z_k: the logits of teacher k, p_k = softmax(z_k/T), T the temperature; w_k its weight; y the "
-      "label\n"
-      "of outputs of several positions (pixels, frames) each position is combined as a row; numbers "
-      "(regression) by logit-mean alone\n"
-      "what is made for one temperature is the same whatever is added to a row: the largest of each is 0\n\n",
-      out);
+  fputs("z_k: the logits of teacher k, p_k = softmax(z_k/T), T the temperature; w_k its weight; y the "
+        "label\n"
+        "of outputs of several positions (pixels, frames) each position is combined as a row; numbers "
+        "(regression) by logit-mean alone\n"
+        "what is made for one temperature is the same whatever is added to a row: the largest of each is 0\n"
+        "--calibrate divides z_k by the temperature, from 1/16 to 16, that minimises the mean of "
+        "-log softmax(z_k/T)_y over labelled rows (Guo et al. 2017)\n\n",
+        out);
   for (const combine_kind *const *k = combine_kinds(); *k; k++) {
     fprintf(out, "%s\n  %s\n  %s%s%s\n", (*k)->name, (*k)->formula,
             (*k)->linear ? "serves any temperature" : "made for the one temperature given by --temperature",

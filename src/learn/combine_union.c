@@ -272,7 +272,8 @@ static const char *const weighted[] = {"weights", NULL};
 
 const combine_kind combine_union = {
     .name = "union",
-    .formula = "T log q, q the distribution over all classes that makes sum_k w_k sum_c p_k(c) log q_k(c) "
+    .formula = "T log(max(q, 1e-7)), q the distribution over all classes that makes sum_k w_k sum_c p_k(c) "
+               "log q_k(c) "
                "largest, row by "
                "row: q_k(c) is q(c) relative to the classes that teacher k lists (UHC, Vongkulbhisal et al. "
                "2019); one that "

@@ -106,8 +106,9 @@ const loss_kind loss_dist = {
     .name = "dist",
     .formula =
         "T^2 (1 - r(p_i, q_i), mean over the rows i of the batch, + gamma (1 - r(p_c, q_c)), mean over the "
-        "classes c), r Pearson's correlation over the classes of a row and over the rows of a class; "
-        "gamma 1 (Huang et al. 2022). The second part sees the rows of one shard, weighed by their "
+        "classes c), r Pearson's correlation over the classes of a row and over the rows of a class, "
+        "1 where one of the two is constant; gamma 1 (Huang et al. 2022). The second part sees the rows of "
+        "one shard, weighed by their "
         "number: --shards decides what is compared",
     .needs_soft = true,
     .relates_rows = true,

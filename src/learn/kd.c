@@ -48,7 +48,9 @@ const loss_kind loss_kd = {
     .name = "kd",
     .formula =
         "T^2 KL(p || q), mean over the rows of the batch (Hinton, Vinyals, Dean 2015); standardize: of "
-        "z and t standardised row by row (Sun et al. 2024, T = 2); learn_temperature: T = 1 + 20/(1 + e^-x) "
+        "z and t standardised row by row, (z - mean)/(std + 1e-7), std^2 the sum of squares / (C - 1) (Sun "
+        "et al. 2024, T = 2); "
+        "learn_temperature: T = 1 + 20/(1 + e^-x) "
         "from the one "
         "given on, x trained to make the loss larger, by (1 - cos(pi progress))/2 (CTKD, Li et al. 2023)",
     .needs_soft = true,

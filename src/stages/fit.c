@@ -180,11 +180,12 @@ static void warn_at_limit(const job *j, int k) {
   if (t > 1.01 / STACK_RANGE && t < 0.99 * STACK_RANGE) return;
   say_warning(
       comm_rank(j->c) == 0,
-      t < 1 ? "teacher '%s' makes no error on the labelled rows used: was it trained on them? Give --fit "
-              "files of rows that it was not trained on (in a recipe aggregate.fit_split)"
-            : "teacher '%s' knows nothing of the labels on the rows used: its temperature is as high as "
-              "can be",
-      softlabels_get(j->from->files[k])->teacher);
+      t < 1 ? "teacher '%s' has a temperature below 1/%g, the least that is looked for: it makes no error on "
+              "the labelled rows used (was it trained on them? Give --fit files of others, in a recipe "
+              "aggregate.fit_split), or its logits are all but equal"
+            : "teacher '%s' has a temperature above %g, the highest that is looked for: its logits have "
+              "nothing to do with the labels on the rows used, or are very large",
+      softlabels_get(j->from->files[k])->teacher, STACK_RANGE);
 }
 
 /* The slope rises with 1/T: halve the interval of log(1/T). */

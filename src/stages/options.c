@@ -109,7 +109,8 @@ const option aggregate_option_rows[] = {
      .key = "calibrate",
      .type = OPTION_FLAG,
      .at = AT(calibrate),
-     .help = "divide each teacher's logits by the temperature that fits labelled rows best"},
+     .help =
+         "divide each teacher's logits by the temperature, from 1/16 to 16, that fits labelled rows best"},
     {.flag = "fit",
      .key = "fit",
      .type = OPTION_PATHS,

@@ -82,7 +82,8 @@ const option loss_fields[] = {
     {.key = "standardize",
      .type = OPTION_FLAG,
      .at = AT(standardize),
-     .help = "rows of logits get mean 0 and standard deviation 1 before the temperature [false]"},
+     .help =
+         "rows of logits get mean 0 and standard deviation 1 (with C - 1) before the temperature [false]"},
     {.key = "alpha",
      .type = OPTION_REAL,
      .at = AT(alpha),

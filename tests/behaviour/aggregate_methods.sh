@@ -336,3 +336,28 @@ check 'a good one is not warned of' test "$(grep -c "teacher 'good.h5'" warnings
 warned 2 good.h5 turned.h5
 check 'classes in another order agree less than by chance' grep -q "teachers 'good.h5' and 'turned.h5' agree in" warnings
 check 'the table has the calibration error' grep -q 'nll  *ece  *agreement' out
+
+# ---- teachers whose temperature is not to be found ----
+# huge and tiny know as much as fair, by other numbers; perfect makes no error; level says the same of all classes.
+"$python" - <<'END' || exit 1
+import checks, numpy as np
+r = np.random.default_rng(9)
+y = checks.labels("skewed.h5", "train")
+fair = 2 * np.eye(4)[y] + r.normal(size=(1200, 4))
+for name, z in {"huge": 1000 * fair, "tiny": 1e-3 * fair, "perfect": 5 * np.eye(4)[y], "level": np.ones((1200, 4)), "fair": fair}.items():
+    checks.write_soft_labels(name + ".h5", z, "skewed.h5", "train", dtype=np.float32)
+END
+calibrated() { # RANKS
+  must "$1" aggregate huge.h5 tiny.h5 perfect.h5 level.h5 fair.h5 noise.h5 other.h5 --calibrate --dataset skewed.h5 --quiet --force --output limits.h5
+  grep -E 'below 1/16, the least|above 16, the highest' err | sort >"limits$1"
+}
+for ranks in 1 4; do calibrated $ranks; done
+same 'temperatures at their bounds: the same warnings on 4 ranks' limits1 limits4
+for name in perfect tiny level; do
+  check "$name: a temperature as low as can be" grep -q "teacher '$name.h5' has a temperature below .* makes no error on the labelled rows .* or its logits are all but equal" limits1
+done
+for name in huge noise other; do
+  check "$name: a temperature as high as can be" grep -q "teacher '$name.h5' has a temperature above .* nothing to do with the labels .* or are very large" limits1
+done
+check 'of one whose temperature is found nothing is said' test "$(wc -l <limits1)" = 6
+finish

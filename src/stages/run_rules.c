@@ -76,7 +76,7 @@ done:
 }
 
 status run_check_ranks(const run_job *j, int ranks) {
-  if (j->r.live && j->r.distill.teaching_ranks >= ranks)
+  if (j->r.live && ranks > 1 && j->r.distill.teaching_ranks >= ranks)
     return status_set(STATUS_BAD_INPUT,
                       "%s: teach.ranks: %lld, but there are %d ranks, and one or more must train",
                       j->o->recipe, (long long)j->r.distill.teaching_ranks, ranks);

@@ -133,7 +133,6 @@ refuse run_test_split "good.h5: has no split 'tset'; it has: test, train" run re
 RANKS=1 refuse plan_test_split "good.h5: has no split 'tset'; it has: test, train" plan recipe.yaml --set distill.test_split=tset
 accept run_no_test_split run recipe.yaml --dry-run --set distill.test_split=none
 refuse run_frozen "nowhere" run recipe.yaml --set 'distill.freeze=[nowhere]'
-refuse run_adaptive_losses 'adaptive_split: weighs kd against cross-entropy' run recipe.yaml --set distill.adaptive_split=train --set 'distill.losses=[{kind: kd, weight: 1}]'
 refuse run_amtml_of_two "method 'amtml' learns from one loss 'kd' alone" run recipe.yaml --set 'aggregate={method: amtml, tensor: act1}' \
   --set student.layers=[64,20,10] --set 'distill.losses=[{kind: kd, weight: 1}, {kind: dist, weight: 1}]'
 refuse run_mixed_rows_compared "augment 'mixup': loss 'dist' compares rows" run recipe.yaml --set 'distill.augment=[{kind: mixup}]' \
@@ -147,8 +146,10 @@ settle
 "$python" - <<'END' || fail 'datasets without labels'
 import bad_inputs, numpy as np
 none, beyond = np.full(40, -1, np.int32), np.arange(40, dtype=np.int32) % 11
-bad_inputs.dataset("unlabelled.h5", {"label": none})
-bad_inputs.dataset("bare.h5", {"label": None})
+splits = "train", "test", "held"
+bad_inputs.dataset("labelled.h5", splits=splits)
+bad_inputs.dataset("unlabelled.h5", {"label": none}, splits=splits)
+bad_inputs.dataset("bare.h5", {"label": None}, splits=splits)
 bad_inputs.dataset("partly.h5", {"label": None}, splits=("train", "held"))
 import h5py
 with h5py.File("partly.h5", "a") as f:
@@ -173,10 +174,13 @@ for data in unlabelled bare; do
     run recipe.yaml --set dataset=$data.h5 --set aggregate.method=confidence
   refuse "run_${data}_calibrate" "recipe.yaml: aggregate.calibrate: needs labels, and $none; give aggregate.fit_split" \
     run recipe.yaml --set dataset=$data.h5 --set aggregate.calibrate=true
-  refuse "run_${data}_adaptive" "recipe.yaml: distill.adaptive_split: needs labels, and $none" \
-    run recipe.yaml --set dataset=$data.h5 --set distill.adaptive_split=train
+  refuse "run_${data}_adaptive" "recipe.yaml: distill.adaptive_split: needs labels, and no row of split 'held' of $data.h5 has one" \
+    run recipe.yaml --set dataset=$data.h5 --set distill.adaptive_split=held
   refuse "run_${data}_dkd" "$data.h5|label" run recipe.yaml --set dataset=$data.h5 --set 'distill.losses=[{kind: dkd, weight: 1}]'
 done
+accept run_adaptive run recipe.yaml --dry-run --set dataset=labelled.h5 --set distill.adaptive_split=held
+refuse run_adaptive_losses 'adaptive_split: weighs kd against cross-entropy' run recipe.yaml --set dataset=labelled.h5 --set distill.adaptive_split=held \
+  --set 'distill.losses=[{kind: kd, weight: 1}]'
 refuse run_unlabelled_prior "recipe.yaml: distill.prior_split: needs labels, and no row of split 'train' of unlabelled.h5 has one; give distill.priors" \
   run recipe.yaml --set dataset=unlabelled.h5 --set distill.prior_split=train
 refuse run_unlabelled_fit "recipe.yaml: aggregate.calibrate: needs labels, and no row of split 'held' of partly.h5 has one" \

@@ -69,18 +69,18 @@ status truth_open(truth *t, dataset *d, const split *sp, const array *a, const f
   if (a && truth_is_values(a) != f->values)
     THROW(STATUS_BAD_INPUT, "%s: /%s/%s holds %s, but the output gives %s", dataset_path(d), sp->name,
           a->name, f->values ? "classes" : "numbers", f->values ? "numbers" : "classes");
-  if (a && !f->values && f->classes == 1)
-    THROW(
-        STATUS_BAD_INPUT,
-        "%s: /%s/%s holds classes, but the output has one alone; for an output of numbers name their targets "
-        "(target, target.NAME)",
-        dataset_path(d), sp->name, a->name);
   if (a && a->rank != 1 && f->positions == 1 && a->row_values != 1)
     THROW(STATUS_BAD_INPUT, "%s: /%s/%s has %d dimensions, expected [rows]", dataset_path(d), sp->name,
           a->name, a->rank);
   if (a && a->row_values != f->positions)
     THROW(STATUS_BAD_INPUT, "%s: /%s/%s has %lld numbers a row, but the output has %lld positions",
           dataset_path(d), sp->name, a->name, (long long)a->row_values, (long long)f->positions);
+  if (a && !f->values && f->classes == 1)
+    THROW(
+        STATUS_BAD_INPUT,
+        "%s: /%s/%s holds classes, but the output has one alone; for an output of numbers name their targets "
+        "(target, target.NAME)",
+        dataset_path(d), sp->name, a->name);
   if (a) TRY(rows_open(&t->rows, d, sp, a, 0));
   TRY(open_lengths(t, inputs, n_inputs));
 done:

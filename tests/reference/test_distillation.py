@@ -61,9 +61,18 @@ def softened(logits, temperature=T):
     return F.softmax(torch.as_tensor(np.float64(logits)) / temperature, 1).numpy()
 
 
-def mixed(targets, labels, weight=WEIGHT):
+def mixed(targets, labels, weight=WEIGHT, sums=None):
+    """loss_of for backward; sums[2], if given: both losses, each added up over the rows that its mean is over."""
     soft, hard = kd(targets), cross_entropy(labels)
-    return lambda z, rows: weight * soft(z, rows) + (1 - weight) * hard(z, rows)
+    sums = np.zeros(2) if sums is None else sums
+    labelled = (labels >= 0).sum()
+
+    def loss_of(z, rows):
+        parts = soft(z, rows), hard(z, rows)
+        sums[:] += parts[0].item() * len(targets), parts[1].item() * labelled
+        return weight * parts[0] + (1 - weight) * parts[1]
+
+    return loss_of
 
 
 def compare_students(model, x, y, targets, batch=ROWS, shards=1, weight=WEIGHT, steps=3, **options):
@@ -82,8 +91,10 @@ def compare_students(model, x, y, targets, batch=ROWS, shards=1, weight=WEIGHT, 
     optimizer = torch.optim.SGD(net.parameters(), 0.02, 0.9)
     losses = []
     for epoch in range(steps):
-        batches = [(x[b], mixed(targets[b], y[b], weight)) for b in epoch_batches(0, epoch, len(x), batch)]
-        losses.append(np.mean(train_torch(net, batches, optimizer, shards=shards)))
+        sums = np.zeros(2)
+        batches = [(x[b], mixed(targets[b], y[b], weight, sums)) for b in epoch_batches(0, epoch, len(x), batch)]
+        train_torch(net, batches, optimizer, shards=shards)
+        losses.append(weight * sums[0] / len(x) + (1 - weight) * sums[1] / max(1, (y >= 0).sum()))
     texts.append(within(f"{steps} losses", largest_difference(done.losses(), losses), 1e-4))
     return ", ".join(texts)
 

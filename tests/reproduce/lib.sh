@@ -49,7 +49,8 @@ large_teacher() {
   mkdir -p "$OUT/hinton"
   cd "$OUT/hinton"
   alone create mlp --layers 784,1200,1200,10 --dropout 0.5 --seed "$n" --output "untrained$n.onnx"
-  all train --model "untrained$n.onnx" --dataset "$OUT/mnist.h5" --augment shift:pixels=2 --epochs 150 --batch 256 --seed "$n" --output "teacher$n.onnx"
+  all train --model "untrained$n.onnx" --dataset "$OUT/mnist.h5" --augment shift:pixels=2 --epochs 150 --batch 256 --weight-decay 0.0001 \
+    --seed "$n" --output "teacher$n.onnx"
   cd "$work"
 }
 

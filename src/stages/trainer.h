@@ -12,7 +12,7 @@
 #include "stages/views.h"
 #include "store/checkpoint.h"
 
-enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 10 - 2 }; /* ten sums each, two in all, and the gap */
+enum { TRAINER_MAX_LOSSES = CHECKPOINT_MAX_SUMS / 10 - 2 }; /* ten sums each, room for twenty more */
 
 typedef struct trainer trainer;
 

@@ -133,6 +133,7 @@ refuse run_test_split "good.h5: has no split 'tset'; it has: test, train" run re
 RANKS=1 refuse plan_test_split "good.h5: has no split 'tset'; it has: test, train" plan recipe.yaml --set distill.test_split=tset
 accept run_no_test_split run recipe.yaml --dry-run --set distill.test_split=none
 refuse run_frozen "nowhere" run recipe.yaml --set 'distill.freeze=[nowhere]'
+refuse run_amtml_tensor "has no inner tensor 'nosuch'" run recipe.yaml --set 'aggregate={method: amtml, tensor: nosuch}'
 refuse run_amtml_of_two "method 'amtml' learns from one loss 'kd' alone" run recipe.yaml --set 'aggregate={method: amtml, tensor: act1}' \
   --set student.layers=[64,20,10] --set 'distill.losses=[{kind: kd, weight: 1}, {kind: dist, weight: 1}]'
 refuse run_mixed_rows_compared "augment 'mixup': loss 'dist' compares rows" run recipe.yaml --set 'distill.augment=[{kind: mixup}]' \

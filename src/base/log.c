@@ -66,6 +66,12 @@ void log_event(run_log *l, const char *event, json_t *object) {
   json_decref(object);
 }
 
+static void drop(run_log **l) {
+  mem_free((*l)->path);
+  mem_free(*l);
+  *l = NULL;
+}
+
 status log_close(run_log **l) {
   status st = STATUS_OK;
   if (!*l) return st;
@@ -73,10 +79,17 @@ status log_close(run_log **l) {
   if ((*l)->reason)
     st = status_set(STATUS_FAILED, "%s: the log could not be written: %s", (*l)->path,
                     (*l)->reason > 0 ? strerror((*l)->reason) : "no memory");
-  mem_free((*l)->path);
-  mem_free(*l);
-  *l = NULL;
+  drop(l);
   return st;
+}
+
+void log_end(run_log **l, status st) {
+  if (!*l) return;
+  if (st)
+    log_event(*l, st == STATUS_STOPPED ? "stopped" : "failed",
+              json_pack("{s:s}", "message", status_message()));
+  fclose((*l)->file);
+  drop(l);
 }
 
 json_t *json_number(double x) {

@@ -15,6 +15,9 @@ status log_open(run_log **out, const char *path, bool active);
  * and writes it at once. */
 void log_event(run_log *l, const char *event, json_t *object);
 status log_close(run_log **l); /* STATUS_FAILED if anything could not be written */
+/* Local. Where it is still open: closes the log of work that ended with st, after an event "stopped" or
+ * "failed" with its message, which stays the stored one. */
+void log_end(run_log **l, status st);
 
 /* Local. A real that may be NaN or infinite: null then (JSON has neither). */
 json_t *json_number(double x);

@@ -407,7 +407,6 @@ static void free_all(job *j) {
   mem_free(j->targets);
   mem_free(j->ids);
   json_decref(j->inputs);
-  log_close(&j->log);
   lock_release(&j->lock);
 }
 
@@ -503,6 +502,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   log_event(j.log, "aggregate", report_json(&j));
   TRY(comm_agree(c, log_close(&j.log)));
 done:
+  log_end(&j.log, st);
   free_all(&j);
   return st;
 }

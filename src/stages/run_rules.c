@@ -8,6 +8,7 @@
 #include "stages/run_job.h"
 #include "stages/views.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <string.h>
@@ -63,9 +64,43 @@ static status check_confidence(const run_job *j) {
   return tasks_check_confidence(&j->work, j->r.distill.confidence, taught);
 }
 
+/* A file that the run writes is none that the recipe names: only the stage that comes to it would say so, or
+ * none, where it is only read before. */
+static status refuse_output(const run_job *j, const char *output) {
+  bool is = output && file_same(j->r.dataset, output);
+  for (size_t i = 0; output && i < j->r.teachers.n; i++) {
+    const mpistill_teacher *t = &j->r.teachers.items[i];
+    is = is || file_same(t->model ? t->model : t->soft_labels, output) ||
+         (t->data && file_same(t->data, output));
+  }
+  for (int i = 0; output && i < j->students.n; i++)
+    is = is || (!j->students.steps[i].bytes && file_same(j->students.steps[i].source.path, output));
+  return is ? status_set(STATUS_BAD_INPUT, "%s: the run would write it, and %s reads it; use another output",
+                         output, j->o->recipe)
+            : STATUS_OK;
+}
+
+static status check_outputs(const run_job *j) {
+  status st = STATUS_OK;
+  mpistill_strings labels = {0};
+  TRY(run_soft_paths(j, -1, j->soft, false, &labels));
+  for (size_t i = 0; i < labels.n; i++) TRY(refuse_output(j, labels.items[i]));
+  for (int i = 0; i < j->work.n; i++) TRY(refuse_output(j, j->ensembles[i]));
+  if (j->r.baseline) TRY(refuse_output(j, j->baseline));
+  for (int i = 0; i < j->students.n; i++) {
+    const chain_step *k = &j->students.steps[i];
+    TRY(refuse_output(j, k->output));
+    for (int t = 0; t < k->n_lessons; t++) TRY(refuse_output(j, k->lessons[t].labels));
+  }
+done:
+  strings_free(&labels);
+  return st;
+}
+
 status run_check_rules(const run_job *j) {
   status st = STATUS_OK;
   const split *sp;
+  TRY(check_outputs(j));
   TRY(check_confidence(j));
   TRY(check_method(j));
   TRY(check_mixed(j));

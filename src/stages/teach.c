@@ -384,7 +384,6 @@ static void free_all(teach_job *j) {
   mem_free(j->augment);
   mem_free(j->bound);
   dataset_close(&j->d);
-  log_close(&j->log);
   lock_release(&j->lock);
 }
 
@@ -449,6 +448,7 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   report(&j);
   TRY(comm_agree(c, log_close(&j.log)));
 done:
+  log_end(&j.log, st);
   free_all(&j);
   if (st && j.makes_folder) (void)!rmdir(o->output); /* where there is nothing to go on from */
   return st;

@@ -532,7 +532,7 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   TRY(report(&j));
   TRY(comm_agree(c, log_close(&j.log)));
 done:
-  log_close(&j.log);
+  log_end(&j.log, st);
   trainer_free(&j.t);
   live_close(&j.teachers);
   features_close(&j.inner);

@@ -142,6 +142,32 @@ refuse run_top_k "top-k 11: teacher 'a' has only 10 classes" run recipe.yaml --s
 refuse run_shards_of_one "loss 'dist' compares the rows of a shard" run recipe.yaml --set distill.batch=20 --set distill.shards=20 \
   --set 'distill.losses=[{kind: dist, weight: 1}]'
 
+# ---- what the run would write is what it reads ----
+settle
+mkdir -p again/soft
+cp good.onnx again/student.onnx
+cp good.onnx again/baseline.onnx
+cp soft.h5 again/ensemble.h5
+ln again/ensemble.h5 same.h5
+sed 's|^student:.*|student: {model: again/student.onnx}|; s|^output:.*|output: again|' recipe.yaml >again.yaml
+remember
+itself() { refuse "run_writes_$1" "again/$2: the run would write it, and recipe.yaml reads it; use another output" run recipe.yaml --set output=again "${@:3}"; }
+refuse run_writes_student 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml
+refuse run_writes_student_dry 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml --dry-run
+itself teacher student.onnx --set 'teachers=[{name: b, model: again/student.onnx}]'
+itself teacher_of_baseline baseline.onnx --set 'teachers=[{name: b, model: again/baseline.onnx}]' --set baseline=true
+itself labels ensemble.h5 --set 'teachers=[{name: b, soft_labels: same.h5}]'
+settle
+ln -s ../../good.h5 again/soft/b.h5
+remember
+itself dataset soft/b.h5
+settle
+rm again/soft/b.h5
+remember
+accept run_reads_what_it_leaves run recipe.yaml --set output=again --set 'teachers=[{name: b, model: again/baseline.onnx}]' --dry-run
+settle
+rm -r again again.yaml same.h5
+
 # ---- labels that are not there ----
 settle
 "$python" - <<'END' || fail 'datasets without labels'

@@ -66,6 +66,7 @@ export MPISTILL_END_TIME=1
 for ((i = 0; i < 36; i++)); do run $((i % 2 * 2)) "${slowly[@]}" --stop-before 10 --log parts.jsonl --output parts.onnx; done
 unset MPISTILL_END_TIME
 check 'stopped after each of 36 steps, one of them a rollback' test "$status" = 75 -a "$(rollbacks parts.jsonl)" = 1
+check 'each stop is logged' test "$(grep -c '"event":"stopped"' parts.jsonl)" = 36
 must 2 "${slowly[@]}" --log parts.jsonl --output parts.onnx
 same 'back to an earlier epoch: gone on with to the same bytes' slowly.onnx parts.onnx
 
@@ -76,6 +77,7 @@ for ranks in 1 4; do
   run "$ranks" "${digits[@]}" --batch 32 --epochs 4 --optimizer adamw --learning-rate 1000 --log never.jsonl --force --output kept.onnx
   expect_error "the fourth time it ends, on $ranks ranks" 1 'the loss became' 'after 3 restarts' 'lower --learning-rate or set --clip-norm'
   check "three times told and logged, on $ranks ranks" test "$(warned)$(rollbacks never.jsonl)" = 33
+  check "and the log ends with why, on $ranks ranks" test "$(tail -n 1 never.jsonl | grep -c '^{"event":"failed",.*"message":"the loss became .* after 3 restarts')" = 1
   same "what was there is kept, on $ranks ranks" digits.h5 kept.onnx
 done
 run 2 "${regress[@]}" --dataset edge.h5 --learning-rate 0.001 --output never.onnx

@@ -60,12 +60,20 @@ check '--dry-run: writes nothing' test "$(listing .)" = "$before"
 # ---- the run ----
 must 2 run recipe.yaml
 cp out table
+cp err told
 python_check 'the table: a row for each teacher, the ensemble, the baseline and the student' <<'END'
 rows = [line for line in open("table") if line.strip()]
 assert [row.split()[0] for row in rows] == ["parameters", "teacher", "teacher", "teacher", "ensemble", "baseline", "student"], rows
 assert [row.split()[1] for row in rows[1:4]] == ["wide", "conv", "tree"]
 assert [len(row[24:].split()) for row in rows[1:3]] == [6, 6], rows  # with the unit of the latency
 END
+python_check 'the teachers on their rows, told before the students learn' <<'END'
+lines = open("told").read().splitlines()
+at = [i for i, line in enumerate(lines) if line.split()[:4] == ["teacher", "weight", "accuracy", "nll"]]
+assert len(at) == 1 and [line.split()[0] for line in lines[at[0] + 1 : at[0] + 5]] == ["wide", "conv", "tree.h5", "ensemble"], lines
+assert at[0] < lines.index("mpistill: baseline"), lines
+END
+rm told
 check 'the files in the output folder' test "$(cd run/digits && find . -type f | LC_ALL=C sort | tr '\n' ' ')" = "./baseline.onnx \
 ./baseline.onnx.inputs ./ensemble.h5 ./ensemble.h5.inputs ./recipe.yaml ./result.json ./run.jsonl ./soft/conv.h5 ./soft/test/conv.h5 \
 ./soft/test/wide.h5 ./soft/wide.h5 ./state.json ./student.onnx ./student.onnx.inputs "

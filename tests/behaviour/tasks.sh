@@ -173,6 +173,17 @@ for key in "parameters", "bytes":
 assert models["ensemble"]["tasks"]["parity"]["latency_s"] == models["wide-parity"]["latency_s"]
 assert "parameters" not in models["student"]["tasks"]["digit"] and "parameters" in models["student"]
 END
+# Each task's answers hide behind noise of their own.
+recipe private | sed '/^baseline/d; /wide-ink/d; /name: ink/d; s/^aggregate:.*/aggregate: {dtype: float32, method: pate-lnmax, noise: 5}/
+  s/kind: cross-entropy, weight: 0.2/kind: cross-entropy, weight: 0.1/' >private.yaml
+must 2 run private.yaml --set seed=7 --set distill.epochs=1 --quiet
+for task in digit parity; do
+  must 1 aggregate private/soft/wide-$task.h5 $([ $task = parity ] || echo private/soft/vector.h5) --dtype float32 --method pate-lnmax --noise 5 --seed 7 \
+    --quiet --output "seed-7.$task.h5"
+done
+same_labels() { "$python" -c 'import h5py, sys; a, b = (h5py.File(x)["logits"][...].argmax(1) for x in sys.argv[1:]); sys.exit(int((a != b).any()))' "$@"; }
+check 'pate: the first task by the seed of the recipe' same_labels private/ensemble.digit.h5 seed-7.digit.h5
+check 'pate: not another one by the same noise' test "$(same_labels private/ensemble.parity.h5 seed-7.parity.h5; echo $?)" = 1
 recipe made | sed '/^baseline/d; s/^student: .*/student: {create: mlp, layers: [64, 12], tasks: ["digit:10", "parity:2", "ink:1"]}/' >made.yaml
 must 2 run made.yaml --quiet
 must 0 create mlp --layers 64,12 --task digit:10 --task parity:2 --task ink:1 --seed 0 --output made.onnx

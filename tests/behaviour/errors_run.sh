@@ -151,16 +151,16 @@ cp soft.h5 again/ensemble.h5
 ln again/ensemble.h5 same.h5
 sed 's|^student:.*|student: {model: again/student.onnx}|; s|^output:.*|output: again|' recipe.yaml >again.yaml
 remember
-itself() { refuse "run_writes_$1" "again/$2: the run would write it, and recipe.yaml reads it; use another output" run recipe.yaml --set output=again "${@:3}"; }
+reads() { refuse "run_writes_$1" "again/$2: the run would write it, and recipe.yaml reads it; use another output" run recipe.yaml --set output=again "${@:3}"; }
 refuse run_writes_student 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml
 refuse run_writes_student_dry 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml --dry-run
-itself teacher student.onnx --set 'teachers=[{name: b, model: again/student.onnx}]'
-itself teacher_of_baseline baseline.onnx --set 'teachers=[{name: b, model: again/baseline.onnx}]' --set baseline=true
-itself labels ensemble.h5 --set 'teachers=[{name: b, soft_labels: same.h5}]'
+reads teacher student.onnx --set 'teachers=[{name: b, model: again/student.onnx}]'
+reads teacher_of_baseline baseline.onnx --set 'teachers=[{name: b, model: again/baseline.onnx}]' --set baseline=true
+reads labels ensemble.h5 --set 'teachers=[{name: b, soft_labels: same.h5}]'
 settle
 ln -s ../../good.h5 again/soft/b.h5
 remember
-itself dataset soft/b.h5
+reads dataset soft/b.h5
 settle
 rm again/soft/b.h5
 remember

@@ -54,4 +54,7 @@ large_teacher() {
   cd "$work"
 }
 
+# room: waits until fewer than RANKS jobs run in the background.
+room() { while [ "$(jobs -rp | wc -l)" -ge "$RANKS" ]; do wait -n; done; }
+
 seeds() { seq 1 "$SEEDS"; }

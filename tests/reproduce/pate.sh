@@ -13,7 +13,7 @@ part set.h5 "${parts[@]}" asked=test:0-1000 public=test:0-9000 test=test:9000-10
 alone create cnn --input 1x28x28 --channels 16,32 --kernel 3 --hidden 64 --classes 10 --dropout 0.3 --seed 1 --output untrained.onnx
 list=() soft=()
 for ((t = 0; t < teachers; t++)); do
-  while [ "$(jobs -rp | wc -l)" -ge "$RANKS" ]; do wait -n; done
+  room
   alone train --model untrained.onnx --dataset set.h5 --split "part$t" --test-split none --epochs 100 --batch 32 --learning-rate 0.05 \
     --augment shift:pixels=2 --seed "$t" --quiet --output "teacher$t.onnx" &
   list+=(--teacher "teacher$t.onnx")

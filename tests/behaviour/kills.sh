@@ -33,5 +33,13 @@ sweep any kill distill 'digits.h5 a.onnx soft' out.onnx distill --student a.onnx
   --checkpoint-seconds 0 --output out.onnx
 sweep any kill run 'digits.h5 a.onnx b.onnx recipe.yaml' 'run/soft/a.h5 run/soft/b.h5 run/soft/test/a.h5 run/ensemble.h5 run/baseline.onnx run/student.onnx' \
   run recipe.yaml
+# All that a checkpoint and a run can hold: projectors and AdamW's moments, the weights of teachers, a student in two precisions; a chain.
+must 0 teach --dataset digits.h5 --teacher a.onnx --teacher b.onnx --tap act1 --block 500 --output taps
+sweep any kill 'distill with more' 'digits.h5 a.onnx taps' 'out.onnx out.float32.onnx' distill --student a.onnx --dataset digits.h5 \
+  --soft-labels taps/a.h5 --soft-labels taps/b.h5 --method aekd --feature hint:1:student=act1:teacher=act1:from=a --optimizer adamw --confidence 0.2 \
+  --augment shift:pixels=1 --fixed-labels --epochs 2 --batch 360 --checkpoint-seconds 0 --precision int8 --output out.onnx
+sed 's/^baseline.*/generations: 2/; s/^student/assistants: [{name: mid, model: b.onnx}]\naggregate: {method: learned, calibrate: true}\n&/' recipe.yaml >chain.yaml
+sweep any kill chain 'digits.h5 a.onnx b.onnx chain.yaml' \
+  'run/soft/a.h5 run/soft/mid.h5 run/ensemble.h5 run/mid.onnx run/generation-1.onnx run/student.onnx' run chain.yaml
 TORTURE_RESULTS=$work/torture.jsonl "$top/tests/torture.sh" kills "${KILLS:-20}" || failures=$((failures + 1))
 finish

@@ -189,7 +189,7 @@ static status resume(job *j) {
   if (j->o->restart && show) checkpoint_remove(j->folder);
   TRY(comm_barrier(j->c));
   TRY(checkpoint_open(&k, j->c, j->folder, &warning));
-  if (warning) say_warning(show, "%s; the one before it is used", warning);
+  if (warning) say_warning(show, "%s", warning);
   if (!k) goto done;
   old = json_loads(checkpoint_inputs(k), 0, NULL);
   if (!json_equal(old, j->inputs)) {
@@ -342,10 +342,10 @@ static status drop_leftover(job *j) {
   status st = STATUS_OK;
   checkpoint *k = NULL;
   char *warning = NULL;
-  TRY(checkpoint_open(&k, j->c, j->folder, &warning));
+  st = checkpoint_open(&k, j->c, j->folder, &warning);
+  if (st == STATUS_BAD_INPUT) st = STATUS_OK; /* whosever the damaged one is, it stays */
   if (k && comm_rank(j->c) == 0 && !strcmp(checkpoint_inputs(k), j->inputs_text))
     checkpoint_remove(j->folder);
-done:
   checkpoint_close(&k);
   mem_free(warning);
   return st;

@@ -250,13 +250,14 @@ done:
   return !st;
 }
 
-/* The newest of the two that is whole; -1: none. */
-static int choose(const char *folder, char **warning) {
+/* The newest of the two that is whole, -1 where there is none. faults: what is wrong with those that are not;
+ * the caller's. */
+static int choose(const char *folder, char *faults[2]) {
   checkpoint k[2] = {{0}};
   bool whole[2];
   for (int i = 0; i < 2; i++) {
     whole[i] = is_readable(folder, i) && read_header(&k[i], folder, i, true) == STATUS_OK;
-    if (!whole[i] && is_there(folder, i) && !*warning) mem_string(warning, status_message());
+    if (!whole[i] && is_there(folder, i)) mem_string(&faults[i], status_message());
   }
   int best = whole[0] ? 0 : whole[1] ? 1 : -1;
   if (whole[0] && whole[1] && is_before(&k[0].at, &k[1].at)) best = 1;
@@ -265,11 +266,33 @@ static int choose(const char *folder, char **warning) {
   return best;
 }
 
+static status find(const char *folder, int *which, char **warning) {
+  status st = STATUS_OK;
+  char *faults[2] = {NULL, NULL}, *path = NULL;
+  *which = choose(folder, faults);
+  const char *fault = faults[0] ? faults[0] : faults[1];
+  if (fault && *which >= 0) {
+    TRY(file_of(&path, folder, *which));
+    TRY(mem_format(warning, "%s; %s is gone on from", fault, path));
+  } else if (fault) {
+    st = status_set(STATUS_BAD_INPUT,
+                    "%s: there is no whole checkpoint to go on from; --restart begins anew:", folder);
+    for (int i = 0; i < 2; i++)
+      if (faults[i]) status_add_line("%s", faults[i]);
+  }
+done:
+  mem_free(path);
+  mem_free(faults[0]);
+  mem_free(faults[1]);
+  return st;
+}
+
 status checkpoint_open(checkpoint **out, comm *c, const char *folder, char **warning) {
   status st = STATUS_OK;
   checkpoint *k = NULL;
-  int which = comm_rank(c) == 0 ? choose(folder, warning) : -1;
+  int which = -1;
   *out = NULL;
+  TRY(comm_agree(c, comm_rank(c) == 0 ? find(folder, &which, warning) : STATUS_OK));
   TRY(comm_broadcast(c, 0, &which, sizeof which));
   if (which < 0) goto done;
   st = mem_new(&k, 1, sizeof *k);

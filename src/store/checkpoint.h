@@ -37,7 +37,7 @@ typedef struct checkpoint checkpoint;
 
 /* Collective. The newest whole checkpoint of a folder: *out is NULL when there is none. Rank 0 checks the
  * checksums; a damaged file is passed over for the other one, with a warning in *warning (mem_free; NULL:
- * none) on rank 0. */
+ * none) on rank 0. STATUS_BAD_INPUT where there are damaged ones alone. */
 status checkpoint_open(checkpoint **out, comm *c, const char *folder, char **warning);
 void checkpoint_close(checkpoint **k);
 const char *checkpoint_inputs(const checkpoint *k); /* on all ranks */

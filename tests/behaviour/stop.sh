@@ -115,4 +115,42 @@ LD_PRELOAD=$jumping timeout 60 "$mpistill" "${train[@]}" --stop-before 100 --che
 check 'the wall clock jumps to and fro: nothing happens' test $? = 0
 same 'the wall clock jumps: the same bytes' whole.onnx jumps.onnx
 check 'the wall clock jumps: times are not negative' test "$(grep -c -- '-[0-9:]*[0-9] *k/s\|in -' err)" = 0
+
+# ---- damaged checkpoints ----
+few=(train --model fast.onnx --dataset long.h5 --epochs 1 --batch 1024 --quiet)
+must 2 "${few[@]}" --output few.onnx
+export MPISTILL_END_TIME=1
+for _ in 1 2; do run 1 "${few[@]}" --stop-before 10 --output cut.onnx; done # 0.h5, 1.h5
+unset MPISTILL_END_TIME
+check 'two checkpoints' test "$status" = 75 -a -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5
+cp -r cut.onnx.ckpt kept
+damaged() { # FILE...: the checkpoints as they were, but for a number in 1.h5, or all of 0.h5
+  rm -rf cut.onnx*
+  cp -r kept cut.onnx.ckpt
+  for file in "$@"; do
+    case $file in
+      0.h5) printf 'no checkpoint' >cut.onnx.ckpt/0.h5 ;;
+      1.h5) "$python" -c 'import h5py; f = h5py.File("cut.onnx.ckpt/1.h5", "r+"); f["vectors/parameters"][5] += 1' ;;
+    esac
+  done
+}
+for ranks in 1 4; do
+  damaged 1.h5
+  run "$ranks" "${few[@]}" --output cut.onnx
+  check "the newer is damaged, on $ranks ranks: said, with the one that is gone on from" test "$status $(grep -c \
+    '^mpistill: warning: cut.onnx.ckpt/1.h5: .* does not match its checksum; cut.onnx.ckpt/0.h5 is gone on from$' err)" = '0 1'
+  same "the newer is damaged, on $ranks ranks: the same bytes" few.onnx cut.onnx
+  damaged 0.h5
+  run "$ranks" "${few[@]}" --output cut.onnx
+  check "the older is damaged, on $ranks ranks: said, with the one that is gone on from" test "$status $(grep -c \
+    '^mpistill: warning: cut.onnx.ckpt/0.h5: .*; cut.onnx.ckpt/1.h5 is gone on from$' err)" = '0 1'
+  same "the older is damaged, on $ranks ranks: the same bytes" few.onnx cut.onnx
+  damaged 0.h5 1.h5
+  run "$ranks" "${few[@]}" --output cut.onnx
+  expect_error "both are damaged, on $ranks ranks" 2 'cut.onnx.ckpt: there is no whole checkpoint to go on from; --restart begins anew' \
+    'cut.onnx.ckpt/0.h5: ' 'cut.onnx.ckpt/1.h5: '
+  check "both are damaged, on $ranks ranks: they stay" test -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5 -a ! -e cut.onnx
+  must "$ranks" "${few[@]}" --output cut.onnx --restart
+  same "both are damaged, on $ranks ranks: anew" few.onnx cut.onnx
+done
 finish

@@ -98,14 +98,16 @@ end_idle() {
 asked='' job=''
 stop() {
   asked=yes
-  kill -USR1 "$job"
+  [ -z "$job" ] || kill -USR1 "$job"
 }
 trap stop USR1 USR2 TERM
 
 while :; do
+  if [ -n "$asked" ]; then exit 75; fi # between two
   mpirun -n "$ranks" "${on_hosts[@]}" --map-by "$map" --bind-to core:overload-allowed --report-bindings -x OMP_NUM_THREADS \
     "${mpistill[@]}" "$@" &
   job=$!
+  [ -z "$asked" ] || kill -USR1 "$job"
   [ -n "$hostfile" ] || end_idle "$job" & # without ranks on this host mpirun has no children
   while kill -0 "$job" 2>/dev/null; do wait "$job"; done # a signal cuts a wait short
   wait "$job"

@@ -148,12 +148,26 @@ static void mark_reached(const graph *g, bool *reached) {
   }
 }
 
+/* Of scores, to be added: zeros and what stands for minus infinity. Without data: that of a parameter lies
+ * elsewhere. */
+static bool is_mask(const value *v) {
+  const float *x = v->constant->data;
+  bool any = false;
+  for (int64_t i = 0, n = x ? shape_count(&v->shape) : 0; i < n; i++) {
+    if (x[i] != 0 && !(x[i] <= -1e30f)) return false;
+    any = any || x[i] != 0;
+  }
+  return any;
+}
+
 /* What input j of a node is to training, when it is a float initializer. Numbers without a dimension are
- * constants of formulas, which exporters write like weights: a half, the root of a width, an epsilon. */
+ * constants of formulas, which exporters write like weights: a half, the root of a width, an epsilon; so are
+ * masks. */
 static value_kind trained_kind(const node *n, int j, const value *v) {
   if (op_mask_has(n->op->statistics, j)) return VALUE_STATISTIC;
   if (!v->shape.rank) return v->kind;
-  if (op_mask_has(n->op->differentiable, j) && v->kind != VALUE_STATISTIC) return VALUE_PARAMETER;
+  if (op_mask_has(n->op->differentiable, j) && v->kind != VALUE_STATISTIC && !is_mask(v))
+    return VALUE_PARAMETER;
   return v->kind;
 }
 

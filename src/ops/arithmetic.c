@@ -52,6 +52,7 @@ BINARY_SLOPE(prelu_first, u < 0 ? v : 1)
 BINARY_SLOPE(prelu_second, u < 0 ? u : 0)
 BINARY_SLOPE(power_first, v == 0 ? 0 : v * powf(u, v - 1))
 BINARY_SLOPE(square_first, 2 * u)
+BINARY_SLOPE(remainder_second, -truncf(u / v)) /* u - trunc(u / v) v, between its jumps */
 BINARY_SLOPE(power_second, u == 0 && v >= 0 ? 0 : powf(u, v) * logf(u)) /* 0^v is flat in v */
 
 static const binary_kernel add_kernel = {.value = sum, .real = real_sum, .whole = whole_sum};
@@ -196,7 +197,8 @@ static int64_t whole_remainder(int64_t a, int64_t b) {
 }
 
 static const binary_kernel modulo_kernel = {.real = fmod, .whole = whole_modulo};
-static const binary_kernel remainder_kernel = {.real = fmod, .whole = whole_remainder};
+static const binary_kernel remainder_kernel = {
+    .real = fmod, .whole = whole_remainder, .slope = {NULL, remainder_second}};
 
 static status mod_infer(step *s) {
   status st = infer_same_types(s);
@@ -215,7 +217,12 @@ static status mod_forward(step *s) {
   return binary_forward(s, s->state);
 }
 
-TWO_INPUTS(Mod, 10, mod_infer, mod_forward, .attributes = fmod_attribute, .prepare = mod_prepare);
+static status mod_backward(step *s) {
+  return binary_backward(s, s->state);
+}
+
+TWO_INPUTS(Mod, 10, mod_infer, mod_forward, .attributes = fmod_attribute, .differentiable = 1 | 1 << 1,
+           .prepare = mod_prepare, .backward = mod_backward, .keeps = KEEP_IN0 | KEEP_IN1);
 
 static int64_t whole_left(int64_t a, int64_t b) {
   return b > 7 ? 0 : a << b;

@@ -484,9 +484,9 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   TRY(stage_begin(c, &o->out));
   TRY(open_all(&j));
   TRY(collect_inputs(&j));
+  TRY(stage_refuse_input(c, o->output, o->out.log, aggregate_option_rows, o, &o->inputs));
   TRY(stage_lock(c, &j.lock, o->output, &o->out));
   if (!o->out.no_result) pulse_share(c, o->output);
-  TRY(stage_refuse_input(c, o->output, o->out.log, aggregate_option_rows, o, &o->inputs));
   TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
   const bool secret = j.in.rule->epsilon; /* the seed, which no mark holds: --force draws again */
   if (found == MARK_DONE && stage_keeps_done(&o->out) && !(secret && o->out.force)) {

@@ -272,14 +272,28 @@ status stage_lock(comm *c, lock **out, const char *output, const mpistill_output
   return comm_agree(c, st);
 }
 
-static status refuse_input(const char *output, const char *log, const option *rows, const void *options,
-                           const mpistill_strings *inputs) {
+static status refuse_one(const char *output, const char *log, const option *rows, const void *options,
+                         const mpistill_strings *inputs) {
   if (log && !strcmp(log, output))
     return status_set(STATUS_BAD_INPUT, "%s: is the log of this command too; use another --log", output);
   bool is = options_same_file(rows, options, output) != NULL;
   for (size_t i = 0; inputs && i < inputs->n; i++) is = is || file_same(inputs->items[i], output);
   return is ? status_set(STATUS_BAD_INPUT, "%s: is an input of this command too; use another output", output)
             : STATUS_OK;
+}
+
+/* OUTPUT, and what lies beside it while it is made and afterwards. */
+static status refuse_input(const char *output, const char *log, const option *rows, const void *options,
+                           const mpistill_strings *inputs) {
+  static const char *const beside[] = {".part", ".inputs", ".inputs.part", ".lock"};
+  status st = refuse_one(output, log, rows, options, inputs);
+  for (size_t i = 0; !st && i < sizeof beside / sizeof *beside; i++) {
+    char *path = NULL;
+    st = mem_format(&path, "%s%s", output, beside[i]);
+    if (!st) st = refuse_one(path, log, rows, options, inputs);
+    mem_free(path);
+  }
+  return st;
 }
 
 status stage_refuse_input(comm *c, const char *output, const char *log, const option *rows,

@@ -186,6 +186,7 @@ static status resume(job *j) {
   checkpoint *k = NULL;
   json_t *old = NULL;
   char *warning = NULL, *what = NULL;
+  TRY(comm_agree(j->c, show ? checkpoint_check_folder(j->folder) : STATUS_OK));
   if (j->o->restart && show) checkpoint_remove(j->folder);
   TRY(comm_barrier(j->c));
   TRY(checkpoint_open(&k, j->c, j->folder, &warning));
@@ -497,6 +498,15 @@ done:
   return st;
 }
 
+/* The student of full precision, which is written beside the other, is none of what is read. */
+static status refuse_full(const job *j) {
+  char *full = NULL;
+  status st = comm_agree(j->c, reduced_full_path(&full, j->o->output));
+  if (!st) st = stage_refuse_input(j->c, full, j->o->out.log, distill_option_rows, j->o, NULL);
+  mem_free(full);
+  return st;
+}
+
 /* link NULL: learns from files, or from labels alone. */
 static status train(comm *c, const mpistill_train_options *options, const model_source *student,
                     const live_link *link) {
@@ -510,9 +520,10 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   TRY(stage_begin(c, &o.out));
   TRY(open_all(&j, hash));
   TRY(comm_agree(c, collect_inputs(&j, hash)));
+  TRY(stage_refuse_input(c, o.output, o.out.log, distill_option_rows, &o, NULL));
+  if (reduced_wanted(&o)) TRY(refuse_full(&j));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
   if (!o.out.no_result && !link) pulse_share(c, o.output);
-  TRY(stage_refuse_input(c, o.output, o.out.log, distill_option_rows, &o, NULL));
   TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && stage_keeps_done(&o.out)) {
     stage_tell_done(c, o.output, &o.out, "");

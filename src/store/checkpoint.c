@@ -35,6 +35,33 @@ done:
   return st;
 }
 
+/* Of all that a header says. */
+static void hash_header(char text[HASH_TEXT_BYTES], const char *inputs, const char *libraries,
+                        const checkpoint_position *at, hash_stream *h) {
+  const int64_t whole[] = {at->epoch, at->batch, at->rollbacks, at->n_sums};
+  hash_add(h, inputs, strlen(inputs) + 1);
+  hash_add(h, libraries, strlen(libraries) + 1);
+  hash_add(h, whole, sizeof whole);
+  hash_add(h, &at->rate_scale, sizeof at->rate_scale);
+  hash_add(h, at->sums, (size_t)at->n_sums * sizeof *at->sums);
+  hash_text(hash_end(&h), text);
+}
+
+static status put_header(hid_t file, const char *path, const char *inputs, const char *libraries,
+                         const checkpoint_position *at) {
+  status st = STATUS_OK;
+  hash_stream *h = NULL;
+  char text[HASH_TEXT_BYTES];
+  TRY(h5_put_text(file, path, "inputs", inputs));
+  TRY(h5_put_text(file, path, "libraries", libraries));
+  TRY(put_position(file, path, at));
+  TRY(hash_start(&h));
+  hash_header(text, inputs, libraries, at, h);
+  TRY(h5_put_text(file, path, "checksum", text));
+done:
+  return st;
+}
+
 static status put_vector(hid_t group, const char *path, const checkpoint_vector *v, int64_t n) {
   status st = STATUS_OK;
   h5_array a = {0};
@@ -56,9 +83,7 @@ static status write_file(const char *path, const char *inputs, const char *libra
   TRY(h5_create(&file, path));
   TRY(h5_put_text(file, path, "format", "mpistill-checkpoint"));
   TRY(h5_put_int(file, path, "version", 1));
-  TRY(h5_put_text(file, path, "inputs", inputs));
-  TRY(h5_put_text(file, path, "libraries", libraries));
-  TRY(put_position(file, path, at));
+  TRY(put_header(file, path, inputs, libraries, at));
   TRY(h5_group(&group, file, path, "vectors"));
   for (int i = 0; i < n_vectors; i++) TRY(put_vector(group, path, &vectors[i], n));
   h5_close(&group);
@@ -114,6 +139,22 @@ done:
   return st;
 }
 
+/* Those of versions before this one have no checksum of it. */
+static status verify_header(const checkpoint *k, hid_t file) {
+  status st = STATUS_OK;
+  hash_stream *h = NULL;
+  char text[HASH_TEXT_BYTES], *wanted = NULL;
+  TRY(h5_get_text(file, k->path, "checksum", &wanted));
+  if (!wanted) goto done;
+  TRY(hash_start(&h));
+  hash_header(text, k->inputs, k->libraries, &k->at, h);
+  if (strcmp(wanted, text))
+    THROW(STATUS_BAD_INPUT, "%s: its attributes do not match their checksum", k->path);
+done:
+  mem_free(wanted);
+  return st;
+}
+
 static status get_header(checkpoint *k, hid_t file) {
   status st = STATUS_OK;
   TRY(h5_check_format(file, k->path, "mpistill-checkpoint"));
@@ -121,6 +162,7 @@ static status get_header(checkpoint *k, hid_t file) {
   TRY(h5_get_text(file, k->path, "libraries", &k->libraries));
   if (!k->inputs || !k->libraries) THROW(STATUS_BAD_INPUT, "%s: is not a whole checkpoint", k->path);
   TRY(get_position(file, k->path, &k->at));
+  TRY(verify_header(k, file));
 done:
   return st;
 }
@@ -250,6 +292,49 @@ done:
   return !st;
 }
 
+/* In the child process of wire_fetch: whether it is an HDF5 file of another kind. */
+static status look_foreign(const char *path, wire *w) {
+  status st = STATUS_OK;
+  hid_t file = 0;
+  char *format = NULL;
+  int foreign;
+  TRY(h5_open(&file, path));
+  TRY(h5_get_text(file, path, "format", &format));
+  foreign = !format || strcmp(format, "mpistill-checkpoint") != 0;
+  TRY(wire_int(w, &foreign));
+done:
+  mem_free(format);
+  h5_close(&file);
+  return st;
+}
+
+static bool is_foreign(const char *path) {
+  comm *alone = NULL;
+  wire w = {0};
+  int foreign = 0;
+  if (comm_alone(&alone) || wire_fetch(&w, alone, path, look_foreign) || wire_int(&w, &foreign)) foreign = 0;
+  wire_free(&w);
+  comm_end(&alone);
+  status_clear();
+  return foreign;
+}
+
+status checkpoint_check_folder(const char *folder) {
+  status st = STATUS_OK;
+  char *path = NULL;
+  for (int i = 0; i < 2; i++) {
+    TRY(file_of(&path, folder, i));
+    if (file_exists(path) && is_foreign(path))
+      THROW(STATUS_BAD_INPUT, "%s: is no checkpoint, and one would take its place; use another --checkpoint",
+            path);
+    mem_free(path);
+    path = NULL;
+  }
+done:
+  mem_free(path);
+  return st;
+}
+
 /* The newest of the two that is whole, -1 where there is none. faults: what is wrong with those that are not;
  * the caller's. */
 static int choose(const char *folder, char *faults[2]) {
@@ -269,6 +354,7 @@ static int choose(const char *folder, char *faults[2]) {
 static status find(const char *folder, int *which, char **warning) {
   status st = STATUS_OK;
   char *faults[2] = {NULL, NULL}, *path = NULL;
+  TRY(checkpoint_check_folder(folder));
   *which = choose(folder, faults);
   const char *fault = faults[0] ? faults[0] : faults[1];
   if (fault && *which >= 0) {

@@ -35,6 +35,9 @@ status checkpoint_write(const char *folder, const char *inputs, const char *libr
 
 typedef struct checkpoint checkpoint;
 
+/* Local. STATUS_BAD_INPUT where a folder has files of the names of checkpoints that are others'. */
+status checkpoint_check_folder(const char *folder);
+
 /* Collective. The newest whole checkpoint of a folder: *out is NULL when there is none. Rank 0 checks the
  * checksums; a damaged file is passed over for the other one, with a warning in *warning (mem_free; NULL:
  * none) on rank 0. STATUS_BAD_INPUT where there are damaged ones alone. */

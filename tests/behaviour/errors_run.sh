@@ -293,6 +293,22 @@ itself train_dataset same.h5 train --model good.onnx --dataset good.h5 --epochs 
 itself distill soft.h5 distill --student good.onnx --dataset good.h5 --soft-labels soft2.h5 --soft-labels soft.h5 --epochs 1 --output soft.h5
 itself aggregate soft3.h5 aggregate soft.h5 soft2.h5 --output soft3.h5
 itself aggregate_dataset good.h5 aggregate soft.h5 soft2.h5 --dataset good.h5 --output good.h5
+for beside in part lock inputs; do
+  settle
+  cp good.onnx "beside.onnx.$beside"
+  remember
+  itself "train_$beside" "beside.onnx.$beside" train --model "beside.onnx.$beside" --dataset good.h5 --epochs 1 --output beside.onnx
+  refuse "train_log_$beside" "beside.onnx.$beside: is the log of this command too" train --model good.onnx --dataset good.h5 --epochs 1 \
+    --output beside.onnx --log "beside.onnx.$beside"
+  settle
+  rm "beside.onnx.$beside"
+done
+cp good.onnx beside.float32.onnx
+remember
+itself train_full beside.float32.onnx train --model beside.float32.onnx --dataset good.h5 --epochs 1 --precision float16 --output beside.onnx
+settle
+rm beside.float32.onnx
+remember
 itself teach own/x.h5 teach --dataset good.h5 --teacher x=own/x.h5 --output own
 settle
 rm same.h5 soft3.h5

@@ -124,12 +124,13 @@ for _ in 1 2; do run 1 "${few[@]}" --stop-before 10 --output cut.onnx; done # 0.
 unset MPISTILL_END_TIME
 check 'two checkpoints' test "$status" = 75 -a -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5
 cp -r cut.onnx.ckpt kept
-damaged() { # FILE...: the checkpoints as they were, but for a number in 1.h5, or all of 0.h5
+damaged() { # FILE...: the checkpoints as they were, but for a number in 1.h5 (header: where it stands), or all of 0.h5
   rm -rf cut.onnx*
   cp -r kept cut.onnx.ckpt
   for file in "$@"; do
     case $file in
       0.h5) printf 'no checkpoint' >cut.onnx.ckpt/0.h5 ;;
+      header) "$python" -c 'import h5py; h5py.File("cut.onnx.ckpt/1.h5", "r+").attrs["batch"] = 0' ;;
       1.h5) "$python" -c 'import h5py; f = h5py.File("cut.onnx.ckpt/1.h5", "r+"); f["vectors/parameters"][5] += 1' ;;
     esac
   done
@@ -140,6 +141,11 @@ for ranks in 1 4; do
   check "the newer is damaged, on $ranks ranks: said, with the one that is gone on from" test "$status $(grep -c \
     '^mpistill: warning: cut.onnx.ckpt/1.h5: .* does not match its checksum; cut.onnx.ckpt/0.h5 is gone on from$' err)" = '0 1'
   same "the newer is damaged, on $ranks ranks: the same bytes" few.onnx cut.onnx
+  damaged header
+  run "$ranks" "${few[@]}" --output cut.onnx
+  check "the newer's place is damaged, on $ranks ranks: said" test "$status $(grep -c \
+    '^mpistill: warning: cut.onnx.ckpt/1.h5: its attributes do not match their checksum; cut.onnx.ckpt/0.h5 is gone on from$' err)" = '0 1'
+  same "the newer's place is damaged, on $ranks ranks: the same bytes" few.onnx cut.onnx
   damaged 0.h5
   run "$ranks" "${few[@]}" --output cut.onnx
   check "the older is damaged, on $ranks ranks: said, with the one that is gone on from" test "$status $(grep -c \
@@ -151,6 +157,14 @@ for ranks in 1 4; do
     'cut.onnx.ckpt/0.h5: ' 'cut.onnx.ckpt/1.h5: '
   check "both are damaged, on $ranks ranks: they stay" test -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5 -a ! -e cut.onnx
   must "$ranks" "${few[@]}" --output cut.onnx --restart
+  rm -rf others
+  mkdir others
+  cp whole/slow.h5 others/1.h5
+  for more in --force --restart; do
+    run "$ranks" "${few[@]}" --output none.onnx --checkpoint others $more
+    expect_error "a folder of other files, $more, on $ranks ranks" 2 'others/1.h5: is no checkpoint, and one would take its place' '--checkpoint'
+    same "a folder of other files, $more, on $ranks ranks: they stay" whole/slow.h5 others/1.h5
+  done
   same "both are damaged, on $ranks ranks: anew" few.onnx cut.onnx
 done
 finish

@@ -118,7 +118,10 @@ static void test_finds_parameters(void **state) {
   OK(tensor_new(&ints, DTYPE_INT64, &square));
   OK(graph_add_constant(g, "ints", true, ints, &unused));
   int h = apply(g, &centre_op, "h", apply(g, &matmul_op, "xw", apply(g, &add_op, "x+half", x, half), w), m);
+  int mask = initializer(g, "mask", square, (float[]){0, -INFINITY, 0, -3.4e38f}),
+      shift = initializer(g, "shift", square, (float[]){0, -1e4f, 0, 0});
   int i = apply(g, &matmul_op, "i", apply(g, &matmul_op, "f", h, fixed), w);
+  i = apply(g, &add_op, "shifted", apply(g, &add_op, "masked", i, mask), shift);
   int blind = apply(g, &range_op, "r", apply(g, &shape_op, "shape", s, -1), -1);
   finish(g, apply(g, &matmul_op, "y", i, blind));
   assert_int_equal(g->values[w].kind, VALUE_PARAMETER);
@@ -126,15 +129,17 @@ static void test_finds_parameters(void **state) {
   assert_int_equal(g->values[s].kind, VALUE_CONSTANT); /* only its shape matters */
   assert_int_equal(g->values[fixed].kind, VALUE_CONSTANT);
   assert_int_equal(g->values[half].kind, VALUE_CONSTANT); /* a constant of a formula */
+  assert_int_equal(g->values[mask].kind, VALUE_CONSTANT);
+  assert_int_equal(g->values[shift].kind, VALUE_PARAMETER);
   assert_int_equal(g->values[unused].kind, VALUE_CONSTANT);
   assert_int_equal(g->values[w].offset, 0);
   assert_int_equal(g->values[m].offset, 16);
-  assert_int_equal(g->n_block, 32);
-  assert_int_equal(g->n_parameters, 4);
-  float block[32];
+  assert_int_equal(g->n_block, 48);
+  assert_int_equal(g->n_parameters, 8);
+  float block[48];
   memset(block, 1, sizeof block);
   graph_initial_block(g, block);
-  float expected[32] = {1, 2, 3, 4, [16] = -0.6f};
+  float expected[48] = {1, 2, 3, 4, [16] = -0.6f, [33] = -1e4f};
   assert_memory_equal(block, expected, sizeof block);
   graph_free(&g);
 }

@@ -413,7 +413,7 @@ OPERATORS = {
     "Selu": one(lambda x, a: F.selu(x)), "Sigmoid": one(lambda x, a: torch.sigmoid(x)),
     "Softplus": one(lambda x, a: F.softplus(x)), "Softsign": one(lambda x, a: F.softsign(x)),
     "Sqrt": one(lambda x, a: x.sqrt()), "Tanh": one(lambda x, a: torch.tanh(x)),
-    "Add": two(torch.add), "Sub": two(torch.sub), "Mul": two(torch.mul), "Div": two(torch.div), "Pow": two(torch.pow),
+    "Add": two(torch.add), "Mod": two(torch.fmod), "Sub": two(torch.sub), "Mul": two(torch.mul), "Div": two(torch.div), "Pow": two(torch.pow),
     "PRelu": two(lambda x, slope: torch.where(x < 0, x * slope, x)),
     "Max": fold(torch.maximum), "Min": fold(torch.minimum), "Sum": fold(torch.add),
     "Mean": lambda x, a, opset: fold(torch.add)(x, a, opset) / len(x),

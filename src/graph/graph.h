@@ -96,9 +96,9 @@ status graph_add_node(graph *g, const char *name, const op *op, int opset, const
 status graph_add_output(graph *g, int value);
 
 /* Sorts the nodes topologically (a cycle or a value without producer is STATUS_BAD_INPUT naming it), drops
- * unused nodes and inputs, and makes every float initializer of one dimension or more that reaches an output
- * through differentiable inputs (op.differentiable) a PARAMETER, or a STATISTIC where op.statistics says so.
- * Offsets follow the order of first use. */
+ * unused nodes and inputs, and makes every float initializer of one dimension or more, but masks of scores,
+ * that reaches an output through differentiable inputs (op.differentiable) a PARAMETER, or a STATISTIC where
+ * op.statistics says so. Offsets follow the order of first use. */
 status graph_finish(graph *g);
 
 /* Writes the file's data of all parameters and statistics into block[n_block] (gaps zero). */

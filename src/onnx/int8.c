@@ -155,8 +155,7 @@ static status find_weights(work *w) {
   if (!n_good)
     THROW(STATUS_BAD_INPUT,
           "%s: has no weights of Conv, Gemm, MatMul, Gather, LSTM, GRU or RNN of %d numbers or more to "
-          "quantise; "
-          "leave out --precision int8",
+          "quantise; leave out --precision int8",
           w->name, FEWEST);
 done:
   return st;

@@ -55,21 +55,6 @@ status run_begin(run_job *j, const char *stage) {
 
 /* ---- preparing ---- */
 
-static status make_paths(run_job *j) {
-  status st = STATUS_OK;
-  TRY(file_join(&j->soft, j->r.output, "soft"));
-  TRY(file_join(&j->soft_test, j->r.output, "soft/test"));
-  TRY(file_join(&j->soft_fit, j->r.output, "soft/fit"));
-  TRY(file_join(&j->soft_adaptive, j->r.output, "soft/adaptive"));
-  TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
-  TRY(file_join(&j->checkpoints_in, j->r.output, "checkpoint"));
-  TRY(file_join(&j->baseline_checkpoint, j->r.output, "checkpoint/baseline"));
-  TRY(file_join(&j->log_path, j->r.output, "run.jsonl"));
-  TRY(file_join(&j->state_path, j->r.output, "state.json"));
-done:
-  return st;
-}
-
 /* The recipe, after a comment for each setting that replaced something in it. */
 static status recipe_text(const run_job *j, char **out) {
   status st = STATUS_OK;
@@ -250,10 +235,6 @@ static void write_failure(run_job *j, status st) {
 
 static void free_all(run_job *j) {
   pulse_last(NULL, NULL);
-  char *paths[] = {j->soft_fit,       j->soft_adaptive, j->soft,
-                   j->soft_test,      j->baseline,      j->baseline_checkpoint,
-                   j->checkpoints_in, j->log_path,      j->state_path};
-  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
   run_close(j);
   mem_free(j->rows);
   recipe_free(&j->r);
@@ -266,7 +247,6 @@ status stage_run(comm *c, const mpistill_run_options *o) {
   stage_listen(c, &o->out); /* a stage that does not look at it ends first */
   TRY(stage_begin(c, &o->out));
   TRY(recipe_read(c, o->recipe, &o->set, &j.r));
-  TRY(comm_agree(c, make_paths(&j)));
   TRY(run_check_all(&j));
   if (o->dry_run) {
     st = dry_run(&j);

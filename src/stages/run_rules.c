@@ -67,13 +67,13 @@ static status check_confidence(const run_job *j) {
 /* A file that the run writes is none that the recipe names: only the stage that comes to it would say so, or
  * none, where it is only read before. */
 static status refuse_output(const run_job *j, const char *output) {
-  bool is = output && file_same(j->r.dataset, output);
-  for (size_t i = 0; output && i < j->r.teachers.n; i++) {
+  bool is = file_same(j->r.dataset, output);
+  for (size_t i = 0; i < j->r.teachers.n; i++) {
     const mpistill_teacher *t = &j->r.teachers.items[i];
     is = is || file_same(t->model ? t->model : t->soft_labels, output) ||
          (t->data && file_same(t->data, output));
   }
-  for (int i = 0; output && i < j->students.n; i++)
+  for (int i = 0; i < j->students.n; i++)
     is = is || (!j->students.steps[i].bytes && file_same(j->students.steps[i].source.path, output));
   return is ? status_set(STATUS_BAD_INPUT, "%s: the run would write it, and %s reads it; use another output",
                          output, j->o->recipe)

@@ -188,16 +188,29 @@ done:
   return st;
 }
 
-static status name_ensembles(run_job *j) {
+static status name_paths(run_job *j) {
   status st = STATUS_OK;
-  for (int i = 0; i < j->work.n && !st; i++) {
+  TRY(file_join(&j->soft, j->r.output, "soft"));
+  TRY(file_join(&j->soft_test, j->r.output, "soft/test"));
+  TRY(file_join(&j->soft_fit, j->r.output, "soft/fit"));
+  TRY(file_join(&j->soft_adaptive, j->r.output, "soft/adaptive"));
+  TRY(file_join(&j->baseline, j->r.output, "baseline.onnx"));
+  TRY(file_join(&j->checkpoints_in, j->r.output, "checkpoint"));
+  TRY(file_join(&j->baseline_checkpoint, j->r.output, "checkpoint/baseline"));
+  TRY(file_join(&j->log_path, j->r.output, "run.jsonl"));
+  TRY(file_join(&j->state_path, j->r.output, "state.json"));
+  for (int i = 0; i < j->work.n; i++) {
     const char *name = j->work.items[i].name;
-    st = mem_format(&j->ensembles[i], "%s/ensemble%s%s.h5", j->r.output, name ? "." : "", name ? name : "");
+    TRY(mem_format(&j->ensembles[i], "%s/ensemble%s%s.h5", j->r.output, name ? "." : "", name ? name : ""));
   }
+done:
   return st;
 }
 
 void run_close(run_job *j) {
+  char *paths[] = {j->soft,           j->soft_test,           j->soft_fit, j->soft_adaptive, j->baseline,
+                   j->checkpoints_in, j->baseline_checkpoint, j->log_path, j->state_path};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) mem_free(paths[i]);
   for (int i = 0; i < TASKS_MAX; i++) mem_free(j->ensembles[i]);
   chain_free(&j->students);
   dataset_close(&j->d);
@@ -211,7 +224,7 @@ status run_check_all(run_job *j) {
   TRY(stage_test_split(j->d, j->r.distill.test_split, &test));
   j->has_test = test != NULL;
   TRY(tasks_describe(&j->work, &j->r.distill.tasks, &j->r.distill.losses, j->d));
-  TRY(comm_agree(j->c, name_ensembles(j)));
+  TRY(comm_agree(j->c, name_paths(j)));
   TRY(comm_agree(j->c, chain_make(&j->students, &j->r, &j->work)));
   for (int i = 0; i < j->students.n; i++) TRY(check_student(j, &j->students.steps[i], forms));
   TRY(comm_agree(j->c, run_check_rules(j)));

@@ -186,7 +186,7 @@ static status resume(job *j) {
   checkpoint *k = NULL;
   json_t *old = NULL;
   char *warning = NULL, *what = NULL;
-  TRY(comm_agree(j->c, show ? checkpoint_check_folder(j->folder) : STATUS_OK));
+  if (j->o->restart) TRY(comm_agree(j->c, show ? checkpoint_check_folder(j->folder) : STATUS_OK));
   if (j->o->restart && show) checkpoint_remove(j->folder);
   TRY(comm_barrier(j->c));
   TRY(checkpoint_open(&k, j->c, j->folder, &warning));

@@ -99,12 +99,15 @@ status trainer_restore(trainer *t, const checkpoint *k) {
   double *sums[CHECKPOINT_MAX_SUMS], kept_epoch;
   const int n_sums = sums_of(t, &kept_epoch, sums);
   if (at->n_sums != n_sums)
-    THROW(STATUS_BAD_INPUT, "the checkpoint has other losses, or is of another version; give --restart");
+    THROW(STATUS_BAD_INPUT, "%s: has other losses, or is of another version; --restart begins anew",
+          checkpoint_path(k));
   const int64_t steps = trainer_steps_per_epoch(t);
   if (at->epoch > t->o->epochs || at->batch >= steps || (at->epoch == t->o->epochs && at->batch))
     THROW(STATUS_BAD_INPUT,
-          "the checkpoint stands in epoch %lld, batch %lld, of %lld epochs of %lld; give --restart",
-          (long long)at->epoch + 1, (long long)at->batch + 1, (long long)t->o->epochs, (long long)steps);
+          "%s: stands in epoch %lld, batch %lld, of a training of %lld epochs of %lld batches; --restart "
+          "begins anew",
+          checkpoint_path(k), (long long)at->epoch + 1, (long long)at->batch + 1, (long long)t->o->epochs,
+          (long long)steps);
   t->epoch = at->epoch;
   t->batch = at->batch;
   t->rollbacks = (int)at->rollbacks;

@@ -36,27 +36,29 @@ done:
 }
 
 /* Of all that a header says. */
-static void hash_header(char text[HASH_TEXT_BYTES], const char *inputs, const char *libraries,
-                        const checkpoint_position *at, hash_stream *h) {
+static status hash_header(char text[HASH_TEXT_BYTES], const char *inputs, const char *libraries,
+                          const checkpoint_position *at) {
   const int64_t whole[] = {at->epoch, at->batch, at->rollbacks, at->n_sums};
+  hash_stream *h = NULL;
+  status st = hash_start(&h);
+  if (st) return st;
   hash_add(h, inputs, strlen(inputs) + 1);
   hash_add(h, libraries, strlen(libraries) + 1);
   hash_add(h, whole, sizeof whole);
   hash_add(h, &at->rate_scale, sizeof at->rate_scale);
   hash_add(h, at->sums, (size_t)at->n_sums * sizeof *at->sums);
   hash_text(hash_end(&h), text);
+  return st;
 }
 
 static status put_header(hid_t file, const char *path, const char *inputs, const char *libraries,
                          const checkpoint_position *at) {
   status st = STATUS_OK;
-  hash_stream *h = NULL;
   char text[HASH_TEXT_BYTES];
   TRY(h5_put_text(file, path, "inputs", inputs));
   TRY(h5_put_text(file, path, "libraries", libraries));
   TRY(put_position(file, path, at));
-  TRY(hash_start(&h));
-  hash_header(text, inputs, libraries, at, h);
+  TRY(hash_header(text, inputs, libraries, at));
   TRY(h5_put_text(file, path, "checksum", text));
 done:
   return st;
@@ -142,12 +144,10 @@ done:
 /* Those of versions before this one have no checksum of it. */
 static status verify_header(const checkpoint *k, hid_t file) {
   status st = STATUS_OK;
-  hash_stream *h = NULL;
   char text[HASH_TEXT_BYTES], *wanted = NULL;
   TRY(h5_get_text(file, k->path, "checksum", &wanted));
   if (!wanted) goto done;
-  TRY(hash_start(&h));
-  hash_header(text, k->inputs, k->libraries, &k->at, h);
+  TRY(hash_header(text, k->inputs, k->libraries, &k->at));
   if (strcmp(wanted, text))
     THROW(STATUS_BAD_INPUT, "%s: its attributes do not match their checksum", k->path);
 done:
@@ -237,7 +237,7 @@ static void clear(checkpoint *k) {
   *k = (checkpoint){0};
 }
 
-/* In the child process of wire_fetch: that libhdf5 can read the headers. */
+/* For ask_child: that libhdf5 can read the headers. */
 static status look(const char *path, wire *w) {
   status st = STATUS_OK;
   hid_t file = 0;
@@ -277,22 +277,30 @@ static bool is_there(const char *folder, int which) {
   return there;
 }
 
-static bool is_readable(const char *folder, int which) {
+/* What work tells of a file, from a child process: a damaged one may take libhdf5 with it. */
+static status ask_child(const char *path, status (*work)(const char *path, wire *w), int *answer) {
   status st = STATUS_OK;
   comm *alone = NULL;
-  char *path = NULL;
   wire w = {0};
   TRY(comm_alone(&alone));
-  TRY(file_of(&path, folder, which));
-  TRY(wire_fetch(&w, alone, path, look));
+  TRY(wire_fetch(&w, alone, path, work));
+  TRY(wire_int(&w, answer));
 done:
   wire_free(&w);
-  mem_free(path);
   comm_end(&alone);
+  return st;
+}
+
+static bool is_readable(const char *folder, int which) {
+  char *path = NULL;
+  int version;
+  status st = file_of(&path, folder, which);
+  if (!st) st = ask_child(path, look, &version);
+  mem_free(path);
   return !st;
 }
 
-/* In the child process of wire_fetch: whether it is an HDF5 file of another kind. */
+/* For ask_child: whether it is an HDF5 file of another kind. */
 static status look_foreign(const char *path, wire *w) {
   status st = STATUS_OK;
   hid_t file = 0;
@@ -309,14 +317,10 @@ done:
 }
 
 static bool is_foreign(const char *path) {
-  comm *alone = NULL;
-  wire w = {0};
-  int foreign = 0;
-  if (comm_alone(&alone) || wire_fetch(&w, alone, path, look_foreign) || wire_int(&w, &foreign)) foreign = 0;
-  wire_free(&w);
-  comm_end(&alone);
+  int foreign;
+  const bool is = !ask_child(path, look_foreign, &foreign) && foreign;
   status_clear();
-  return foreign;
+  return is;
 }
 
 status checkpoint_check_folder(const char *folder) {
@@ -404,6 +408,10 @@ const char *checkpoint_inputs(const checkpoint *k) {
 
 const char *checkpoint_libraries(const checkpoint *k) {
   return k->libraries;
+}
+
+const char *checkpoint_path(const checkpoint *k) {
+  return k->path;
 }
 
 const checkpoint_position *checkpoint_at(const checkpoint *k) {

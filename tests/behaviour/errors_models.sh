@@ -31,6 +31,7 @@ every two_unknown "two_unknown.onnx: 2 nodes cannot be run|  'draw' (Bernoulli, 
 every unknown_attribute "unknown_attribute.onnx: 1 node cannot be run|'head' (MatMul, opset 13): attribute 'speed' is not understood" unknown_attribute.onnx
 evaluate no_import "no_import.onnx|'finish'|imports no opset of its domain" no_import.onnx
 every opset99 'opset99.onnx: is written for opset 99 of ai.onnx; 1 to 23 are understood' opset99.onnx
+accept opset23 evaluate --model opset23.onnx --dataset good.h5
 evaluate opset0 'opset0.onnx: is written for opset 0' opset0.onnx
 evaluate old_clip "old_clip.onnx|'clip' (Clip, opset 1): understood from opset" old_clip.onnx
 evaluate two_inputs 'two_inputs.onnx: has 2 inputs, and' two_inputs.onnx

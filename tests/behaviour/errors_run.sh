@@ -149,11 +149,14 @@ cp good.onnx again/student.onnx
 cp good.onnx again/baseline.onnx
 cp soft.h5 again/ensemble.h5
 ln again/ensemble.h5 same.h5
+cp good.h5 again/soft/a.h5
 sed 's|^student:.*|student: {model: again/student.onnx}|; s|^output:.*|output: again|' recipe.yaml >again.yaml
 remember
 reads() { refuse "run_writes_$1" "again/$2: the run would write it, and recipe.yaml reads it; use another output" run recipe.yaml --set output=again "${@:3}"; }
 refuse run_writes_student 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml
 refuse run_writes_student_dry 'again/student.onnx: the run would write it, and again.yaml reads it' run again.yaml --dry-run
+RANKS=1 refuse plan_writes_student 'again/student.onnx: the run would write it, and again.yaml reads it' plan again.yaml
+RANKS=1 refuse plan_writes_dataset 'again/soft/a.h5: the run would write it' plan recipe.yaml --set output=again --set dataset=again/soft/a.h5
 reads teacher student.onnx --set 'teachers=[{name: b, model: again/student.onnx}]'
 reads teacher_of_baseline baseline.onnx --set 'teachers=[{name: b, model: again/baseline.onnx}]' --set baseline=true
 reads labels ensemble.h5 --set 'teachers=[{name: b, soft_labels: same.h5}]'

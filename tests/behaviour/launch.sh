@@ -98,6 +98,16 @@ timeout 300 "$top/launch/mpirun.sh" -n 1 run stopped.yaml --quiet >out 2>err </d
 check 'the same command goes on' test $? = 0
 same 'the student is that of an undisturbed training' stopped/student.onnx straight/student.onnx
 
+# ---- a signal while no mpirun runs: here as the hosts are asked who is left ----
+mkdir between
+printf '#!/bin/bash\necho >>"%s/begun"\nkill -KILL $$\n' "$PWD" >between/mpirun
+# Under timeout, under the script.
+printf '#!/bin/bash\nkill -USR1 "$(ps -o ppid= -p $PPID | tr -d " ")"\n' >between/agent-that-signals
+chmod +x between/*
+echo 'somewhere slots=2' >hosts
+OMPI_MCA_plm_rsh_agent=agent-that-signals PATH=$PWD/between:$PATH timeout 60 "$top/launch/mpirun.sh" --hostfile hosts run core.yaml >out 2>err </dev/null
+check 'mpirun.sh: a signal between two mpirun is kept' test "$? $(wc -l <begun)" = '75 1'
+
 # ---- mpirun that has lost all its ranks and hangs, as it does at times when one dies while the job starts ----
 mkdir hanging
 cat >hanging/mpirun <<END

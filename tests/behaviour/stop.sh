@@ -124,12 +124,19 @@ for _ in 1 2; do run 1 "${few[@]}" --stop-before 10 --output cut.onnx; done # 0.
 unset MPISTILL_END_TIME
 check 'two checkpoints' test "$status" = 75 -a -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5
 cp -r cut.onnx.ckpt kept
-damaged() { # FILE...: the checkpoints as they were, but for a number in 1.h5 (header: where it stands), or all of 0.h5
+damaged() { # FILE...: the checkpoints as they were, but for a number in 1.h5 (header: where it stands), or all of 0.h5; beyond: both without their checksums
   rm -rf cut.onnx*
   cp -r kept cut.onnx.ckpt
   for file in "$@"; do
     case $file in
       0.h5) printf 'no checkpoint' >cut.onnx.ckpt/0.h5 ;;
+      beyond)
+        "$python" -c 'import h5py
+for i in "01":
+    a = h5py.File(f"cut.onnx.ckpt/{i}.h5", "r+").attrs
+    a["batch"] = 1000
+    del a["checksum"]'
+        ;;
       header) "$python" -c 'import h5py; h5py.File("cut.onnx.ckpt/1.h5", "r+").attrs["batch"] = 0' ;;
       1.h5) "$python" -c 'import h5py; f = h5py.File("cut.onnx.ckpt/1.h5", "r+"); f["vectors/parameters"][5] += 1' ;;
     esac
@@ -157,6 +164,11 @@ for ranks in 1 4; do
     'cut.onnx.ckpt/0.h5: ' 'cut.onnx.ckpt/1.h5: '
   check "both are damaged, on $ranks ranks: they stay" test -e cut.onnx.ckpt/0.h5 -a -e cut.onnx.ckpt/1.h5 -a ! -e cut.onnx
   must "$ranks" "${few[@]}" --output cut.onnx --restart
+  same "both are damaged, on $ranks ranks: anew" few.onnx cut.onnx
+  damaged beyond
+  run "$ranks" "${few[@]}" --output cut.onnx
+  expect_error "both stand beyond the training, on $ranks ranks" 2 'cut.onnx.ckpt/' '.h5: stands in epoch 1, batch 1001, of a training of 1 epochs of 6 batches' \
+    '--restart'
   rm -rf others
   mkdir others
   cp whole/slow.h5 others/1.h5
@@ -165,6 +177,5 @@ for ranks in 1 4; do
     expect_error "a folder of other files, $more, on $ranks ranks" 2 'others/1.h5: is no checkpoint, and one would take its place' '--checkpoint'
     same "a folder of other files, $more, on $ranks ranks: they stay" whole/slow.h5 others/1.h5
   done
-  same "both are damaged, on $ranks ranks: anew" few.onnx cut.onnx
 done
 finish

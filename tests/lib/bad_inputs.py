@@ -258,6 +258,7 @@ def make_models():
     model("unknown_attribute.onnx", [h.make_node("MatMul", ["x", "w"], ["y"], name="head", speed=3)])
     model("no_import.onnx", [h.make_node("Fancy", ["x"], ["y"], name="finish", domain="com.example")])
     model("opset99.onnx", [matmul], opset=99)
+    model("opset23.onnx", [matmul], opset=23)
     model("opset0.onnx", [matmul], opset=0)
     model("old_clip.onnx", [h.make_node("Clip", ["x"], ["a"], name="clip", consumed_inputs=[1]), h.make_node("MatMul", ["a", "w"], ["y"])],
           opset=1)

@@ -46,9 +46,13 @@ for t in 2 3 4 5; do
 done
 # shellcheck disable=SC2086 # a list of numbers
 row 'teacher 784-1200-1200-10, dropout, jitter of 2 pixels' 67 '<= 75' $teachers
-for s in $(seeds); do student each "soft/teacher$(((s - 1) % 5 + 1)).h5" "$s"; done
-# shellcheck disable=SC2046
-row 'the same at T = 20, each from another of the five teachers' 74 - $(count each)
+each=()
+for s in $(seeds); do
+  t=$(((s - 1) % 5 + 1)) from=each
+  if [ $t = 1 ]; then from=one; else student each "soft/teacher$t.h5" "$s"; fi
+  each+=("$(errors "$from$s.onnx" "$OUT/mnist.h5")")
+done
+row 'the same at T = 20, each from another of the five teachers' 74 - "${each[@]}"
 all aggregate soft/teacher[1-5].h5 --method probability-mean --temperature 20 --output five.h5
 students five five.h5
 # shellcheck disable=SC2046

@@ -15,6 +15,7 @@
 /* An operator that meant something else in an old opset is refused by its row in ops.def; what opsets to come
  * will change is not known. */
 enum { OPSET_MIN = 1, OPSET_MAX = 23 };
+enum { OPSET_COMPLETE = 22 }; /* of the operators that came later not all are known */
 
 enum { LARGE = 1 << 16 }; /* floats of an initializer */
 
@@ -306,7 +307,10 @@ static void explain_missing(const loader *l, const Onnx__NodeProto *n, char *tex
   else if (first)
     add_text(text, bytes, "understood from opset %d on", first);
   else
-    add_text(text, bytes, "unknown operator");
+    add_text(text, bytes, "unknown operator%s",
+             opset > OPSET_COMPLETE && !*plain_domain(n->domain)
+                 ? " of this opset (an export for opset 22 or less may do without it)"
+                 : "");
 }
 
 static void check_given(const loader *l, const Onnx__NodeProto *n, size_t i, char *text, size_t bytes) {

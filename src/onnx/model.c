@@ -4,8 +4,10 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/profile.h"
+#include "graph/op.h"
 #include "onnx/load.h"
 #include "onnx/loader.h"
+#include "onnx/merged.h"
 #include "onnx/proto.h"
 #include "onnx/side.h"
 #include "onnx/tensor_proto.h"
@@ -14,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SPLIT_BYTES = 1024 }; /* smaller tensors stay in the model */
+enum { SPLIT_BYTES = 1024 };      /* smaller tensors stay in the model */
+enum { IR_OWN_INITIALIZERS = 4 }; /* before, each was an input too */
 
 /* protobuf messages end at 2 GiB; the rest is for the graph */
 static const int64_t INLINE_MAX = INT32_MAX - (4 << 20);
@@ -59,13 +62,16 @@ static status restore_data(model *m, size_t i) {
 
 static status build(model *m, hash_stream **h, float *block) {
   status st = STATUS_OK;
-  int n_ended = 0;
-  char *ended = NULL;
+  int n_ended = 0, n_parted = 0;
+  char *ended = NULL, *parted = NULL;
   TRY(side_load(m->proto->graph, m->path, *h, &m->origin.bytes));
   m->origin.hash = hash_end(h);
   TRY(training_mode_end(m->proto->graph, load_opset(m->proto, ""), &n_ended, &ended));
   m->origin.n_ended = n_ended;
   snprintf(m->origin.ended, sizeof m->origin.ended, "%s", ended ? ended : "");
+  if (m->proto->ir_version >= IR_OWN_INITIALIZERS) TRY(merged_part(m->proto->graph, &n_parted, &parted));
+  m->origin.n_parted = n_parted;
+  snprintf(m->origin.parted, sizeof m->origin.parted, "%s", parted ? parted : "");
   TRY(load_graph(&m->graph, &m->initializers, m->path, m->proto, block));
   for (size_t i = 0; i < m->proto->graph->n_initializer; i++) {
     if (in_block(m, i))
@@ -75,6 +81,7 @@ static status build(model *m, hash_stream **h, float *block) {
   }
 done:
   mem_free(ended);
+  mem_free(parted);
   return st;
 }
 
@@ -209,6 +216,30 @@ int model_opset(const model *m) {
 const char *model_training_node(const model *m, int *n) {
   *n = (int)m->origin.n_ended;
   return m->origin.n_ended ? m->origin.ended : NULL;
+}
+
+const char *model_parted_weight(const model *m, int *n) {
+  *n = (int)m->origin.n_parted;
+  return m->origin.n_parted ? m->origin.parted : NULL;
+}
+
+const char *model_tied_weight(const model *m, int *n) {
+  const graph *g = m->graph;
+  const char *first = NULL;
+  *n = 0;
+  for (int v = 0; v < g->n_values; v++) {
+    const op *reader = NULL;
+    bool tied = false;
+    if (g->values[v].kind != VALUE_PARAMETER || g->values[v].n_uses < 2) continue;
+    for (int i = 0; i < g->n_nodes && !tied; i++)
+      for (int k = 0; k < g->nodes[i].n_inputs; k++) {
+        if (g->nodes[i].inputs[k] != v) continue;
+        tied = reader == g->nodes[i].op || !strcmp(g->nodes[i].op->name, "Identity");
+        reader = g->nodes[i].op;
+      }
+    if (tied && !(*n)++) first = g->values[v].name;
+  }
+  return first;
 }
 
 const char *model_folded_weight(const model *m) {

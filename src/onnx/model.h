@@ -16,6 +16,9 @@ typedef struct model_origin {
   int64_t bytes;
   int64_t n_ended; /* nodes that were exported in training mode */
   char ended[128]; /* the first of them, cut */
+  int64_t
+      n_parted; /* tensors that an exporter had merged with others and that have numbers of their own here */
+  char parted[128]; /* the first of them, cut */
 } model_origin;
 
 /* Local. Reads a file, and the files in its folder or below that hold data of its tensors (external data).
@@ -67,6 +70,12 @@ const char *model_producer(const model *m);
 /* A node that the file has in training mode (of *n of them), NULL if none: here, and in what model_write
  * writes, they are in inference mode. */
 const char *model_training_node(const model *m, int *n);
+/* The first of *n tensors that an exporter had merged with others, because all began with the same numbers,
+ * and that are tensors of their own here and in what model_write writes; NULL if none. */
+const char *model_parted_weight(const model *m, int *n);
+/* The first of *n parameters that several layers of one kind read, so that they are trained as one; NULL if
+ * none. */
+const char *model_tied_weight(const model *m, int *n);
 /* The weight of a convolution that a batch norm seems to be folded into by an export for inference, or NULL.
  */
 const char *model_folded_weight(const model *m);

@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-#include <stdbool.h>
+#include <string.h>
 
 static void *allocate(void *out_of_memory, size_t n) {
   void *p;
@@ -29,6 +29,11 @@ status proto_unpack(void *out, const char *name, const ProtobufCMessageDescripto
                       name, d->short_name);
   *(void **)out = message;
   return STATUS_OK;
+}
+
+bool proto_is_op(const Onnx__NodeProto *n, const char *type) {
+  return strcmp(proto_text(n->op_type), type) == 0 &&
+         (!*proto_text(n->domain) || !strcmp(n->domain, "ai.onnx"));
 }
 
 void proto_free(void *message) {

@@ -5,12 +5,16 @@
 #include "base/status.h"
 #include "onnx.pb-c.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A string field; "" where the file leaves it out (protobuf-c's NULL). */
 static inline const char *proto_text(const char *field) {
   return field ? field : "";
 }
+
+/* Local. Whether a node is one of ai.onnx of that type. */
+bool proto_is_op(const Onnx__NodeProto *n, const char *type);
 
 /* Local. Checks bytes[n] against the wire format of messages of type `d` without allocating: nesting at most
  * 64, every length inside what holds it, no sub-message given twice where one is allowed, and the memory that

@@ -6,11 +6,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-static bool is_op(const Onnx__NodeProto *n, const char *type) {
-  return strcmp(proto_text(n->op_type), type) == 0 &&
-         (!*proto_text(n->domain) || !strcmp(n->domain, "ai.onnx"));
-}
-
 static Onnx__AttributeProto *find_attribute(const Onnx__NodeProto *n, const char *name) {
   for (size_t i = 0; i < n->n_attribute; i++)
     if (strcmp(proto_text(n->attribute[i]->name), name) == 0) return n->attribute[i];
@@ -48,7 +43,7 @@ static const Onnx__TensorProto *find_constant(const Onnx__GraphProto *g, const c
     if (strcmp(proto_text(g->initializer[i]->name), name) == 0) return g->initializer[i];
   for (size_t i = 0; i < g->n_node; i++) {
     const Onnx__NodeProto *n = g->node[i];
-    if (!is_op(n, "Constant") || n->n_output != 1 || strcmp(n->output[0], name) != 0) continue;
+    if (!proto_is_op(n, "Constant") || n->n_output != 1 || strcmp(n->output[0], name) != 0) continue;
     const Onnx__AttributeProto *value = find_attribute(n, "value");
     return value ? value->t : NULL;
   }
@@ -68,9 +63,9 @@ static bool end_dropout(const Onnx__GraphProto *g, Onnx__NodeProto *n) {
 static status end_node(const Onnx__GraphProto *g, size_t i, int opset, int *count, char **first) {
   status st = STATUS_OK;
   Onnx__NodeProto *n = g->node[i];
-  bool ended = is_op(n, "BatchNormalization") ? end_batch_norm(g, n, opset)
-               : is_op(n, "Dropout")          ? end_dropout(g, n)
-                                              : false;
+  bool ended = proto_is_op(n, "BatchNormalization") ? end_batch_norm(g, n, opset)
+               : proto_is_op(n, "Dropout")          ? end_dropout(g, n)
+                                                    : false;
   for (size_t k = 0; k < n->n_attribute; k++)
     if (n->attribute[k]->g) TRY(training_mode_end(n->attribute[k]->g, opset, count, first));
   if (!ended) goto done;
@@ -99,12 +94,18 @@ static bool is_made_up(const char *name) {
   return *name != '\0';
 }
 
+/* By PyTorch's newer exporter: the convolution gives what was one of a batch norm's several outputs. */
+static bool gives_item(const Onnx__NodeProto *n) {
+  return n->n_output == 1 && strncmp(n->output[0], "getitem", 7) == 0;
+}
+
 const char *training_mode_folded(const Onnx__GraphProto *g) {
   const char *found = NULL;
   for (size_t i = 0; i < g->n_node; i++) {
     const Onnx__NodeProto *n = g->node[i];
-    if (is_op(n, "BatchNormalization")) return NULL;
-    if (!found && is_op(n, "Conv") && n->n_input > 2 && is_made_up(n->input[1])) found = n->input[1];
+    if (proto_is_op(n, "BatchNormalization")) return NULL;
+    if (!found && proto_is_op(n, "Conv") && n->n_input > 2 && (is_made_up(n->input[1]) || gives_item(n)))
+      found = n->input[1];
   }
   return found;
 }

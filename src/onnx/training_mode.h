@@ -13,7 +13,7 @@
 status training_mode_end(Onnx__GraphProto *g, int opset, int *n, char **first);
 
 /* Whether the batch norms of a model seem to be folded into its convolutions, as exports for inference do: no
- * BatchNormalization, and a Conv whose weight has a name that an exporter made up. That weight's name, or
+ * BatchNormalization, and a Conv whose weight, or output, has a name that shows it. That weight's name, or
  * NULL. */
 const char *training_mode_folded(const Onnx__GraphProto *g);
 

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "base/progress.h"
 #include "base/stop.h"
+#include "graph/op.h"
 #include "ops/ops.h"
 #include "stages/truth.h"
 
@@ -165,6 +166,31 @@ static status read_model(subject *s, comm *c, const model_source *from) {
   return read_alone(s, c, from);
 }
 
+/* " and 3 more", behind the first of n. */
+static void count_more(char more[32], int n) {
+  *more = '\0';
+  if (n > 1) snprintf(more, 32, " and %d more", n - 1);
+}
+
+/* Weights that were several before the exporter looked at their numbers. */
+static void tell_merged(const model *m) {
+  int n;
+  char more[32];
+  const char *weight = model_parted_weight(m, &n);
+  count_more(more, n);
+  say_warning(weight,
+              "%s: the exporter has merged tensors whose numbers are all the same ('%s'%s): each layer is "
+              "trained with its own",
+              model_path(m), weight ? weight : "", more);
+  weight = model_tied_weight(m, &n);
+  count_more(more, n);
+  say_warning(weight,
+              "%s: several layers share a weight ('%s'%s) and are trained with one; if they only begin with "
+              "the same numbers, export them apart (torch.onnx.export(..., dynamo=False, "
+              "training=torch.onnx.TrainingMode.TRAINING))",
+              model_path(m), weight ? weight : "", more);
+}
+
 void stage_tell_mode(bool show, const model *m, bool student) {
   int n;
   const char *node = model_training_node(m, &n), *folded = model_folded_weight(m);
@@ -180,6 +206,7 @@ void stage_tell_mode(bool show, const model *m, bool student) {
       "inference and is trained without them; export it in training mode to have them "
       "(torch.onnx.export(..., training=torch.onnx.TrainingMode.TRAINING))",
       model_path(m), folded ? folded : "");
+  if (show && student) tell_merged(m);
 }
 
 static bool is_named(const head *h, const split *sp) {
@@ -227,9 +254,25 @@ status subject_order(subject *s, comm *c, const dataset *d) {
   return comm_agree(c, stage_order_classes(&s->k, d, s->sp));
 }
 
+/* The first node that rounds to integers, behind which nothing can be trained; NULL: none. */
+static const node *find_rounding(const graph *g) {
+  static const char *const rounding[] = {"QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger",
+                                         "QLinearMatMul",  "ConvInteger",           "QLinearConv"};
+  for (int i = 0; i < g->n_nodes; i++)
+    for (size_t k = 0; k < sizeof rounding / sizeof *rounding; k++)
+      if (!strcmp(g->nodes[i].op->name, rounding[k])) return &g->nodes[i];
+  return NULL;
+}
+
 status subject_check_student(subject *s, comm *c, const dataset *d) {
   status st = subject_order(s, c, d);
   if (st) return st;
+  const node *rounds = find_rounding(s->k.g);
+  if (rounds)
+    return status_set(STATUS_BAD_INPUT,
+                      "%s: is quantised (node '%s', %s): integers are not trained; train the model of floats "
+                      "and quantise it afterwards (--precision int8)",
+                      s->k.path, rounds->name, rounds->op->name);
   for (int i = 0; i < s->k.n_heads; i++) {
     if (s->k.heads[i].probabilities)
       return status_set(
@@ -334,18 +377,21 @@ done:
 }
 
 status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy) {
-  const char *key;
-  json_t *now;
-  json_object_foreach((json_t *)(uintptr_t)inputs, key, now) {
-    const json_t *then = json_object_get(old, key);
-    if (json_equal(then, now)) continue;
-    char *a = then ? json_dumps(then, JSON_COMPACT | JSON_ENCODE_ANY) : NULL,
-         *b = json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY);
-    status st = status_set(STATUS_BAD_INPUT, "%s was made with %s = %s, now it is %s; %s", what, key,
-                           a ? a : "(nothing)", b ? b : "?", remedy);
-    free(a);
-    free(b);
-    return st;
+  const json_t *sides[] = {inputs, old};
+  for (int i = 0; i < 2; i++) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)sides[i], key, value) {
+      const json_t *then = json_object_get(old, key), *now = json_object_get(inputs, key);
+      if (json_equal(then, now)) continue;
+      char *a = then ? json_dumps(then, JSON_COMPACT | JSON_ENCODE_ANY) : NULL,
+           *b = now ? json_dumps(now, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+      status st = status_set(STATUS_BAD_INPUT, "%s was made with %s = %s, now it is %s; %s", what, key,
+                             a ? a : "(nothing)", b ? b : "(nothing)", remedy);
+      free(a);
+      free(b);
+      return st;
+    }
   }
   return status_set(STATUS_BAD_INPUT, "%s was made from other inputs; %s", what, remedy);
 }

@@ -24,12 +24,6 @@ static bool takes_integers(dtype type) {
   return type == DTYPE_INT32 || type == DTYPE_INT64;
 }
 
-static bool is_scaled(const array *a) {
-  for (int64_t i = 0; i < a->n_scale; i++)
-    if (a->scale[i] != 1 || a->offset[i] != 0) return true;
-  return false;
-}
-
 static status check_type(const classifier *k, const value *x, const array *a, const char *dataset_path) {
   bool integers = a->type == ELEMENT_UINT8 || a->type == ELEMENT_INT32 || a->type == ELEMENT_INT64;
   if (x->type != DTYPE_FLOAT && !takes_integers(x->type))
@@ -38,7 +32,7 @@ static status check_type(const classifier *k, const value *x, const array *a, co
   if (takes_integers(x->type) && !integers)
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but '%s' of %s holds %s", k->path, x->name,
                       dtype_name(x->type), a->name, dataset_path, element_name(a->type));
-  if (takes_integers(x->type) && is_scaled(a))
+  if (takes_integers(x->type) && array_is_scaled(a))
     return status_set(STATUS_BAD_INPUT, "%s: input '%s' takes %s, but '%s' of %s has a scale or an offset",
                       k->path, x->name, dtype_name(x->type), a->name, dataset_path);
   if (x->shape.rank < 1)
@@ -242,6 +236,13 @@ void classifier_clear(classifier *k) {
   for (int i = 0; i < k->n_heads; i++) head_clear(&k->heads[i]);
 }
 
+status classifier_name(const classifier *k, status st) {
+  char *why = NULL;
+  if (st == STATUS_BAD_INPUT && !mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
+  mem_free(why);
+  return st;
+}
+
 /* Every head has a row for each of the batch. */
 static status check_rows(const classifier *k, const plan *p, int64_t rows) {
   for (int i = 0; i < k->n_heads; i++) {
@@ -274,12 +275,8 @@ static status make_plan(plan **out, const classifier *k, int64_t rows, bool trai
                                        .n_taps = k->n_heads + k->n_inner,
                                        .input_shapes = inputs});
   if (!st) st = check_rows(k, *out, rows);
-  if (st != STATUS_BAD_INPUT) return st;
-  plan_free(out);
-  char *why = NULL;
-  if (!mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
-  mem_free(why);
-  return st;
+  if (st == STATUS_BAD_INPUT) plan_free(out);
+  return classifier_name(k, st);
 }
 
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena) {
@@ -400,18 +397,40 @@ typedef struct request {
   void *idle_data;
 } request;
 
+static int64_t row_at(const request *r, int64_t at) {
+  return r->listed ? r->listed[at] : r->from + at;
+}
+
+static status forward(lane *l) {
+  return plan_forward(l->whole, &(run_context){.rows = l->ids, .row_share = 1.0f});
+}
+
+/* Of n rows that could not be computed, the first that cannot be alone. */
+static status blame(predictor *p, lane *l, const request *r, int64_t n, const destination *to) {
+  char *why = NULL;
+  for (int64_t i = 0; i < n && !why; i++) {
+    const int64_t row = row_at(r, to->first + i);
+    for (int64_t k = 0; k < p->batch_rows; k++) l->ids[k] = row;
+    status st = feed_read_views(r->input, p->k, l->ids, p->batch_rows, l->whole, l->scratch);
+    if (!st) st = forward(l);
+    if (st == STATUS_BAD_INPUT && !mem_string(&why, status_message()))
+      status_set(st, "row %lld: %s", (long long)row, why);
+  }
+  mem_free(why);
+  return classifier_name(p->k, STATUS_BAD_INPUT);
+}
+
 /* A batch is filled up with its last row: the bits of a row depend on the batch's size, but not on the row's
  * place in it or on the other rows. */
 static status run_batch(predictor *p, lane *l, const request *r, int64_t n, const destination *to) {
   const classifier *k = p->k;
   for (int64_t i = 0; i < p->batch_rows; i++) {
-    const int64_t at = to->first + (i < n ? i : n - 1);
-    l->ids[i] = r->listed ? r->listed[at] : r->from + at;
+    l->ids[i] = row_at(r, to->first + (i < n ? i : n - 1));
   }
   const profile_phase before = profile_enter(PROFILE_READ);
   status st = feed_read_views(r->input, k, l->ids, p->batch_rows, l->whole, l->scratch);
   profile_enter(before);
-  if (!st) st = plan_forward(l->whole, &(run_context){.rows = l->ids, .row_share = 1.0f});
+  if (!st && (st = forward(l)) == STATUS_BAD_INPUT) st = blame(p, l, r, n, to);
   for (int i = 0; !st && i < k->n_heads; i++)
     copy_head(&k->heads[i], plan_tap(l->whole, i)->data, n, l->matrix,
               to->heads[i] + to->first * head_row_values(&k->heads[i]));

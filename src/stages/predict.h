@@ -49,6 +49,9 @@ status classifier_tap(classifier *k, const char *name, int *place, shape *s);
 /* Local. What owns memory in k. */
 void classifier_clear(classifier *k);
 
+/* Local. Puts the model's path before the message of a STATUS_BAD_INPUT; returns st. */
+status classifier_name(const classifier *k, status st);
+
 /* Local. classifier_bind's plan options for a batch of `rows`: reads head i with plan_tap(p, i). */
 status classifier_plan(plan **out, const classifier *k, int64_t rows, bool training, arena *arena);
 /* Local. For training; late: [k->g->n_values], see plan_late. */

@@ -139,7 +139,7 @@ static status run_shard(const trainer *t, trainer_worker *w, const batch *b, int
   double at[4] = {clock_seconds()};
   status st = read_shard(t, w, p, n);
   at[1] = clock_seconds();
-  if (!st) st = plan_forward(p, &run);
+  if (!st) st = classifier_name(t->k, plan_forward(p, &run));
   at[2] = clock_seconds();
   if (!st) st = evaluate_losses(t, w, p, b, n, leaf, stats);
   if (!st) st = plan_backward(p, &run);

@@ -7,6 +7,12 @@
 inputs datasets
 inputs models
 mkdir soft soft_large
+"$python" - <<'END' || exit 1
+import checks, numpy as np
+words = np.arange(160, dtype=np.int32).reshape(40, 4) % 10
+words[17, 2] = 12
+checks.write_dataset("words.h5", {"train": {"words": words, "label": np.zeros(40, np.int32)}})
+END
 remember
 
 evaluate() { refuse "evaluate_$1" "$2" evaluate --model "$3" --dataset good.h5; }
@@ -32,6 +38,8 @@ every unknown_attribute "unknown_attribute.onnx: 1 node cannot be run|'head' (Ma
 evaluate no_import "no_import.onnx|'finish'|imports no opset of its domain" no_import.onnx
 every opset99 'opset99.onnx: is written for opset 99 of ai.onnx; 1 to 23 are understood' opset99.onnx
 accept opset23 evaluate --model opset23.onnx --dataset good.h5
+every rms_norm "rms_norm.onnx: 1 node cannot be run|'norm' (RMSNormalization, opset 23): unknown operator of this opset (an export for opset 22" \
+  rms_norm.onnx
 evaluate opset0 'opset0.onnx: is written for opset 0' opset0.onnx
 evaluate old_clip "old_clip.onnx|'clip' (Clip, opset 1): understood from opset" old_clip.onnx
 evaluate two_inputs 'two_inputs.onnx: has 2 inputs, and' two_inputs.onnx
@@ -66,6 +74,12 @@ evaluate short_data "short_data.onnx: initializer 'w' has the shape [64, 10]" sh
 train no_parameter 'no_parameter.onnx: no parameter can be trained' no_parameter.onnx
 refuse teach_large_logits "huge_logits.onnx: teacher 'huge_logits': row 0, class 0|too large for float16; take --dtype float32" \
   teach --dataset good.h5 --teacher huge_logits.onnx --output soft_large
+outside="table.onnx: |'embed' (Gather|index 12 is outside [-10, 10)"
+refuse evaluate_outside "$outside|row 17" evaluate --model table.onnx --dataset words.h5 --split train
+refuse teach_outside "$outside|row 17" teach --dataset words.h5 --teacher t=table.onnx --output soft_outside
+refuse train_outside "$outside" train --model table.onnx --dataset words.h5 --test-split none --epochs 1 --output outside.onnx
+train rounded "rounded.onnx: is quantised (node 'DynamicQuantizeLinear_0', DynamicQuantizeLinear): integers are not trained" rounded.onnx
+accept rounded evaluate --model rounded.onnx --dataset good.h5
 refuse teach_nan_logits "nan_weight.onnx: teacher 'b': row 0, class 0 is NaN" teach --dataset good.h5 --teacher b=nan_weight.onnx --output soft
 refuse inspect_nan_weight "nan_weight.onnx|'w'|not finite" inspect --verify nan_weight.onnx
 refuse evaluate_classes 'classes12.onnx: gives 12 classes, but named.h5 names 10 in /classes' evaluate --model classes12.onnx --dataset named.h5

@@ -259,6 +259,14 @@ def make_models():
     model("no_import.onnx", [h.make_node("Fancy", ["x"], ["y"], name="finish", domain="com.example")])
     model("opset99.onnx", [matmul], opset=99)
     model("opset23.onnx", [matmul], opset=23)
+    model("rms_norm.onnx", [h.make_node("RMSNormalization", ["x", "s"], ["a"], name="norm"), h.make_node("MatMul", ["a", "w"], ["y"])], opset=23,
+          initializers={"s": np.ones(64, np.float32)})
+    model("table.onnx", [h.make_node("Gather", ["t", "x"], ["a"], name="embed"), h.make_node("ReduceSum", ["a", "axis"], ["y"], keepdims=0)],
+          inputs={"x": (T.INT64, ["N", 4])}, initializers={"t": np.eye(10, dtype=np.float32), "axis": np.array([1])})
+    model("rounded.onnx", [h.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+                           h.make_node("MatMulInteger", ["q", "i", "z"], ["m"], name="product"), h.make_node("Cast", ["m"], ["f"], to=T.FLOAT),
+                           h.make_node("Mul", ["f", "s"], ["a"]), h.make_node("Add", ["a", "b"], ["y"])],
+          initializers={"i": np.ones((64, 10), np.int8), "b": np.zeros(10, np.float32)})
     model("opset0.onnx", [matmul], opset=0)
     model("old_clip.onnx", [h.make_node("Clip", ["x"], ["a"], name="clip", consumed_inputs=[1]), h.make_node("MatMul", ["a", "w"], ["y"])],
           opset=1)

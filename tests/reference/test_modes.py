@@ -134,7 +134,104 @@ def folded():
                                  "--output", out))
     if len(said) != 1 or "folded" not in said[0]:
         raise Failure(f"one warning was expected: {said}")
+    model, newer = onnx.load(path), fresh(".onnx")  # by PyTorch's other exporter: weights have their names, and outputs are a batch norm's
+    names = {n.output[0]: f"getitem_{i}" for i, n in enumerate(model.graph.node) if n.op_type == "Conv"}
+    names.update({n.input[1]: f"conv{i}.weight" for i, n in enumerate(model.graph.node) if n.op_type == "Conv"})
+    for n in model.graph.node:
+        n.input[:], n.output[:] = [names.get(v, v) for v in n.input], [names.get(v, v) for v in n.output]
+    for t in model.graph.initializer:
+        t.name = names.get(t.name, t.name)
+    onnx.save(model, newer)
+    said = warnings_in(stderr_of("train", "--model", newer, "--dataset", write_dataset(x, y), "--epochs", 1, "--learning-rate", 0.01,
+                                 "--output", fresh(".onnx")))
+    if len(said) != 1 or "folded" not in said[0] or ".weight'" not in said[0]:
+        raise Failure(f"one warning was expected: {said}")
     return "one warning"
+
+
+class Late(nn.Module):
+    """Norms behind relus, which no exporter folds into a convolution. Fresh, they have the same numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(8), nn.MaxPool2d(2),
+                                  nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(8))
+        self.head = nn.Linear(8 * 16, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x).flatten(1))
+
+
+def read_directly(path):
+    """The same model without the Identities that give merged tensors their names back, as other exporters leave it."""
+    model, copy = onnx.load(path), fresh(".onnx")
+    given = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Identity"}
+    for n in list(model.graph.node):
+        if n.op_type == "Identity":
+            model.graph.node.remove(n)
+        else:
+            n.input[:] = [given.get(name, name) for name in n.input]
+    onnx.save(model, copy)
+    return copy, given
+
+
+def three_epochs(made, rate, x, y):
+    steps = torch.optim.SGD(made.parameters(), rate)
+    for epoch in range(3):
+        rows = order(0, epoch, 96)
+        steps.zero_grad()
+        cross_entropy(y[rows])(made(torch.from_numpy(x[rows])), slice(0, 96)).backward()
+        steps.step()
+
+
+def merged(direct):
+    x, y = digits(96)
+    torch.manual_seed(3)
+    made = Late()
+    path = export(made, False)
+    _, given = read_directly(path)
+    if len(given) < 6:
+        raise Failure(f"PyTorch has merged nothing: {given}")
+    if direct:
+        path, _ = read_directly(path)
+    data, out = write_dataset(x, y), fresh(".onnx")
+    said = warnings_in(stderr_of("train", *flags({"model": path, "dataset": data, "epochs": 3, "batch": 96, "shards": 1, "momentum": 0,
+                                                  "learning_rate": 0.05, "schedule": "constant"}), "--output", out))
+    if len(said) != 1 or "merged" not in said[0]:
+        raise Failure(f"one warning was expected: {said}")
+    made.train()
+    three_epochs(made, 0.05, x, y)
+    student = onnx.load(out)
+    onnx.checker.check_model(student, full_check=True)
+    norms = [name for n in student.graph.node if n.op_type == "BatchNormalization" for name in n.input[1:]]
+    if len(norms) != 8 or len(set(norms)) != 8:
+        raise Failure(f"norms share their tensors: {norms}")
+    if not direct:
+        got = read_parameters(out)
+        wanted = numpy_state(made, plain)
+        return within(f"worst of {len(wanted)} parameters and statistics", worst_error({k: got[k] for k in wanted}, wanted)[0], 1e-4)
+    return within("outputs of the written file", float(np.abs(run(out, [x], ["float32"])[0] - logits(made, x)).max()), 1e-4)
+
+
+test("a fresh student whose equal tensors the exporter has merged, with names")(lambda: merged(False))
+test("a fresh student whose equal tensors the exporter has merged, without")(lambda: merged(True))
+
+
+@test("layers that share one weight are trained with one, and told")
+def tied():
+    x, y = digits(96)
+    torch.manual_seed(4)
+    shared = nn.Linear(32, 32)
+    made = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(32, 10))
+    with torch.no_grad():
+        shared.bias.zero_()  # all the same number, and yet one layer's
+    path, out = export(made, False), fresh(".onnx")
+    said = warnings_in(stderr_of("train", *flags({"model": path, "dataset": write_dataset(x, y), "epochs": 3, "batch": 96, "shards": 1,
+                                                  "momentum": 0, "learning_rate": 0.1, "schedule": "constant"}), "--output", out))
+    if len(said) != 1 or "share a weight" not in said[0]:
+        raise Failure(f"one warning was expected: {said}")
+    three_epochs(made, 0.1, x, y)
+    return within("outputs of the written file", float(np.abs(run(out, [x], ["float32"])[0] - logits(made, x)).max()), 1e-4)
 
 
 def frozen_net(patterns):

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 status file_read(const char *path, unsigned char **bytes, size_t *n) {
@@ -175,24 +176,32 @@ int64_t file_size(const char *path) {
   return stat(path, &info) ? -1 : (int64_t)info.st_size;
 }
 
-/* What permissions say is not all: the folder may be one that takes no files. PATH.part will be needed
- * anyway; one that is there stays as it is. */
-static status probe(const char *path) {
+/* What permissions say is not all: the folder may be one that takes no files, the name with ".part" too long.
+ * The file that tries it has a name of its own: PATH.part may be made by another process at that moment. */
+static status probe(const char *path, const char *folder) {
   status st = STATUS_OK;
-  char *part = NULL;
+  struct stat info;
+  struct timespec now;
+  char *part = NULL, *name = NULL;
+  int fd = -1;
   TRY(mem_format(&part, "%s.part", path));
-  int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  int reason = errno;
-  if (fd >= 0) {
-    close(fd);
-    unlink(part);
-  } else if (reason != EEXIST) {
+  if (!lstat(part, &info)) goto done;
+  if (errno == ENOENT) {
+    clock_gettime(CLOCK_REALTIME, &now);
+    TRY(mem_format(&name, "%s/.mpistill-%ld-%ld", folder, (long)getpid(), now.tv_nsec));
+    fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  }
+  const int reason = errno;
+  if (fd < 0) {
     bool full = reason == ENOSPC || reason == EDQUOT || reason == EIO;
     THROW(full ? STATUS_FAILED : STATUS_BAD_INPUT, "%s: cannot be written: %s: %s", path, part,
           strerror(reason));
   }
+  close(fd);
+  unlink(name);
 done:
   mem_free(part);
+  mem_free(name);
   return st;
 }
 
@@ -212,7 +221,7 @@ status file_check_writable(const char *path) {
     THROW(STATUS_BAD_INPUT, "%s: cannot be written: it is a folder", path);
   if (!access(path, F_OK) && access(path, W_OK))
     THROW(STATUS_BAD_INPUT, "%s: cannot be written: %s", path, strerror(errno));
-  TRY(probe(path));
+  TRY(probe(path, folder));
 done:
   mem_free(folder);
   return st;

@@ -59,6 +59,7 @@ static status check_files(const adaptive *a, const mpistill_train_options *o) {
     if (strcmp(softlabels_get(s)->split, a->sp->name))
       THROW(STATUS_BAD_INPUT, "%s: is of split '%s', not of '%s'", softlabels_path(s),
             softlabels_get(s)->split, a->sp->name);
+    TRY(softlabels_check(s));
     softlabels_close(&s);
   }
 done:

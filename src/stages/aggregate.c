@@ -79,6 +79,7 @@ static status make_header(job *j) {
   TRY(mem_string(&h->teacher, "ensemble"));
   TRY(mem_string(&h->model_hash, ""));
   TRY(mem_string(&h->dataset_hash, first->dataset_hash));
+  TRY(mem_string(&h->reading, first->reading));
   TRY(mem_string(&h->split, first->split));
   TRY(mem_string(&h->method, j->in.rule->name));
   TRY(mem_string(&h->augment, first->augment));
@@ -150,6 +151,7 @@ done:
 
 static status collect_inputs(job *j) {
   status st = STATUS_OK;
+  char reading[HASH_TEXT_BYTES] = "";
   json_t *files = json_array(), *weights = json_array(), *options = json_object();
   TRY(hashes_json(j, &j->o->inputs, files));
   for (int i = 0; i < j->in.n; i++) json_array_append_new(weights, json_real(j->in.weights[i]));
@@ -158,6 +160,8 @@ static status collect_inputs(job *j) {
                         "method", j->in.rule->name, "weights", weights, "temperature", j->made_for, "options",
                         options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
+  if (j->d) TRY(dataset_reading(j->d, j->sp, reading));
+  if (*reading) json_object_set_new(j->inputs, "scale_offset_classes", json_string(reading));
   stage_mark_mixed(j->inputs, &j->o->out);
 done:
   json_decref(files);
@@ -494,6 +498,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
                     secret ? ", whatever the seed; --force draws its noise again" : "");
     goto done;
   }
+  TRY(sources_check(&j.in));
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
   if (fit_needed(o, j.in.rule)) TRY(fit_sources(&j.in, c, o, j.d, &j.found));
   TRY(write_and_measure(&j));

@@ -21,6 +21,12 @@ done:
   return st;
 }
 
+status features_check_files(const features *f) {
+  status st = STATUS_OK;
+  for (int i = 0; !st && i < f->n_files; i++) st = softlabels_check(f->files[i]);
+  return st;
+}
+
 static const char *teacher_of(const softlabels *s) {
   return softlabels_get(s)->teacher;
 }

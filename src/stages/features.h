@@ -45,6 +45,8 @@ typedef struct features {
  * any case. Strings of o are borrowed. */
 status features_open(features *f, comm *c, const mpistill_train_options *o, const tasks *work, dataset *d,
                      const split *sp, classifier *k, live *teachers);
+/* Collective. softlabels_check of the files opened for their features alone. */
+status features_check_files(const features *f);
 /* Local. Whether live teachers have any of the tensors. */
 bool features_ask(const features *f);
 void features_close(features *f); /* collective */

@@ -317,6 +317,7 @@ status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dat
         .paths = &o->fit, .weights = &(mpistill_reals){0}, .trust_rows = o->trust_rows, .labels = o->labels};
     TRY(sources_open(&other, c, &from, d, NULL));
     TRY(compare(s, &other));
+    TRY(sources_check(&other));
     j.from = &other;
     j.all = true;
   }

@@ -266,6 +266,12 @@ done:
   return st;
 }
 
+status sources_check(const sources *s) {
+  status st = STATUS_OK;
+  for (int i = 0; !st && i < sources_n_files(s); i++) st = softlabels_check(s->files[i]);
+  return st;
+}
+
 status sources_open_live(sources *s, const int *asked, int n, const form *f, const sources_options *o,
                          const struct live *live) {
   status st = STATUS_OK;

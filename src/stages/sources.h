@@ -44,6 +44,8 @@ typedef struct sources_options {
 /* Collective. STATUS_BAD_INPUT for files of different datasets, splits, row counts or classes. d NULL: the
  * files are compared with each other only; sp NULL: the split they name. One file is taken as it is. */
 status sources_open(sources *s, comm *c, const sources_options *o, dataset *d, const split *sp);
+/* Collective. softlabels_check of all. */
+status sources_check(const sources *s);
 /* Local. Teachers asked[n] of those that are asked as the student learns (live.h); files stays NULL. */
 status sources_open_live(sources *s, const int *asked, int n, const form *f, const sources_options *o,
                          const struct live *live);

@@ -93,6 +93,7 @@ static status make_header(const teach_job *j, lesson *t) {
   TRY(mem_string(&h->teacher, t->options->name));
   TRY(mem_string(&h->model_hash, hash));
   TRY(mem_string(&h->dataset_hash, j->hash));
+  TRY(mem_string(&h->reading, j->reading));
   TRY(mem_string(&h->split, j->sp->name));
   TRY(mem_string(&h->method, ""));
   TRY(mem_string(&h->augment, j->augment));
@@ -121,6 +122,7 @@ done:
 static const char *difference(const softlabels_header *a, const softlabels_header *b) {
   if (strcmp(a->model_hash, b->model_hash)) return "model, input, output or preprocess";
   if (strcmp(a->dataset_hash, b->dataset_hash)) return "dataset";
+  if (strcmp(a->reading, b->reading)) return "scale, offset or list of classes of the dataset";
   if (strcmp(a->split, b->split)) return "split";
   if (strcmp(a->augment, b->augment)) return "augmentation";
   if (strcmp(a->augment_seed, b->augment_seed)) return "seed of the augmentation";
@@ -151,21 +153,21 @@ static status check_existing(const teach_job *j, lesson *t) {
   TRY(stage_refuse_input(j->c, t->path, j->o->out.log, teach_option_rows, j->o, NULL));
   if (!exists || !stage_keeps_done(&j->o->out)) goto done;
   st = softlabels_open(&old, j->c, t->path);
+  if (st == STATUS_BAD_INPUT)
+    status_set(st,
+               "%s: exists and is no soft-label file of this teacher; use another --output or --force\n%s",
+               t->path, status_message());
+  const char *what = st ? NULL : difference(softlabels_get(old), &t->header);
+  if (what)
+    st =
+        status_set(STATUS_BAD_INPUT,
+                   "%s: exists and was made from another %s; use another --output or --force", t->path, what);
+  if (!st) st = softlabels_check(old);
   if (st == STATUS_BAD_INPUT && j->o->out.force) {
     st = STATUS_OK;
     goto done;
   }
-  if (st == STATUS_BAD_INPUT) {
-    status_set(st,
-               "%s: exists and is no soft-label file of this teacher; use another --output or --force\n%s",
-               t->path, status_message());
-  }
   TRY(st);
-  const char *what = difference(softlabels_get(old), &t->header);
-  if (what && j->o->out.force) goto done;
-  if (what)
-    THROW(STATUS_BAD_INPUT, "%s: exists and was made from another %s; use another --output or --force",
-          t->path, what);
   t->finished = true;
   say(comm_rank(j->c) == 0 && !j->o->out.quiet, "%s: already done from the same inputs", t->path);
 done:
@@ -434,6 +436,7 @@ status stage_teach(comm *c, const mpistill_teach_options *o) {
   TRY(comm_agree(c, teach_choose(&j)));
   TRY(teach_share_facts(&j));
   TRY(dataset_hash(j.d, j.sp, j.hash));
+  TRY(comm_agree(c, dataset_reading(j.d, j.sp, j.reading)));
   st = open_files(&j);
   if (!st) st = private_measure(&j);
   if (st) drop_empty(&j);

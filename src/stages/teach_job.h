@@ -42,7 +42,7 @@ typedef struct teach_job {
   int threads;
   dataset *d;
   const split *sp;
-  char hash[HASH_TEXT_BYTES];
+  char hash[HASH_TEXT_BYTES], reading[HASH_TEXT_BYTES];
   int64_t rows;  /* of the split, times views */
   char *augment; /* as text */
   int n;

@@ -58,13 +58,16 @@ typedef struct job {
 enum { WANT_CHECKPOINT = TRAINER_CALLER, WANT_STOP = 2 * TRAINER_CALLER };
 
 /* What the student is made from, and where it is kept meanwhile. */
-static status collect_inputs(job *j, const char *dataset_hash) {
+static status collect_inputs(job *j) {
   status st = STATUS_OK;
   char model[HASH_TEXT_BYTES];
   hash_text(model_hash(j->s.m), model);
   TRY(train_inputs(&j->inputs, j->c, j->o, &j->work,
                    &(train_origin){.model = model,
-                                   .dataset = dataset_hash,
+                                   .d = j->d,
+                                   .rows = j->s.sp,
+                                   .prior = j->unbiased,
+                                   .adaptive = j->fit.sp,
                                    .input = j->s.input->name,
                                    .live_inner = features_ask(&j->inner)}));
   stage_mark_mixed(j->inputs, &j->o->out);
@@ -451,7 +454,7 @@ static status check_confidence(const job *j) {
   return tasks_check_confidence(&j->work, j->o->confidence, taught);
 }
 
-static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
+static status open_all(job *j) {
   status st = STATUS_OK;
   const mpistill_train_options *o = j->o;
   const split *sp;
@@ -477,7 +480,6 @@ static status open_all(job *j, char hash[HASH_TEXT_BYTES]) {
   TRY(comm_agree(j->c, tasks_tap(&j->work, &j->s.k, o->method_tensor)));
   TRY(comm_agree(j->c, views_open(&j->views, o, &j->s.k, &j->work, &j->inner, j->s.sp->n)));
   TRY(adaptive_open(&j->fit, j->c, o, j->d, &j->s.k, &j->work));
-  TRY(dataset_hash(j->d, j->s.sp, hash));
 done:
   return st;
 }
@@ -513,13 +515,12 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   status st = STATUS_OK;
   mpistill_train_options o = *options;
   job j = {.c = c, .o = &o, .student = *student, .link = link};
-  char hash[HASH_TEXT_BYTES];
   mark found = MARK_FRESH;
   o.threads = stage_threads(options->threads);
   stage_listen(c, &o.out);
   TRY(stage_begin(c, &o.out));
-  TRY(open_all(&j, hash));
-  TRY(comm_agree(c, collect_inputs(&j, hash)));
+  TRY(open_all(&j));
+  TRY(comm_agree(c, collect_inputs(&j)));
   TRY(stage_refuse_input(c, o.output, o.out.log, distill_option_rows, &o, NULL));
   if (reduced_wanted(&o)) TRY(refuse_full(&j));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
@@ -531,6 +532,8 @@ static status train(comm *c, const mpistill_train_options *options, const model_
     goto done;
   }
   if (link) TRY(live_meet(link, STATUS_OK));
+  for (int i = 0; i < j.work.n; i++) TRY(sources_check(&j.work.items[i].soft));
+  TRY(features_check_files(&j.inner));
   TRY(trainer_new(&j.t, c, &o, &j.s.k, j.d, j.s.sp, &j.work, &j.inner, &j.views, j.teachers, &j.fit));
   TRY(comm_agree(c, log_open(&j.log, o.out.log, comm_rank(c) == 0)));
   log_start(&j);

@@ -124,18 +124,35 @@ done:
   return st;
 }
 
+/* Rows that are looked at beside those trained on, and how. */
+static status other_rows_json(json_t *inputs, const char *key, dataset *d, const split *s) {
+  status st = STATUS_OK;
+  char hash[HASH_TEXT_BYTES], reading[HASH_TEXT_BYTES];
+  if (!s) return st;
+  TRY(dataset_hash(d, s, hash));
+  TRY(dataset_reading(d, s, reading));
+  json_object_set_new(inputs, key, *reading ? json_pack("[s, s]", hash, reading) : json_pack("[s]", hash));
+done:
+  return st;
+}
+
 status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, const tasks *work,
                     const train_origin *from) {
   status st = STATUS_OK;
   json_t *soft = NULL, *inner = NULL, *all;
-  char *augment = NULL;
+  char *augment = NULL, rows[HASH_TEXT_BYTES], reading[HASH_TEXT_BYTES];
+  TRY(dataset_hash(from->d, from->rows, rows));
+  TRY(dataset_reading(from->d, from->rows, reading));
   TRY(soft_labels_json(c, o, work, &soft));
   if (o->features.n) TRY(inner_json(c, o, from->live_inner, &inner));
   *out = all = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
-                         train_has_teachers(o) ? "distill" : "train", "model", from->model, "dataset",
-                         from->dataset, "input", from->input, "soft_labels", soft, "losses", losses_json(o),
-                         "optimizer", optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch",
-                         (json_int_t)o->batch, "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+                         train_has_teachers(o) ? "distill" : "train", "model", from->model, "dataset", rows,
+                         "input", from->input, "soft_labels", soft, "losses", losses_json(o), "optimizer",
+                         optimizer_json(o), "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
+                         "shards", (json_int_t)o->shards, "seed", (json_int_t)o->seed);
+  if (*reading) json_object_set_new(all, "scale_offset_classes", json_string(reading));
+  TRY(other_rows_json(all, "adaptive_rows", from->d, from->adaptive));
+  TRY(other_rows_json(all, "prior_rows", from->d, from->prior));
   if (o->tasks.n) json_object_set_new(all, "tasks", tasks_json(&o->tasks));
   if (o->confidence > 0) json_object_set_new(all, "confidence", json_real(o->confidence));
   if (inner) json_object_set_new(all, "features", inner);

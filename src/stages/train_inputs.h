@@ -10,9 +10,11 @@
 bool train_has_teachers(const mpistill_train_options *o);
 
 typedef struct train_origin {
-  const char *model, *dataset; /* hashes */
-  const char *input;           /* name of the array */
-  bool live_inner;             /* live teachers' inner tensors are read */
+  const char *model; /* its hash */
+  dataset *d;
+  const split *rows, *prior, *adaptive; /* NULL: none */
+  const char *input;                    /* name of the array */
+  bool live_inner;                      /* live teachers' inner tensors are read */
 } train_origin;
 
 /* Collective. All that decides the student's bytes, in the order in which a difference is best named;

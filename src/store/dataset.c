@@ -64,6 +64,12 @@ static int role_of(const char *name) {
   return n > end && !strcmp(name + n - end, suffix) ? LENGTH : INPUT;
 }
 
+bool array_is_scaled(const array *a) {
+  for (int64_t i = 0; i < a->n_scale; i++)
+    if (a->scale[i] != 1 || a->offset[i] != 0) return true;
+  return false;
+}
+
 /* ---- reading the headers, in the child process of wire_fetch ---- */
 
 /* An attribute of one number or one per channel, spread over n. */

@@ -44,6 +44,7 @@ typedef struct array { /* one array of a split, as its header says */
   int64_t n_scale;              /* 1, or dims[1]: entries of scale and offset */
   float *scale, *offset;
 } array;
+bool array_is_scaled(const array *a); /* by other than 1 and 0 */
 
 typedef struct split {
   char *name;
@@ -88,6 +89,9 @@ const char *const *dataset_classes(const dataset *d);
  *             text += struct.pack("<Q", xxhash.xxh3_64_intdigest(piece))
  *     hash = "xxh3:%016x" % xxhash.xxh3_64_intdigest(text) */
 status dataset_hash(dataset *d, const split *s, char out[HASH_TEXT_BYTES]);
+/* Local. The hash of what turns a split's numbers into what a model sees and calls them: scale and offset of
+ * its arrays, and the names of classes; "" where there are neither. */
+status dataset_reading(const dataset *d, const split *s, char out[HASH_TEXT_BYTES]);
 /* Local, on all ranks, before the first hash: from now on they are computed, whatever PATH.hash says. */
 void dataset_hash_anew(dataset *d);
 

@@ -115,6 +115,33 @@ done:
   return st;
 }
 
+static void add_scale(hash_stream *stream, const array *a, int n) {
+  for (; n-- > 0; a++) {
+    if (!array_is_scaled(a)) continue;
+    const size_t bytes = (size_t)a->n_scale * sizeof(float);
+    hash_add(stream, a->name, strlen(a->name) + 1);
+    hash_add(stream, &a->n_scale, sizeof a->n_scale);
+    hash_add(stream, a->scale, bytes);
+    hash_add(stream, a->offset, bytes);
+  }
+}
+
+status dataset_reading(const dataset *d, const split *s, char out[HASH_TEXT_BYTES]) {
+  hash_stream *stream = NULL;
+  bool any = d->n_classes > 0;
+  *out = '\0';
+  for (int i = 0; i < s->n_inputs; i++) any = any || array_is_scaled(&s->inputs[i]);
+  for (int i = 0; i < s->n_targets; i++) any = any || array_is_scaled(&s->targets[i]);
+  if (!any) return STATUS_OK;
+  status st = hash_start(&stream);
+  if (st) return st;
+  add_scale(stream, s->inputs, s->n_inputs);
+  add_scale(stream, s->targets, s->n_targets);
+  for (int i = 0; i < d->n_classes; i++) hash_add(stream, d->classes[i], strlen(d->classes[i]) + 1);
+  hash_text(hash_end(&stream), out);
+  return STATUS_OK;
+}
+
 /* ---- kept beside the file ----
  *
  *     mpistill-hash 2 SIZE MTIME CTIME

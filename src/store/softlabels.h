@@ -2,6 +2,7 @@
  *
  *     /                  attributes: format="mpistill-softlabels", version=1, teacher, model_hash,
  *                        dataset_hash, split, encoding, block_rows, batch_rows; top-k: n_classes (C);
+ *                        where the dataset has those: scale_offset_classes, their hash;
  *                        ensembles: method, teachers (names), weights, temperature; where they have them
  *                        calibration, floor, epsilon, delta; labels of changed rows: augment, augment_seed
  *                        (texts), views; regression: values = 1; made on unlike processors:
@@ -55,6 +56,8 @@ typedef struct softlabels_header {
   char *teacher;      /* name; "ensemble" for one */
   char *model_hash;   /* "" when unknown */
   char *dataset_hash; /* "" when the file has none */
+  char *reading;      /* dataset_reading when they were made: attribute scale_offset_classes; "": none, or not
+                         known */
   char *split;
   element type;                 /* of logits: FLOAT16 or FLOAT32 */
   int rank;                     /* of /logits: 2 for [n, C] */
@@ -148,7 +151,10 @@ status softlabels_feature_load(softlabels *s, int feature, size_t memory_limit);
 status softlabels_feature_rows(softlabels *s, int feature, const int64_t *ids, int64_t n, float *out);
 
 /* Collective. Reads everything and checks the checksums: STATUS_BAD_INPUT naming the blocks that do not
- * match. */
+ * match. Without checksums: that all numbers are finite. */
 status softlabels_verify(softlabels *s);
+/* Collective. The same before a file is used, where it has checksums; numbers of others are looked at as they
+ * are read. */
+status softlabels_check(softlabels *s);
 
 #endif

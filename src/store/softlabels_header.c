@@ -24,6 +24,7 @@ static const field fields[] = {
     {"teacher", TEXT, offsetof(softlabels_header, teacher), false, false, false},
     {"model_hash", TEXT, offsetof(softlabels_header, model_hash), false, false, false},
     {"dataset_hash", TEXT, offsetof(softlabels_header, dataset_hash), false, false, false},
+    {"scale_offset_classes", TEXT, offsetof(softlabels_header, reading), false, false, true},
     {"split", TEXT, offsetof(softlabels_header, split), true, false, false},
     {"block_rows", INT, offsetof(softlabels_header, block_rows), false, false, false},
     {"batch_rows", INT, offsetof(softlabels_header, batch_rows), false, false, false},

@@ -1,6 +1,7 @@
 #include "store/softlabels_private.h"
 
 #include "base/mem.h"
+#include "base/profile.h"
 
 #include <stdio.h>
 
@@ -132,10 +133,18 @@ status softlabels_verify(softlabels *s) {
   bool bad = softlabels_count(s, states, BLOCK_BAD);
   softlabels_list(s, states, bad ? BLOCK_BAD : BLOCK_MISSING, list, sizeof list);
   if (bad)
-    THROW(STATUS_BAD_INPUT, "%s: the checksums of blocks %s do not match, the file is damaged; make it again",
+    THROW(STATUS_BAD_INPUT,
+          "%s: the checksums of blocks %s do not match, the file is damaged; make it again (--force)",
           s->path, list);
   THROW(STATUS_BAD_INPUT, "%s: blocks %s are not finished", s->path, list);
 done:
   mem_free(states);
+  return st;
+}
+
+status softlabels_check(softlabels *s) {
+  const profile_phase before = profile_enter(PROFILE_READ);
+  status st = s->has_blocks ? softlabels_verify(s) : STATUS_OK;
+  profile_enter(before);
   return st;
 }

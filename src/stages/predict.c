@@ -238,7 +238,8 @@ void classifier_clear(classifier *k) {
 
 status classifier_name(const classifier *k, status st) {
   char *why = NULL;
-  if (st == STATUS_BAD_INPUT && !mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
+  const bool failed = st == STATUS_BAD_INPUT || st == STATUS_FAILED;
+  if (failed && !mem_string(&why, status_message())) status_set(st, "%s: %s", k->path, why);
   mem_free(why);
   return st;
 }

@@ -49,7 +49,7 @@ status classifier_tap(classifier *k, const char *name, int *place, shape *s);
 /* Local. What owns memory in k. */
 void classifier_clear(classifier *k);
 
-/* Local. Puts the model's path before the message of a STATUS_BAD_INPUT; returns st. */
+/* Local. Puts the model's path before the message of a failure; returns st. */
 status classifier_name(const classifier *k, status st);
 
 /* Local. classifier_bind's plan options for a batch of `rows`: reads head i with plan_tap(p, i). */

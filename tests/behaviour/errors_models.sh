@@ -80,6 +80,9 @@ refuse teach_outside "$outside|row 17" teach --dataset words.h5 --teacher t=tabl
 refuse train_outside "$outside" train --model table.onnx --dataset words.h5 --test-split none --epochs 1 --output outside.onnx
 train rounded "rounded.onnx: is quantised (node 'DynamicQuantizeLinear_0', DynamicQuantizeLinear): integers are not trained" rounded.onnx
 accept rounded evaluate --model rounded.onnx --dataset good.h5
+run 1 evaluate --model too_large.onnx --dataset good.h5
+expect_error 'too large for memory' 1 'too_large.onnx: ' 'memory'
+rm out err
 refuse teach_nan_logits "nan_weight.onnx: teacher 'b': row 0, class 0 is NaN" teach --dataset good.h5 --teacher b=nan_weight.onnx --output soft
 refuse inspect_nan_weight "nan_weight.onnx|'w'|not finite" inspect --verify nan_weight.onnx
 refuse evaluate_classes 'classes12.onnx: gives 12 classes, but named.h5 names 10 in /classes' evaluate --model classes12.onnx --dataset named.h5

@@ -263,6 +263,9 @@ def make_models():
           initializers={"s": np.ones(64, np.float32)})
     model("table.onnx", [h.make_node("Gather", ["t", "x"], ["a"], name="embed"), h.make_node("ReduceSum", ["a", "axis"], ["y"], keepdims=0)],
           inputs={"x": (T.INT64, ["N", 4])}, initializers={"t": np.eye(10, dtype=np.float32), "axis": np.array([1])})
+    model("too_large.onnx", [h.make_node("Reshape", ["x", "s"], ["a"]), h.make_node("Tile", ["a", "r"], ["b"], name="grow"),
+                             h.make_node("MatMul", ["b", "w"], ["c"]), h.make_node("ReduceMean", ["c"], ["y"], axes=[1], keepdims=0)],
+          initializers={"s": np.array([-1, 1, 64]), "r": np.array([1, 1000000000, 1])})
     model("rounded.onnx", [h.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
                            h.make_node("MatMulInteger", ["q", "i", "z"], ["m"], name="product"), h.make_node("Cast", ["m"], ["f"], to=T.FLOAT),
                            h.make_node("Mul", ["f", "s"], ["a"]), h.make_node("Add", ["a", "b"], ["y"])],

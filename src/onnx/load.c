@@ -96,6 +96,13 @@ static bool is_in_turn(const loader *l) {
   return l;
 }
 
+/* A vector that PyTorch's exporter named itself ("val_41"): a constant of a formula, an attention's scale or
+ * the ones of a norm without any. Matrices of such names are weights that it has transposed. */
+static bool is_formula(const Onnx__TensorProto *t) {
+  const char *name = proto_text(t->name);
+  return t->n_dims == 1 && !strncmp(name, "val_", 4) && name[4] && !name[4 + strspn(name + 4, "0123456789")];
+}
+
 static status add_initializer(loader *l, size_t i) {
   status st = STATUS_OK;
   Onnx__TensorProto *from = l->from->initializer[i];
@@ -117,7 +124,8 @@ static status add_initializer(loader *l, size_t i) {
   }
   bool large = from->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && count_of(from) >= LARGE;
   if (large && !l->up) tensor_proto_drop_data(from);
-  TRY(loader_name_file(l, graph_add_constant(l->g, full, !l->up, t, &l->initializers[i])));
+  TRY(loader_name_file(l,
+                       graph_add_constant(l->g, full, !l->up && !is_formula(from), t, &l->initializers[i])));
 done:
   mem_free(what);
   mem_free(full);

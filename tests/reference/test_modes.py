@@ -234,6 +234,27 @@ def tied():
     return within("outputs of the written file", float(np.abs(run(out, [x], ["float32"])[0] - logits(made, x)).max()), 1e-4)
 
 
+@test("numbers of formulas, as PyTorch's newer exporter names them, stay as they are")
+def formulas():
+    x, y = digits(96)
+    h, rng = onnx.helper, np.random.default_rng(5)
+    values = {"val_3": rng.normal(size=(64, 16)), "val_41": [0.25], "val_5": np.ones(16), "scale": [0.5], "val_": np.ones(16),
+              "head": rng.normal(size=(16, 10))}
+    nodes = [h.make_node("Flatten", ["image"], ["flat"]), h.make_node("MatMul", ["flat", "val_3"], ["a"]), h.make_node("Mul", ["a", "val_41"], ["b"]),
+             h.make_node("Mul", ["b", "val_5"], ["c"]), h.make_node("Mul", ["c", "scale"], ["d"]), h.make_node("Add", ["d", "val_"], ["e"]),
+             h.make_node("MatMul", ["e", "head"], ["logits"])]
+    graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("image", 1, ["N", 1, 8, 8])], [h.make_tensor_value_info("logits", 1, ["N", 10])],
+                         [onnx.numpy_helper.from_array(np.float32(v), k) for k, v in values.items()])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
+    model.ir_version, path = 8, fresh(".onnx")
+    onnx.save(model, path)
+    got = train(path, write_dataset(x, y), epochs=1, learning_rate=0.01).parameters()
+    moved = {name for name in values if not np.array_equal(got[name], np.float32(values[name]))}
+    if moved != {"val_3", "scale", "val_", "head"}:
+        raise Failure(f"trained: {sorted(moved)}")
+    return f"{len(values) - len(moved)} constants"
+
+
 def frozen_net(patterns):
     """PyTorch's way: no gradient, and eval() for a batch norm with frozen parameters."""
     import fnmatch

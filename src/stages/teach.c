@@ -12,6 +12,7 @@
 #include "stages/tasks.h"
 #include "stages/views.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,6 +256,33 @@ static status answer(void *data) {
   return queue_serve(((teach_job *)data)->q);
 }
 
+/* A teacher that looks across rows (a softmax over the batch, dynamic quantisation) does not label the row
+ * alone, and sees copies of the last one where a batch is not full. Tried with the first row, whose numbers
+ * are in j->logits. */
+static status check_alone(teach_job *j, int i) {
+  static const float much = 1e-4f; /* of the largest number: beyond rounding */
+  status st = STATUS_OK;
+  const lesson *t = &j->teachers[i];
+  const int64_t n = t->f.classes * t->f.positions, first = 0;
+  float *alone = NULL, most = 0, apart = 0;
+  int64_t at = 0;
+  TRY(mem_new(&alone, (size_t)n, sizeof *alone));
+  TRY(predictor_rows(j->p, &t->feed, &first, 1, &alone, NULL));
+  for (int64_t k = 0; k < n; k++) {
+    const float d = fabsf(alone[k] - j->logits[k]);
+    if (fabsf(alone[k]) > most) most = fabsf(alone[k]);
+    if (d > apart) apart = d, at = k;
+  }
+  say_warning(
+      apart > much * most,
+      "teacher '%s': what it gives for a row depends on the other rows of its batch (row 0, number %lld: %g "
+      "in its batch, %g without them)",
+      t->options->name, (long long)at, (double)j->logits[at], (double)alone[at]);
+done:
+  mem_free(alone);
+  return st;
+}
+
 static status do_block(teach_job *j, int i, int64_t b) {
   status st = STATUS_OK;
   const lesson *t = &j->teachers[i];
@@ -263,6 +291,7 @@ static status do_block(teach_job *j, int i, int64_t b) {
   pulse_phase("teach, block %lld of '%s'", (long long)b, t->options->name);
   TRY(hold_teacher(j, i));
   TRY(predictor_run(j->p, &t->feed, from, n, &j->logits, j->features, answer, j));
+  if (!b && t->f.batch_rows > 1) TRY(check_alone(j, i));
   if (j->turned) head_classes_first(j->logits, n, t->f.classes, t->f.positions, j->turned);
   st = softlabels_write_all(t->file, b, j->turned ? j->turned : j->logits, (const float *const *)j->features);
   if (st == STATUS_BAD_INPUT) status_set(st, "%s: %s", t->options->model, status_message());

@@ -241,4 +241,22 @@ assert computed < 0.8 * blocks, f"{computed} of {blocks} blocks"
 END
 for name in slow a; do same "killed twice, on 2 and 4 ranks, ended on 3: $name" whole/$name.h5 killed/$name.h5; done
 check 'killed: nothing is left over' test "$(cd killed && echo *)" = 'a.h5 slow.h5'
+
+# ---- a teacher that looks across rows ----
+"$python" - <<'END' || exit 1
+import numpy as np, onnx
+from onnx import helper as h, numpy_helper as nh
+nodes = [h.make_node("Flatten", ["image"], ["x"]), h.make_node("MatMul", ["x", "w"], ["a"]), h.make_node("Softmax", ["a"], ["logits"], axis=0)]
+graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("image", 1, ["N", 1, 8, 8])], [h.make_tensor_value_info("logits", 1, ["N", 10])],
+                     [nh.from_array(np.random.default_rng(1).normal(size=(64, 10)).astype(np.float32), "w")])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)])
+model.ir_version = 8
+onnx.save(model, "across.onnx")
+END
+for ranks in 1 3; do
+  must "$ranks" teach --dataset digits.h5 --teacher a.onnx --teacher across.onnx --quiet --output "across-$ranks"
+  check "a teacher that looks across rows is told, $ranks ranks" test \
+    "$(grep -c "^mpistill: warning: teacher 'across': what it gives for a row depends on the other rows" err)$(grep -c 'warning:' err)" = 11
+done
+same 'its labels do not depend on ranks all the same' across-1/across.h5 across-3/across.h5
 finish

@@ -32,7 +32,8 @@ static status measure_teachers(adaptive *a, const mpistill_train_options *o) {
                                   .method = (char *)(uintptr_t) "probability-mean",
                                   .temperature = 1,
                                   .trust_rows = o->trust_rows,
-                                  .dtype = (char *)(uintptr_t) "float32"};
+                                  .dtype = (char *)(uintptr_t) "float32",
+                                  .out.quiet = o->out.quiet};
   TRY(comm_agree(a->c, mem_new(&members, (size_t)a->n + 1, sizeof *members)));
   TRY(aggregate_measure(a->c, &m, NULL, members));
   for (int i = 0; i < a->n; i++) {

@@ -149,6 +149,14 @@ done:
   return st;
 }
 
+/* With trust_rows the files do not say which labels stood beside them. */
+static status rows_json(job *j, const char *key, const split *s) {
+  char hash[HASH_TEXT_BYTES];
+  status st = dataset_hash(j->d, s, hash);
+  if (!st) json_object_set_new(j->inputs, key, json_string(hash));
+  return st;
+}
+
 static status collect_inputs(job *j) {
   status st = STATUS_OK;
   char reading[HASH_TEXT_BYTES] = "";
@@ -161,6 +169,12 @@ static status collect_inputs(job *j) {
                         options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
   if (j->d) TRY(dataset_reading(j->d, j->sp, reading));
+  if (j->d) TRY(rows_json(j, "rows", j->sp));
+  if (j->d && j->o->fit.n && fit_needed(j->o, j->in.rule)) {
+    const split *fitted;
+    TRY(fit_split(&j->in, j->c, j->o, j->d, &fitted));
+    TRY(rows_json(j, "fit_rows", fitted));
+  }
   if (*reading) json_object_set_new(j->inputs, "scale_offset_classes", json_string(reading));
   stage_mark_mixed(j->inputs, &j->o->out);
 done:
@@ -414,6 +428,20 @@ static void free_all(job *j) {
   lock_release(&j->lock);
 }
 
+/* Of files that do not say which dataset they belong to, the one they are combined with. */
+static status name_dataset(job *j) {
+  status st = STATUS_OK;
+  char hash[HASH_TEXT_BYTES];
+  const split *sp;
+  if (*j->header.dataset_hash) return st;
+  TRY(dataset_split(j->d, j->header.split, &sp));
+  TRY(dataset_hash(j->d, sp, hash));
+  mem_free(j->header.dataset_hash);
+  TRY(comm_agree(j->c, mem_string(&j->header.dataset_hash, hash)));
+done:
+  return st;
+}
+
 static status open_all(job *j) {
   status st = STATUS_OK;
   const mpistill_aggregate_options *o = j->o;
@@ -428,6 +456,7 @@ static status open_all(job *j) {
     THROW(STATUS_BAD_INPUT, "calibrate: is for logits; %s holds numbers", softlabels_path(j->in.files[0]));
   TRY(sources_temperature(&j->in, o->temperature, &j->made_for));
   TRY(comm_agree(j->c, make_header(j)));
+  if (j->d) TRY(name_dataset(j));
   j->n_blocks = (j->in.rows + j->header.block_rows - 1) / j->header.block_rows;
   if (j->d) {
     TRY(dataset_split(j->d, softlabels_get(j->in.files[0])->split, &j->sp));
@@ -491,7 +520,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   TRY(stage_refuse_input(c, o->output, o->out.log, aggregate_option_rows, o, &o->inputs));
   TRY(stage_lock(c, &j.lock, o->output, &o->out));
   if (!o->out.no_result) pulse_share(c, o->output);
-  TRY(mark_check(c, o->output, j.inputs, o->out.force, &found));
+  TRY(mark_check(c, o->output, NULL, j.inputs, o->out.force, &found));
   const bool secret = j.in.rule->epsilon; /* the seed, which no mark holds: --force draws again */
   if (found == MARK_DONE && stage_keeps_done(&o->out) && !(secret && o->out.force)) {
     stage_tell_done(c, o->output, &o->out,
@@ -502,7 +531,7 @@ status stage_aggregate(comm *c, const mpistill_aggregate_options *o) {
   TRY(comm_agree(c, log_open(&j.log, o->out.log, comm_rank(c) == 0)));
   if (fit_needed(o, j.in.rule)) TRY(fit_sources(&j.in, c, o, j.d, &j.found));
   TRY(write_and_measure(&j));
-  TRY(comm_agree(c, comm_rank(c) == 0 ? mark_commit(o->output, j.inputs) : STATUS_OK));
+  TRY(comm_agree(c, comm_rank(c) == 0 ? mark_commit(o->output, NULL, j.inputs) : STATUS_OK));
   report(&j);
   log_event(j.log, "aggregate", report_json(&j));
   TRY(comm_agree(c, log_close(&j.log)));

@@ -304,6 +304,17 @@ status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]) {
   return st;
 }
 
+status stage_hash_model(comm *c, const char *path, char out[HASH_TEXT_BYTES]) {
+  model *m = NULL;
+  uint64_t hash = 0;
+  status st = comm_rank(c) == 0 ? model_read(&m, path) : STATUS_OK;
+  if (m) hash = model_hash(m);
+  model_free(&m);
+  if (!(st = comm_agree(c, st))) st = comm_broadcast(c, 0, &hash, sizeof hash);
+  if (!st) hash_text(hash, out);
+  return st;
+}
+
 status stage_lock(comm *c, lock **out, const char *output, const mpistill_output_options *o) {
   status st = STATUS_OK;
   struct stat info;
@@ -396,22 +407,34 @@ status mark_difference(const char *what, const json_t *old, const json_t *inputs
   return status_set(STATUS_BAD_INPUT, "%s was made from other inputs; %s", what, remedy);
 }
 
-/* Whether OUTPUT is still the file that its mark belongs to. */
-static status is_intact(const char *output, const json_t *mark, bool *is) {
-  status st = STATUS_OK;
+static status has_hash(const char *path, const char *wanted, bool *is) {
   uint64_t hash;
   char text[HASH_TEXT_BYTES];
-  const char *wanted = json_string_value(json_object_get(mark, "hash"));
-  *is = json_integer_value(json_object_get(mark, "bytes")) == file_size(output);
-  if (!*is || !wanted) goto done;
-  TRY(hash_file(output, &hash));
+  *is = file_exists(path);
+  if (!*is || !wanted) return STATUS_OK;
+  status st = hash_file(path, &hash);
+  if (st) return st;
   hash_text(hash, text);
   *is = !strcmp(text, wanted);
+  return STATUS_OK;
+}
+
+/* Which of OUTPUT and the file beside it is not the one that the mark belongs to; NULL: both are. */
+static status find_changed(const char *output, const char *beside, const json_t *mark, const char **changed) {
+  status st = STATUS_OK;
+  bool is = json_integer_value(json_object_get(mark, "bytes")) == file_size(output);
+  *changed = output;
+  if (is) TRY(has_hash(output, json_string_value(json_object_get(mark, "hash")), &is));
+  if (!is) goto done;
+  *changed = beside;
+  if (beside) TRY(has_hash(beside, json_string_value(json_object_get(mark, "beside")), &is));
+  if (is) *changed = NULL;
 done:
   return st;
 }
 
-static status check_alone(const char *output, const json_t *inputs, bool force, int *done) {
+static status check_alone(const char *output, const char *beside, const json_t *inputs, bool force,
+                          int *done) {
   status st = STATUS_OK;
   char *path = NULL, *what = NULL;
   json_t *old = NULL;
@@ -421,13 +444,14 @@ static status check_alone(const char *output, const json_t *inputs, bool force, 
   TRY(mark_path(&path, output));
   if (file_exists(path)) old = json_load_file(path, 0, NULL);
   const bool same = json_equal(json_object_get(old, "inputs"), inputs);
-  bool intact = false;
-  if (same) TRY(is_intact(output, old, &intact));
-  *done = intact;
-  if (force || intact) goto done;
+  const char *changed = output;
+  if (same) TRY(find_changed(output, beside, old, &changed));
+  *done = !changed;
+  if (force || !changed) goto done;
   if (!old) THROW(STATUS_BAD_INPUT, "%s: exists; use another output or --force", output);
   if (same)
-    THROW(STATUS_BAD_INPUT, "%s: was changed after it was made; use another output or --force", output);
+    THROW(STATUS_BAD_INPUT, "%s: was changed%s after it was made; use another output or --force", changed,
+          changed == beside ? " or removed" : "");
   TRY(mem_format(&what, "%s: exists and", output));
   TRY(mark_difference(what, json_object_get(old, "inputs"), inputs, "use another output or --force"));
 done:
@@ -447,33 +471,38 @@ bool stage_keeps_done(const mpistill_output_options *o) {
   return !o->force || o->no_result;
 }
 
-status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out) {
+status mark_check(comm *c, const char *output, const char *beside, const json_t *inputs, bool force,
+                  mark *out) {
   int done = 0;
-  status st = comm_agree(c, comm_rank(c) == 0 ? check_alone(output, inputs, force, &done) : STATUS_OK);
+  status st =
+      comm_agree(c, comm_rank(c) == 0 ? check_alone(output, beside, inputs, force, &done) : STATUS_OK);
   if (!st) st = comm_broadcast(c, 0, &done, sizeof done);
   *out = done ? MARK_DONE : MARK_FRESH;
   return st;
 }
 
-static status mark_text(const char *part, const json_t *inputs, char **text) {
-  uint64_t hash;
-  char hash_of[HASH_TEXT_BYTES];
+static status mark_text(const char *part, const char *beside, const json_t *inputs, char **text) {
+  uint64_t hash, its = 0;
+  char hash_of[HASH_TEXT_BYTES], hash_beside[HASH_TEXT_BYTES];
   status st = hash_file(part, &hash);
+  if (!st && beside) st = hash_file(beside, &its);
   if (st) return st;
   hash_text(hash, hash_of);
+  hash_text(its, hash_beside);
   json_t *all =
       json_pack("{s:O, s:I, s:s}", "inputs", inputs, "bytes", (json_int_t)file_size(part), "hash", hash_of);
+  if (beside) json_object_set_new(all, "beside", json_string(hash_beside));
   *text = all ? json_dumps(all, JSON_INDENT(2)) : NULL;
   json_decref(all);
   return *text ? st : status_set(STATUS_FAILED, "out of memory: the mark of %s could not be made", part);
 }
 
-status mark_commit(const char *output, const json_t *inputs) {
+status mark_commit(const char *output, const char *beside, const json_t *inputs) {
   status st = STATUS_OK;
   char *path = NULL, *part = NULL, *text = NULL;
   TRY(mark_path(&path, output));
   TRY(mem_format(&part, "%s.part", output));
-  TRY(mark_text(part, inputs, &text));
+  TRY(mark_text(part, beside, inputs, &text));
   mem_free(part);
   part = NULL;
   TRY(mem_format(&part, "%s.part", path));

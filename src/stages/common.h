@@ -88,14 +88,16 @@ status stage_refuse_input(comm *c, const char *output, const char *log, const op
  *
  * Output and mark change together, whenever the run is killed: OUTPUT.part is whole; then the mark, with the
  * hash of what it belongs to, is whole under OUTPUT.inputs.part; then both are renamed. mark_check finds a
- * run that got only half way, and ends it or takes it back. */
+ * run that got only half way, and ends it or takes it back. `beside`, NULL: none, is a second file that
+ * belongs to OUTPUT; the mark holds its hash too. */
 
 typedef enum mark { MARK_FRESH, MARK_DONE } mark;
 
-/* Collective. MARK_DONE when OUTPUT is there, whole, and made from the same inputs. STATUS_BAD_INPUT when it
- * was made from others (naming the first difference) or has no mark, unless `force`; also when OUTPUT cannot
- * be written. inputs: borrowed. */
-status mark_check(comm *c, const char *output, const json_t *inputs, bool force, mark *out);
+/* Collective. MARK_DONE when OUTPUT (and beside) is there, whole, and made from the same inputs.
+ * STATUS_BAD_INPUT when it was made from others (naming the first difference) or has no mark, unless `force`;
+ * also when OUTPUT cannot be written. inputs: borrowed. */
+status mark_check(comm *c, const char *output, const char *beside, const json_t *inputs, bool force,
+                  mark *out);
 /* Says that OUTPUT is there, made from the same inputs, and prints that as the results, where they are asked
  * for. note: what else is to be said of it, "" for nothing. */
 void stage_tell_done(const comm *c, const char *output, const mpistill_output_options *o, const char *note);
@@ -105,11 +107,14 @@ bool stage_keeps_done(const mpistill_output_options *o);
 /* Local. STATUS_BAD_INPUT that names the first input that differs: "WHAT was made with epochs = 5, now it is
  * 10; REMEDY". */
 status mark_difference(const char *what, const json_t *old, const json_t *inputs, const char *remedy);
-/* Local, one rank. OUTPUT.part, which is whole and on disk, becomes OUTPUT, with its mark. */
-status mark_commit(const char *output, const json_t *inputs);
+/* Local, one rank. OUTPUT.part, which is whole and on disk as is beside, becomes OUTPUT, with its mark. */
+status mark_commit(const char *output, const char *beside, const json_t *inputs);
 
 /* Collective. "xxh3:..." of a file, computed by rank 0. */
 status stage_hash_file(comm *c, const char *path, char out[HASH_TEXT_BYTES]);
+
+/* Collective. model_hash of a file: with the files that hold data of its tensors. */
+status stage_hash_model(comm *c, const char *path, char out[HASH_TEXT_BYTES]);
 
 /* Local. Prints a JSON object on stdout on rank 0 and frees it on all. */
 void stage_print_json(const comm *c, json_t *take);

@@ -307,16 +307,30 @@ static void free_all(job *j) {
   mem_free(j->inverse_t);
 }
 
+static status open_fit(sources *other, const sources *s, comm *c, const mpistill_aggregate_options *o,
+                       dataset *d) {
+  const sources_options from = {
+      .paths = &o->fit, .weights = &(mpistill_reals){0}, .trust_rows = o->trust_rows, .labels = o->labels};
+  status st = sources_open(other, c, &from, d, NULL);
+  return st ? st : compare(s, other);
+}
+
+status fit_split(const sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d,
+                 const split **out) {
+  sources other = {0};
+  status st = open_fit(&other, s, c, o, d);
+  if (!st) st = dataset_split(d, softlabels_get(other.files[0])->split, out);
+  sources_close(&other);
+  return st;
+}
+
 status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d, fit *out) {
   status st = STATUS_OK;
   sources other = {0};
   view_labels labels = {.lost = NULL};
   job j = {.c = c, .o = o, .d = d, .from = s};
   if (o->fit.n) {
-    const sources_options from = {
-        .paths = &o->fit, .weights = &(mpistill_reals){0}, .trust_rows = o->trust_rows, .labels = o->labels};
-    TRY(sources_open(&other, c, &from, d, NULL));
-    TRY(compare(s, &other));
+    TRY(open_fit(&other, s, c, o, d));
     TRY(sources_check(&other));
     j.from = &other;
     j.all = true;

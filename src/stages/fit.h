@@ -17,5 +17,8 @@ bool fit_needed(const mpistill_aggregate_options *o, const combine_kind *rule);
  * same on any number of ranks, of which STACK_PIECES can work; all their rows are in memory at once, at most
  * 1 GiB of them over all ranks, beyond which fewer rows are drawn. STATUS_BAD_INPUT without labelled rows. */
 status fit_sources(sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d, fit *out);
+/* Collective. The split of o->fit, whose files are checked as fit_sources will. */
+status fit_split(const sources *s, comm *c, const mpistill_aggregate_options *o, dataset *d,
+                 const split **out);
 
 #endif

@@ -186,8 +186,9 @@ const option task_fields[] = {
      .type = OPTION_STRING,
      .at = AT(mask),
      .help =
-         "array of labels of the dataset, of each position or of as many after each other: soft labels count "
-         "where it is above 0, the foreground [all over]"},
+         "array of labels of the dataset, of each position or of as many after each other; of numbers [n, C, "
+         "H, W] also [n, H, W] for each channel: soft labels count where it is above 0, the foreground [all "
+         "over]"},
     {.key = "weight",
      .type = OPTION_REAL,
      .at = AT(weight),

@@ -72,6 +72,7 @@ static status learn_from_teachers(run_job *j, mpistill_train_options *t, materia
   t->feature_files = own->features;
   if (together) {
     t->weights = j->r.aggregate.weights;
+    t->trust_rows = j->r.aggregate.trust_rows;
     t->method = own->labels.n > 1 ? j->r.aggregate.method : NULL;
     t->method_tensor = own->labels.n > 1 ? j->r.aggregate.tensor : NULL;
   }

@@ -40,13 +40,13 @@ status stage_import(const mpistill_import_options *o) {
     TRY(import_run(o));
     goto done;
   }
-  TRY(mark_check(c, o->output, inputs, o->out.force, &found));
+  TRY(mark_check(c, o->output, NULL, inputs, o->out.force, &found));
   if (found == MARK_DONE && stage_keeps_done(&o->out)) {
     stage_tell_done(c, o->output, &o->out, "");
     goto done;
   }
   TRY(import_prepare(o));
-  TRY(mark_commit(o->output, inputs));
+  TRY(mark_commit(o->output, NULL, inputs));
 done:
   json_decref(inputs);
   lock_release(&lock);

@@ -195,11 +195,29 @@ done:
   return st;
 }
 
+/* A rule for logits is one for none of the tasks. */
+static status check_method(const tasks *t, const char *method) {
+  bool any = false, logits = false;
+  for (int i = 0; i < t->n; i++) {
+    any = any || sources_n_files(&t->items[i].soft);
+    logits = logits || (sources_n_files(&t->items[i].soft) && !t->items[i].values);
+  }
+  if (!method || !any || logits) return STATUS_OK;
+  if (!strcmp(method, "logit-mean") || !strcmp(method, "probability-mean"))
+    return STATUS_OK; /* the default */
+  return status_set(
+      STATUS_BAD_INPUT,
+      "method '%s' is for logits, and the soft labels are numbers, which are averaged; leave it "
+      "out, or give logit-mean",
+      method);
+}
+
 status tasks_open(tasks *t, comm *c, const mpistill_train_options *o, dataset *d, const split *sp) {
   status st = STATUS_OK;
   TRY(tasks_describe(t, &o->tasks, &o->losses, d));
   TRY(check_files(t, o));
   for (int i = 0; i < t->n; i++) TRY(open_soft(t, i, c, o, d, sp));
+  TRY(check_method(t, o->method));
 done:
   return st;
 }

@@ -163,6 +163,9 @@ static status check_existing(const teach_job *j, lesson *t) {
     st =
         status_set(STATUS_BAD_INPUT,
                    "%s: exists and was made from another %s; use another --output or --force", t->path, what);
+  if (!st && !softlabels_has_checksums(old))
+    st = status_set(STATUS_BAD_INPUT, "%s: has lost its checksums (/blocks); use another --output or --force",
+                    t->path);
   if (!st) st = softlabels_check(old);
   if (st == STATUS_BAD_INPUT && j->o->out.force) {
     st = STATUS_OK;

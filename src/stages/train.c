@@ -51,6 +51,7 @@ typedef struct job {
   char *inputs_text;      /* rank 0 */
   unsigned char *reduced; /* the student's bytes in o->precision, on rank 0 */
   size_t n_reduced;
+  char *full;              /* where the trained one goes then; NULL: there is one student */
   const split *test;       /* NULL: not measured */
   score scores[TASKS_MAX]; /* there */
 } job;
@@ -317,19 +318,17 @@ done:
 
 static status write_alone(job *j) {
   status st = STATUS_OK;
-  char *part = NULL, *full = NULL;
+  char *part = NULL;
   TRY(mem_format(&part, "%s.part", j->o->output));
-  if (j->reduced) TRY(reduced_full_path(&full, j->o->output));
-  st = model_write(j->s.m, trainer_block(j->t), full ? full : part);
-  if (!st && full) st = file_write(part, j->reduced, j->n_reduced);
+  st = model_write(j->s.m, trainer_block(j->t), j->full ? j->full : part);
+  if (!st && j->full) st = file_write(part, j->reduced, j->n_reduced);
   /* It could be written at the start: no longer the user's slip. */
   if (st == STATUS_BAD_INPUT) status_set(st = STATUS_FAILED, "%s", status_message());
   TRY(st);
-  TRY(mark_commit(j->o->output, j->inputs));
+  TRY(mark_commit(j->o->output, j->full, j->inputs));
   checkpoint_remove(j->folder);
 done:
   mem_free(part);
-  mem_free(full);
   return st;
 }
 
@@ -501,12 +500,9 @@ done:
 }
 
 /* The student of full precision, which is written beside the other, is none of what is read. */
-static status refuse_full(const job *j) {
-  char *full = NULL;
-  status st = comm_agree(j->c, reduced_full_path(&full, j->o->output));
-  if (!st) st = stage_refuse_input(j->c, full, j->o->out.log, distill_option_rows, j->o, NULL);
-  mem_free(full);
-  return st;
+static status refuse_full(job *j) {
+  status st = comm_agree(j->c, reduced_full_path(&j->full, j->o->output));
+  return st ? st : stage_refuse_input(j->c, j->full, j->o->out.log, distill_option_rows, j->o, NULL);
 }
 
 /* link NULL: learns from files, or from labels alone. */
@@ -525,7 +521,7 @@ static status train(comm *c, const mpistill_train_options *options, const model_
   if (reduced_wanted(&o)) TRY(refuse_full(&j));
   TRY(stage_lock(c, &j.lock, o.output, &o.out));
   if (!o.out.no_result && !link) pulse_share(c, o.output);
-  TRY(mark_check(c, o.output, j.inputs, o.out.force, &found));
+  TRY(mark_check(c, o.output, j.full, j.inputs, o.out.force, &found));
   if (found == MARK_DONE && stage_keeps_done(&o.out)) {
     stage_tell_done(c, o.output, &o.out, "");
     TRY(drop_leftover(&j));
@@ -559,6 +555,7 @@ done:
   mem_free(j.folder);
   mem_free(j.frozen);
   mem_free(j.reduced);
+  mem_free(j.full);
   lock_release(&j.lock);
   return st;
 }

@@ -96,6 +96,8 @@ status truth_mask_by(truth *t, const char *name) {
     return status_set(
         STATUS_BAD_INPUT, "%s: /%s/%s has %lld numbers a row, which %lld positions cannot be shared by",
         dataset_path(t->d), t->sp->name, name, (long long)a->row_values, (long long)t->f.positions);
+  const bool one_dimension = t->f.steps == t->f.positions;
+  t->mask_of_last = t->f.values && !one_dimension && a->rank > 1 && a->dims[1] != t->f.steps;
   return rows_open(&t->mask, t->d, t->sp, a, 0);
 }
 
@@ -170,7 +172,10 @@ static status read_mask(const truth *t, int64_t id, int32_t *room, int64_t *leng
 
 /* Whether position j of a row counts. */
 static bool is_inside(const truth *t, int64_t j, const int32_t *room, int64_t length) {
-  return j < length && (!t->mask || room[j / (t->f.positions / rows_values(t->mask))] > 0);
+  if (j >= length) return false;
+  if (!t->mask) return true;
+  const int64_t n = rows_values(t->mask);
+  return room[t->mask_of_last ? j % n : j / (t->f.positions / n)] > 0;
 }
 
 status truth_mask(const truth *t, const int64_t *ids, int64_t n, int32_t *room, float *matrix) {

@@ -20,9 +20,10 @@ typedef struct truth {
   form f;
   const array *a; /* NULL: there are none */
   rows *rows, *lengths;
-  rows *mask;       /* NULL: none */
-  int64_t *known;   /* [n] positions with a label, once counted */
-  int64_t *counted; /* [n] positions within the row's length and the mask; NULL: all of them */
+  rows *mask;        /* NULL: none */
+  bool mask_of_last; /* it has the last dimensions of the positions, and holds for each of the others */
+  int64_t *known;    /* [n] positions with a label, once counted */
+  int64_t *counted;  /* [n] positions within the row's length and the mask; NULL: all of them */
 } truth;
 
 /* Collective. a: the labels or targets, NULL: none. inputs[n_inputs]: the arrays that the model reads, the

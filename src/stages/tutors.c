@@ -207,7 +207,7 @@ static status list_teachers(comm *c, const mpistill_teachers *teachers, bool nam
     char hash[HASH_TEXT_BYTES];
     mem_free(text);
     text = NULL;
-    TRY(stage_hash_file(c, t->model, hash));
+    TRY(stage_hash_model(c, t->model, hash));
     TRY(comm_agree(c, preprocess_text(&t->preprocess, &text)));
     json_t *one = json_pack("{s:s, s:s?, s:s?, s:s?, s:s*, s:s*}", "live", hash, "input", t->input, "output",
                             t->output, "preprocess", text, "task", t->task, "class_axis", t->class_axis);

@@ -167,6 +167,15 @@ status h5_finish(hid_t *file, const char *path) {
   return st;
 }
 
+status h5_check_here(hid_t at, hid_t object, const char *path, const char *name) {
+  H5O_info_t here, its;
+  if (H5Oget_info2(at, &here, H5O_INFO_BASIC) < 0 || H5Oget_info2(object, &its, H5O_INFO_BASIC) < 0)
+    return h5_fail(STATUS_BAD_INPUT, path, name, "cannot be read");
+  if (here.fileno == its.fileno) return STATUS_OK;
+  return status_set(STATUS_BAD_INPUT, "%s: %s is a link to another file; copy the data into this one", path,
+                    name);
+}
+
 bool h5_exists(hid_t at, const char *name) {
   bool is = H5Lexists(at, name, H5P_DEFAULT) > 0;
   if (!is) H5Eclear2(H5E_DEFAULT);

@@ -44,6 +44,8 @@ status h5_fail(status code, const char *path, const char *object, const char *wh
 status h5_fail_write(const char *path, const char *object, const char *what, int reason);
 /* A file could not be written. HDF5 keeps it open, tries again when MPI ends, and crashes. */
 bool h5_has_unwritten(void);
+/* STATUS_BAD_INPUT when an object that was opened at `at` lies in another file, behind a link. */
+status h5_check_here(hid_t at, hid_t object, const char *path, const char *name);
 bool h5_exists(hid_t at, const char *name);
 /* Names of what a group holds, sorted; is_group[i]: it is a group, else a dataset. Links to other files and
  * named types: STATUS_BAD_INPUT. */

@@ -150,6 +150,7 @@ status h5_array_open(h5_array *a, hid_t at, const char *path, const char *name) 
     a->set = 0;
     TRY(h5_fail(STATUS_BAD_INPUT, path, name, "cannot be read"));
   }
+  TRY(h5_check_here(at, a->set, path, name));
   TRY(find_type(a));
   TRY(find_shape(a));
   TRY(find_place(a));

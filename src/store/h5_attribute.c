@@ -259,6 +259,7 @@ status h5_read_texts(hid_t at, const char *path, const char *name, char ***out, 
   *n = 0;
   h.id = H5Dopen2(at, name, H5P_DEFAULT);
   if (h.id < 0) TRY(bad(&h, "cannot be read"));
+  TRY(h5_check_here(at, h.id, path, name));
   TRY(read_texts(&h, out, n));
 done:
   h5_close(&h.id);

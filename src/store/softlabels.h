@@ -156,5 +156,6 @@ status softlabels_verify(softlabels *s);
 /* Collective. The same before a file is used, where it has checksums; numbers of others are looked at as they
  * are read. */
 status softlabels_check(softlabels *s);
+bool softlabels_has_checksums(const softlabels *s);
 
 #endif

@@ -142,6 +142,10 @@ done:
   return st;
 }
 
+bool softlabels_has_checksums(const softlabels *s) {
+  return s->has_blocks;
+}
+
 status softlabels_check(softlabels *s) {
   const profile_phase before = profile_enter(PROFILE_READ);
   status st = s->has_blocks ? softlabels_verify(s) : STATUS_OK;

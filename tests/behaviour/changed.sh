@@ -134,4 +134,105 @@ run 2 run recipe.yaml
 expect_error 'damaged soft labels of a run' 2 ran/soft/a.h5 'checksums of blocks'
 must 2 run recipe.yaml --force
 same 'run --force makes them again' ran/ensemble.h5 before.h5
+
+# ---- a live teacher whose numbers lie in a file beside it ----
+cp "$digits" digits.h5
+"$python" - <<'END' || exit 1
+import onnx
+onnx.save_model(onnx.load("a.onnx"), "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0)
+END
+live=(distill --student student.onnx --dataset digits.h5 --live-teacher a=outside.onnx --epochs 3 --batch 100)
+must 2 "${live[@]}" --output live.onnx
+MPISTILL_END_TIME=1 run 2 "${live[@]}" --output half-live.onnx --stop-before 10
+check 'stopped with a live teacher' test "$status" = 75
+run 1 "${live[@]}" --output live.onnx
+check 'a live teacher as it was' grep -q 'already done' err
+"$python" - <<'END' || exit 1
+import numpy as np
+(-np.fromfile("outside.data", np.float32)).tofile("outside.data")
+END
+run 1 "${live[@]}" --output live.onnx
+expect_error 'a live teacher with other data beside it' 2 live.onnx soft_labels
+run 2 "${live[@]}" --output half-live.onnx
+expect_error 'and a training that was stopped' 2 half-live.onnx soft_labels --restart
+
+# ---- labels that soft labels on trust are combined by ----
+"$python" - <<'END' || exit 1
+import h5py, checks
+for name in "a", "b":
+    checks.write_soft_labels(f"{name}-trust.h5", checks.logits(f"soft/{name}.h5"), "digits.h5", hash_text="")
+END
+trust=(aggregate a-trust.h5 b-trust.h5 --trust-rows --method learned --dataset digits.h5 --output trust.h5)
+must 2 "${trust[@]}"
+run 1 "${trust[@]}"
+check 'labels as they were' grep -q 'already done' err
+check 'the ensemble says which dataset it belongs to' test "$("$python" -c '
+import h5py, checks
+print(h5py.File("trust.h5").attrs["dataset_hash"].decode() == checks.dataset_hash("digits.h5", "train"))')" = True
+cat >trust.yaml <<'END'
+dataset: digits.h5
+output: trusted
+teachers: [{name: a, soft_labels: a-trust.h5}, {name: b, soft_labels: b-trust.h5}]
+aggregate: {method: probability-mean, trust_rows: true}
+student: {create: mlp, layers: [64, 12, 10]}
+distill: {epochs: 1, batch: 100}
+END
+for method in probability-mean aekd; do
+  must 2 run trust.yaml --set output="trusted-$method" --set aggregate.method="$method"
+  check "trust_rows in a recipe, $method" test -s "trusted-$method/student.onnx"
+done
+"$python" - <<'END' || exit 1
+import h5py
+with h5py.File("digits.h5", "r+") as f:
+    f["train/label"][...] = f["train/label"][...][::-1]
+END
+run 2 "${trust[@]}"
+expect_error 'other labels' 2 trust.h5 rows --force
+
+# ---- data behind a link ----
+cp "$digits" digits.h5
+"$python" - <<'END' || exit 1
+import h5py, shutil
+shutil.copy("soft/a.h5", "data.h5")
+for name, objects in ("logits", ["logits"]), ("features", ["features"]), ("classes", ["classes"]):
+    shutil.copy("soft/a.h5", f"linked-{name}.h5")
+    with h5py.File("data.h5", "r+") as g:
+        if "classes" not in g:
+            g["classes"] = [str(i).encode() for i in range(10)]
+    with h5py.File(f"linked-{name}.h5", "r+") as f:
+        for o in objects:
+            if o in f:
+                del f[o]
+            f[o] = h5py.ExternalLink("data.h5", "/" + o)
+END
+for name in logits features classes; do
+  run 2 distill --student student.onnx --dataset digits.h5 --soft-labels "linked-$name.h5" --output linked.onnx
+  expect_error "soft labels with $name in another file" 2 "linked-$name.h5" 'is a link to another file'
+done
+
+# ---- the student of full precision beside the other ----
+half=(distill --student student.onnx --dataset digits.h5 --soft-labels soft/a.h5 --epochs 1 --batch 100 --precision float16 --output half.onnx --restart)
+rm -rf half.onnx* soft
+must 2 "${teach[@]}" --output soft
+must 2 "${half[@]}"
+cp half.float32.onnx full.onnx
+run 1 "${half[@]}"
+check 'two students as they were' grep -q 'already done' err
+cp student.onnx half.float32.onnx
+run 2 "${half[@]}"
+expect_error 'the one beside it was replaced' 2 half.float32.onnx 'was changed or removed' --force
+rm half.float32.onnx
+run 1 "${half[@]}"
+expect_error 'the one beside it is gone' 2 half.float32.onnx 'was changed or removed' --force
+must 2 "${half[@]}" --force
+same 'made again with --force' half.float32.onnx full.onnx
+
+# ---- checksums taken away ----
+"$python" - <<'END' || exit 1
+import h5py
+with h5py.File("soft/b.h5", "r+") as f:
+    del f["blocks"]
+END
+run 2 "${teach[@]}" --output soft
+expect_error 'a file of teach without its checksums' 2 soft/b.h5 checksums --force
 finish

@@ -395,4 +395,35 @@ refused 'labels of one position' 'has 9 numbers a row, but the output has 3 posi
 refused 'lengths past the end' 'there are 9 positions' train --model fresh-first.onnx --dataset long.h5
 refused 'teachers of other positions' 'gives 1 positions a row, but the soft labels of soft1/a.h5 have 64' \
   distill --student flat.onnx --dataset pixels.h5 --soft-labels soft1/a.h5 --loss kd:1
+
+# ---- a mask of pixels for numbers of several channels ----
+"$python" - <<'END' || exit 1
+import checks, h5py, numpy as np, onnx
+from onnx import helper as h, numpy_helper as nh
+rng = np.random.default_rng(7)
+graph = h.make_graph([h.make_node("Conv", ["image", "w"], ["depth"])], "g", [h.make_tensor_value_info("image", 1, ["N", 3, 4, 5])],
+                     [h.make_tensor_value_info("depth", 1, ["N", 2, 4, 5])], [nh.from_array(rng.normal(size=(2, 3, 1, 1)).astype(np.float32), "w")])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)])
+model.ir_version = 8
+onnx.save(model, "pixels.onnx")
+checks.write_dataset("masked.h5", {"train": {"image": rng.normal(size=(30, 3, 4, 5)).astype(np.float32),
+                                             "label.fg": rng.integers(0, 2, (30, 4, 5)).astype(np.int32)}})
+checks.write_soft_labels("depth.h5", rng.normal(size=(30, 2, 4, 5)).astype(np.float32), "masked.h5")
+with h5py.File("depth.h5", "r+") as f:
+    f.attrs["values"] = 1
+END
+for ranks in 1 2; do
+  must "$ranks" distill --student pixels.onnx --dataset masked.h5 --soft-labels depth=depth.h5 --task depth:mask=label.fg --loss depth/soft-mse:1 \
+    --test-split none --epochs 1 --batch 30 --momentum 0 --schedule constant --learning-rate 0.1 --output "masked-$ranks.onnx"
+done
+same 'a mask of pixels: the same student on 2 ranks' masked-1.onnx masked-2.onnx
+python_check 'a mask of pixels holds for each channel' <<'END'
+import checks, h5py, numpy as np
+with h5py.File("masked.h5") as f, h5py.File("depth.h5") as g:
+    x, inside, wanted = (np.float64(a[...]) for a in (f["train/image"], f["train/label.fg"], g["logits"]))
+w = np.float64(checks.weights("pixels.onnx")[0])[:, :, 0, 0]
+apart = (np.einsum("oi,nihw->nohw", w, x) - wanted) * inside[:, None]
+step = np.einsum("nohw,nihw->oi", apart, x) * 2 / (2 * inside.sum())
+checks.close(checks.weights("masked-1.onnx")[0][:, :, 0, 0], w - 0.1 * step, 1e-5, "weights")
+END
 finish

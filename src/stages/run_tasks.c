@@ -5,6 +5,7 @@
 #include "learn/combine.h"
 #include "stages/features.h"
 #include "stages/recipe.h"
+#include "stages/reduced.h"
 #include "stages/run_job.h"
 #include "stages/run_taps.h"
 #include "stages/stages.h"
@@ -161,6 +162,7 @@ static status check_student(run_job *j, chain_step *k, form *forms) {
   if (strcmp(k->kind, "assistant")) TRY(comm_agree(j->c, run_check_student(&j->r, &s.k)));
   TRY(comm_agree(j->c, run_check_training(j, &s.k)));
   TRY(comm_agree(j->c, check_method_tensor(j, k, &s.k)));
+  if (k == &j->students.steps[j->students.n - 1]) TRY(reduced_check(j->c, &s, &j->r.distill));
   for (int i = 0; i < j->work.n; i++) {
     const form its = head_form(&s.k.heads[i]);
     if (forms[i].classes && forms[i].classes != its.classes)

@@ -78,7 +78,7 @@ const char *views_mixing(const mpistill_augments *list, bool always) {
 }
 
 status views_check_mixed(const char *kind, const head *h) {
-  if (h->positions > 1)
+  if (!h->values && h->positions > 1)
     return status_set(STATUS_BAD_INPUT, "augment '%s': is for outputs of one position a row", kind);
   if (h->values) return status_set(STATUS_BAD_INPUT, "augment '%s': is for classes, not for numbers", kind);
   return STATUS_OK;

@@ -29,7 +29,24 @@ student='student: {create: mlp, layers: [64, 10]}
 good=$start$student'distill: {epochs: 1}
 '
 printf '%s' "$good" >recipe.yaml
+"$python" - <<'END' || exit 1
+import checks, numpy as np
+rng = np.random.default_rng(1)
+checks.write_dataset("tiny.h5", {split: {"x": rng.normal(size=(40, 4)).astype(np.float32), "label": rng.integers(0, 3, 40).astype(np.int32)}
+                                 for split in ("train", "test")})
+checks.write_linear("tiny.onnx", rng.normal(size=(3, 4)))
+END
+cat >tiny.yaml <<'END'
+dataset: tiny.h5
+output: tiny
+teachers: [{name: a, model: tiny.onnx}]
+student: {create: mlp, layers: [4, 3]}
+distill: {epochs: 1, precision: int8}
+END
+"$mpistill" inspect tiny.h5 >"$said/out"
 remember
+refuse run_nothing_to_quantise 'has no weights|of 64 numbers or more to quantise' run tiny.yaml
+refuse dry_run_nothing_to_quantise 'has no weights|of 64 numbers or more to quantise' run tiny.yaml --dry-run
 accept recipe_good run recipe.yaml --dry-run
 refuse run_missing 'nowhere.yaml: cannot be opened' run nowhere.yaml
 refuse run_folder '.: is a folder' run .

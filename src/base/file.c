@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 status file_read(const char *path, unsigned char **bytes, size_t *n) {
@@ -177,31 +176,28 @@ int64_t file_size(const char *path) {
 }
 
 /* What permissions say is not all: the folder may be one that takes no files, the name with ".part" too long.
- * The file that tries it has a name of its own: PATH.part may be made by another process at that moment. */
+ * The file that tries it has no name, since PATH.part may be made by another process at that moment; where
+ * the file system has no such files, it has that name. */
 static status probe(const char *path, const char *folder) {
   status st = STATUS_OK;
   struct stat info;
-  struct timespec now;
-  char *part = NULL, *name = NULL;
-  int fd = -1;
+  char *part = NULL;
   TRY(mem_format(&part, "%s.part", path));
   if (!lstat(part, &info)) goto done;
-  if (errno == ENOENT) {
-    clock_gettime(CLOCK_REALTIME, &now);
-    TRY(mem_format(&name, "%s/.mpistill-%ld-%ld", folder, (long)getpid(), now.tv_nsec));
-    fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  int fd = errno == ENOENT ? open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600) : -1;
+  if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT)) {
+    fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) unlink(part);
   }
   const int reason = errno;
-  if (fd < 0) {
+  if (fd < 0 && reason != EEXIST) {
     bool full = reason == ENOSPC || reason == EDQUOT || reason == EIO;
     THROW(full ? STATUS_FAILED : STATUS_BAD_INPUT, "%s: cannot be written: %s: %s", path, part,
           strerror(reason));
   }
-  close(fd);
-  unlink(name);
+  if (fd >= 0) close(fd);
 done:
   mem_free(part);
-  mem_free(name);
   return st;
 }
 

@@ -149,7 +149,6 @@ done:
   return st;
 }
 
-/* With trust_rows the files do not say which labels stood beside them. */
 static status rows_json(job *j, const char *key, const split *s) {
   char hash[HASH_TEXT_BYTES];
   status st = dataset_hash(j->d, s, hash);
@@ -157,9 +156,23 @@ static status rows_json(job *j, const char *key, const split *s) {
   return st;
 }
 
+/* Rows, labels and names of classes: with trust_rows the files do not say which stood beside them. */
+static status dataset_json(job *j) {
+  status st = STATUS_OK;
+  char reading[HASH_TEXT_BYTES];
+  const split *fitted;
+  TRY(rows_json(j, "rows", j->sp));
+  TRY(dataset_reading(j->d, j->sp, reading));
+  if (*reading) json_object_set_new(j->inputs, "scale_offset_classes", json_string(reading));
+  if (!j->o->fit.n || !fit_needed(j->o, j->in.rule)) goto done;
+  TRY(fit_split(&j->in, j->c, j->o, j->d, &fitted));
+  TRY(rows_json(j, "fit_rows", fitted));
+done:
+  return st;
+}
+
 static status collect_inputs(job *j) {
   status st = STATUS_OK;
-  char reading[HASH_TEXT_BYTES] = "";
   json_t *files = json_array(), *weights = json_array(), *options = json_object();
   TRY(hashes_json(j, &j->o->inputs, files));
   for (int i = 0; i < j->in.n; i++) json_array_append_new(weights, json_real(j->in.weights[i]));
@@ -168,14 +181,7 @@ static status collect_inputs(job *j) {
                         "method", j->in.rule->name, "weights", weights, "temperature", j->made_for, "options",
                         options, "dtype", j->o->dtype);
   if (!j->inputs) THROW(STATUS_FAILED, "out of memory: the inputs of %s could not be listed", j->o->output);
-  if (j->d) TRY(dataset_reading(j->d, j->sp, reading));
-  if (j->d) TRY(rows_json(j, "rows", j->sp));
-  if (j->d && j->o->fit.n && fit_needed(j->o, j->in.rule)) {
-    const split *fitted;
-    TRY(fit_split(&j->in, j->c, j->o, j->d, &fitted));
-    TRY(rows_json(j, "fit_rows", fitted));
-  }
-  if (*reading) json_object_set_new(j->inputs, "scale_offset_classes", json_string(reading));
+  if (j->d) TRY(dataset_json(j));
   stage_mark_mixed(j->inputs, &j->o->out);
 done:
   json_decref(files);
@@ -432,10 +438,8 @@ static void free_all(job *j) {
 static status name_dataset(job *j) {
   status st = STATUS_OK;
   char hash[HASH_TEXT_BYTES];
-  const split *sp;
   if (*j->header.dataset_hash) return st;
-  TRY(dataset_split(j->d, j->header.split, &sp));
-  TRY(dataset_hash(j->d, sp, hash));
+  TRY(dataset_hash(j->d, j->sp, hash));
   mem_free(j->header.dataset_hash);
   TRY(comm_agree(j->c, mem_string(&j->header.dataset_hash, hash)));
 done:
@@ -456,10 +460,10 @@ static status open_all(job *j) {
     THROW(STATUS_BAD_INPUT, "calibrate: is for logits; %s holds numbers", softlabels_path(j->in.files[0]));
   TRY(sources_temperature(&j->in, o->temperature, &j->made_for));
   TRY(comm_agree(j->c, make_header(j)));
-  if (j->d) TRY(name_dataset(j));
   j->n_blocks = (j->in.rows + j->header.block_rows - 1) / j->header.block_rows;
   if (j->d) {
     TRY(dataset_split(j->d, softlabels_get(j->in.files[0])->split, &j->sp));
+    TRY(name_dataset(j));
     const char *name = o->labels ? o->labels : j->in.f.values ? "target" : "label";
     const array *a = truth_array(j->sp, name);
     if (o->labels && !a)

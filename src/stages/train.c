@@ -35,6 +35,7 @@ typedef struct job {
   adaptive fit;
   views views;
   const live_link *link; /* NULL: no teacher is asked */
+  tutor_hash *hashes;    /* of those who are; NULL: none */
   live *teachers;
   bool *frozen;          /* NULL: nothing is */
   const split *unbiased; /* rows to correct the biases of the classes on; NULL: none */
@@ -70,6 +71,7 @@ static status collect_inputs(job *j) {
                                    .prior = j->unbiased,
                                    .adaptive = j->fit.sp,
                                    .input = j->s.input->name,
+                                   .live = (const tutor_hash *)j->hashes,
                                    .live_inner = features_ask(&j->inner)}));
   stage_mark_mixed(j->inputs, &j->o->out);
   j->inputs_text = json_dumps(j->inputs, JSON_COMPACT);
@@ -443,8 +445,12 @@ done:
 
 /* Teachers that are asked, in place of soft-label files. */
 static status open_teachers(job *j) {
-  status st = live_open(&j->teachers, j->c, j->o, j->d, &j->work, &j->s.k, j->link);
-  return st ? st : comm_agree(j->c, tasks_ask(&j->work, j->o, &j->s.k, j->teachers));
+  status st = STATUS_OK;
+  TRY(tutors_hash(j->c, j->o, &j->hashes));
+  TRY(live_open(&j->teachers, j->c, j->o, j->d, &j->work, &j->s.k, j->link));
+  TRY(comm_agree(j->c, tasks_ask(&j->work, j->o, &j->s.k, j->teachers)));
+done:
+  return st;
 }
 
 static status check_confidence(const job *j) {
@@ -553,6 +559,7 @@ done:
   json_decref(j.inputs);
   free(j.inputs_text);
   mem_free(j.folder);
+  mem_free(j.hashes);
   mem_free(j.frozen);
   mem_free(j.reduced);
   mem_free(j.full);

@@ -6,7 +6,6 @@
 #include "stages/features.h"
 #include "stages/options_rows.h"
 #include "stages/reduced.h"
-#include "stages/tutors.h"
 #include "stages/views.h"
 
 #include <string.h>
@@ -65,7 +64,7 @@ static json_t *tasks_json(const mpistill_tasks *tasks) {
 }
 
 /* The losses between inner tensors, then the files and live teachers they come from. */
-static status inner_json(comm *c, const mpistill_train_options *o, bool live, json_t **out) {
+static status inner_json(comm *c, const mpistill_train_options *o, const train_origin *from, json_t **out) {
   status st = STATUS_OK;
   *out = features_json(&o->features);
   for (size_t i = 0; i < o->feature_files.n; i++) {
@@ -73,7 +72,7 @@ static status inner_json(comm *c, const mpistill_train_options *o, bool live, js
     TRY(stage_hash_file(c, o->feature_files.items[i], hash));
     json_array_append_new(*out, json_string(hash));
   }
-  if (live) TRY(tutors_inner_json(c, o, *out));
+  if (from->live_inner) TRY(tutors_inner_json(c, o, from->live, *out));
 done:
   return st;
 }
@@ -84,11 +83,12 @@ static json_t *reals_json(const mpistill_reals *r) {
   return list;
 }
 
-static status soft_labels_json(comm *c, const mpistill_train_options *o, const tasks *work, json_t **out) {
+static status soft_labels_json(comm *c, const mpistill_train_options *o, const tasks *work,
+                               const tutor_hash *live, json_t **out) {
   status st = STATUS_OK;
   const size_t n = o->soft_labels.n + o->live_teachers.n;
   *out = json_array();
-  if (o->live_teachers.n) TRY(tutors_json(c, o, *out));
+  if (o->live_teachers.n) TRY(tutors_json(c, o, live, *out));
   for (size_t i = 0; i < o->soft_labels.n; i++) {
     char hash[HASH_TEXT_BYTES];
     const char *file, *task = work->items[tasks_of_file(work, o->soft_labels.items[i], &file)].name;
@@ -143,8 +143,8 @@ status train_inputs(json_t **out, comm *c, const mpistill_train_options *o, cons
   char *augment = NULL, rows[HASH_TEXT_BYTES], reading[HASH_TEXT_BYTES];
   TRY(dataset_hash(from->d, from->rows, rows));
   TRY(dataset_reading(from->d, from->rows, reading));
-  TRY(soft_labels_json(c, o, work, &soft));
-  if (o->features.n) TRY(inner_json(c, o, from->live_inner, &inner));
+  TRY(soft_labels_json(c, o, work, from->live, &soft));
+  if (o->features.n) TRY(inner_json(c, o, from, &inner));
   *out = all = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "command",
                          train_has_teachers(o) ? "distill" : "train", "model", from->model, "dataset", rows,
                          "input", from->input, "soft_labels", soft, "losses", losses_json(o), "optimizer",

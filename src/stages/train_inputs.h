@@ -3,6 +3,7 @@
 #define MPISTILL_STAGES_TRAIN_INPUTS_H
 
 #include "stages/tasks.h"
+#include "stages/tutors.h"
 
 #include <jansson.h>
 
@@ -14,6 +15,7 @@ typedef struct train_origin {
   dataset *d;
   const split *rows, *prior, *adaptive; /* NULL: none */
   const char *input;                    /* name of the array */
+  const tutor_hash *live;               /* tutors_hash */
   bool live_inner;                      /* live teachers' inner tensors are read */
 } train_origin;
 

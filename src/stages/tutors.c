@@ -199,18 +199,29 @@ done:
   return st;
 }
 
-static status list_teachers(comm *c, const mpistill_teachers *teachers, bool names, json_t *list) {
+status tutors_hash(comm *c, const mpistill_train_options *o, tutor_hash **hashes) {
+  status st = STATUS_OK;
+  const size_t n = o->live_teachers.n, all = n + o->feature_teachers.n;
+  TRY(comm_agree(c, mem_new(hashes, all + 1, sizeof **hashes)));
+  for (size_t i = 0; i < all; i++)
+    TRY(stage_hash_model(c, (i < n ? &o->live_teachers.items[i] : &o->feature_teachers.items[i - n])->model,
+                         (*hashes)[i]));
+done:
+  return st;
+}
+
+static status list_teachers(comm *c, const mpistill_teachers *teachers, const tutor_hash *hashes, bool names,
+                            json_t *list) {
   status st = STATUS_OK;
   char *text = NULL;
   for (size_t i = 0; i < teachers->n; i++) {
     const mpistill_teacher *t = &teachers->items[i];
-    char hash[HASH_TEXT_BYTES];
     mem_free(text);
     text = NULL;
-    TRY(stage_hash_model(c, t->model, hash));
     TRY(comm_agree(c, preprocess_text(&t->preprocess, &text)));
-    json_t *one = json_pack("{s:s, s:s?, s:s?, s:s?, s:s*, s:s*}", "live", hash, "input", t->input, "output",
-                            t->output, "preprocess", text, "task", t->task, "class_axis", t->class_axis);
+    json_t *one =
+        json_pack("{s:s, s:s?, s:s?, s:s?, s:s*, s:s*}", "live", hashes[i], "input", t->input, "output",
+                  t->output, "preprocess", text, "task", t->task, "class_axis", t->class_axis);
     if (names) json_object_set_new(one, "name", json_string(t->name));
     json_array_append_new(list, one);
   }
@@ -219,12 +230,13 @@ done:
   return st;
 }
 
-status tutors_json(comm *c, const mpistill_train_options *o, json_t *list) {
-  status st = list_teachers(c, &o->live_teachers, false, list);
+status tutors_json(comm *c, const mpistill_train_options *o, const tutor_hash *hashes, json_t *list) {
+  status st = list_teachers(c, &o->live_teachers, hashes, false, list);
   if (!st) json_array_append_new(list, json_string(o->live_dtype ? o->live_dtype : "float16"));
   return st;
 }
 
-status tutors_inner_json(comm *c, const mpistill_train_options *o, json_t *list) {
-  return list_teachers(c, inner_teachers(o), true, list);
+status tutors_inner_json(comm *c, const mpistill_train_options *o, const tutor_hash *hashes, json_t *list) {
+  return list_teachers(c, inner_teachers(o), hashes + (o->feature_teachers.n ? o->live_teachers.n : 0), true,
+                       list);
 }

@@ -54,9 +54,16 @@ status tutors_prepare(tutors *t, comm *c, const mpistill_train_options *o, datas
  * STATUS_BAD_INPUT naming the teacher and the row for what is not finite or too large for float16. */
 status tutors_label(tutors *t, int i, const int64_t *seen, int64_t n, float *out, float *const *inner);
 
-/* Collective. Adds to the list what decides the labels, for the file beside the student. */
-status tutors_json(comm *c, const mpistill_train_options *o, json_t *list);
+typedef char tutor_hash[HASH_TEXT_BYTES];
+
+/* Collective. Hashes of the models of o's live teachers, then of those with inner tensors; reads each, so
+ * call it before tutors_open fills the memory. mem_free. */
+status tutors_hash(comm *c, const mpistill_train_options *o, tutor_hash **hashes);
+
+/* Collective. Adds to the list what decides the labels, for the file beside the student; hashes of
+ * tutors_hash. */
+status tutors_json(comm *c, const mpistill_train_options *o, const tutor_hash *hashes, json_t *list);
 /* Collective. The same for inner tensors: who has them, by name, as losses choose by it. */
-status tutors_inner_json(comm *c, const mpistill_train_options *o, json_t *list);
+status tutors_inner_json(comm *c, const mpistill_train_options *o, const tutor_hash *hashes, json_t *list);
 
 #endif

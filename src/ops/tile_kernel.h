@@ -16,25 +16,25 @@
  * whose rows lie too far apart for it. The result's lines are needed once the sums are done. */
 INLINE void NAME(run)(const tile *t, int rows, int64_t a_row, const mask *some) {
   vector sum[ROWS][2];
-  const float *a = t->a, *b = t->b;
-  for (int i = 0; i < rows; i++) {
-    sum[i][0] = sum[i][1] = ZERO();
-    for (int j = 0; j < 2 * VECTOR; j += LINE) __builtin_prefetch(t->y + i * t->y_row + j, 1);
-  }
+  const float *a = t->a, *b = t->b, *line = t->y;
+  ALL_OF(i, rows) sum[i][0] = sum[i][1] = ZERO();
   for (int64_t k = 0; k < t->k; k++, a += t->a_column, b += t->b_row) {
-    if (a_row != 1 && k % LINE == 0)
-      for (int i = 0; i < rows; i++) __builtin_prefetch(a + (rows + i) * a_row);
+    if (a_row != 1 && k % LINE == 0) ALL_OF(i, rows) __builtin_prefetch(a + (rows + i) * a_row);
     for (int j = 0; j < 2 * VECTOR; j += LINE) __builtin_prefetch(b + ROWS_AHEAD * t->b_row + j);
-    vector left = some ? LOAD_SOME(b, some[0]) : LOAD(b);
-    vector right = some ? LOAD_SOME(b + VECTOR, some[1]) : LOAD(b + VECTOR);
-    for (int i = 0; i < rows; i++) {
-      vector x = ALL(a[i * a_row]);
+    if (k < rows) {
+      for (int j = 0; j < 2 * VECTOR; j += LINE) __builtin_prefetch(line + j, 1);
+      line += t->y_row;
+    }
+    const vector left = some ? LOAD_SOME(b, some[0]) : LOAD(b);
+    const vector right = some ? LOAD_SOME(b + VECTOR, some[1]) : LOAD(b + VECTOR);
+    ALL_OF(i, rows) {
+      const vector x = ALL(a[i * a_row]);
       sum[i][0] = FMA(x, left, sum[i][0]);
       sum[i][1] = FMA(x, right, sum[i][1]);
     }
   }
-  for (int i = 0; i < rows; i++) {
-    for (int j = 0; j < 2; j++) {
+  ALL_OF(i, rows) {
+    ALL_OF(j, 2) {
       float *y = t->y + i * t->y_row + j * VECTOR;
       vector s = sum[i][j];
       if (t->add) s = ADD(s, some ? LOAD_SOME(y, some[j]) : LOAD(y));

@@ -116,6 +116,7 @@ void reducer_free(reducer **out) {
   exchange_free(r);
   layout_free(&r->l);
   tree_free(&r->fold);
+  tree_free(&r->late_fold);
   void *const owned[] = {r->own_head, r->own_floats, r->fold_inputs, r->slots,       r->scratch,
                          r->rows,     r->message,    r->messages,    r->late_inputs, r->late_scratch};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) mem_free(owned[i]);
@@ -152,6 +153,7 @@ static void prepare_fold(reducer *r, int wave) {
   if (wave == 0) r->n_held = 0;
   r->n_folded = r->n_held;
   r->fold_from = from;
+  r->fold_to = to;
   tree_start(r->fold, r->l->n_shards);
   for (int i = 0; i < r->n_held; i++) {
     tree_push(r->fold, r->held[i]);
@@ -162,6 +164,7 @@ static void prepare_fold(reducer *r, int wave) {
     r->fold_inputs[n++] = (tree_vector){reducer_leaf(r, s), 0};
   }
   tree_end(r->fold);
+  if (r->late) reduce_prepare_late(r);
   r->n_held = r->fold->n_left;
   for (int i = 0; i < r->n_held; i++) {
     r->held[i] = r->fold->left[i];

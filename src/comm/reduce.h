@@ -71,9 +71,9 @@ typedef struct reduce_matrix {
 typedef struct reduce_late {
   const reduce_matrix *matrices;
   int n;
-  /* Rows from..to of matrix i of a shard into y[to - from, columns], aligned to 64; called by any thread,
-   * while reducer_fold runs. */
-  void (*make)(void *data, int shard, int i, int64_t from, int64_t to, float *y);
+  /* Rows from..to of matrix i of a shard into y[to - from, columns], aligned to 64, or added to what is
+   * there; called by any thread, while reducer_fold runs. */
+  void (*make)(void *data, int shard, int i, int64_t from, int64_t to, bool add, float *y);
   void *data;
 } reduce_late;
 

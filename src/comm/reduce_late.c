@@ -33,6 +33,7 @@ status reducer_make_late(reducer *r, const reduce_late *late) {
   r->late_stride = (size_t)r->l->wave * r->late_room + (size_t)TREE_DEPTH * TREE_CHUNK;
   TRY(mem_new(&r->late_inputs, (size_t)r->threads * (size_t)(r->l->wave + TREE_DEPTH), sizeof(tree_vector)));
   TRY(mem_new(&r->late_scratch, (size_t)r->threads * r->late_stride, sizeof(float)));
+  TRY(reduce_tree(r, &r->late_fold, r->l->wave + TREE_DEPTH));
   layout_fold(r->l);
   exchange_free(r);
   TRY(exchange_new(r));
@@ -40,17 +41,34 @@ done:
   return st;
 }
 
+/* How many leaves are made in one place from that shard on: the sum of two siblings, unless each is to be
+ * rounded first. */
+static int made_at_once(const reducer *r, int shard) {
+  return r->dtype == REDUCE_FLOAT32 && shard % 2 == 0 && shard + 1 < r->fold_to ? 2 : 1;
+}
+
+void reduce_prepare_late(reducer *r) {
+  tree_start(r->late_fold, r->l->n_shards);
+  for (int i = 0; i < r->n_folded; i++) tree_push(r->late_fold, r->held[i]);
+  for (int s = r->fold_from, n; s < r->fold_to; s += n) {
+    n = made_at_once(r, s);
+    tree_push(r->late_fold, n == 2 ? (tree_node){1, s / 2} : (tree_node){0, s});
+  }
+  tree_end(r->late_fold);
+}
+
 /* Rows from..to of matrix i. */
 static void sum_piece(reducer *r, int i, int64_t from, int64_t to, tree_vector *inputs, float *scratch) {
   const reduce_matrix *m = &r->late->matrices[i];
   const size_t begin = m->begin + (size_t)(from * m->columns), end = m->begin + (size_t)(to * m->columns);
-  for (int k = 0; k < r->fold->n_inputs; k++) {
-    inputs[k] = r->fold_inputs[k];
-    if (k < r->n_folded) continue;
-    inputs[k] = (tree_vector){scratch + (size_t)(k - r->n_folded) * r->late_room, begin};
-    r->late->make(r->late->data, r->fold_from + k - r->n_folded, i, from, to, inputs[k].data);
+  for (int k = 0; k < r->n_folded; k++) inputs[k] = r->fold_inputs[k];
+  float *place = scratch;
+  for (int k = r->n_folded, s = r->fold_from; s < r->fold_to; k++, place += r->late_room) {
+    inputs[k] = (tree_vector){place, begin};
+    const int next = s + made_at_once(r, s);
+    for (int first = s; s < next; s++) r->late->make(r->late->data, s, i, from, to, s > first, place);
   }
-  tree_run(r->fold, inputs, r->slots, begin, end, 1, scratch + (size_t)r->l->wave * r->late_room);
+  tree_run(r->late_fold, inputs, r->slots, begin, end, 1, scratch + (size_t)r->l->wave * r->late_room);
 }
 
 static void sum_matrices(reducer *r) {

@@ -48,10 +48,12 @@ struct reducer {
   tree_node held[TREE_DEPTH]; /* what the folded waves came down to: the node in slot i */
   int n_held;
   tree_vector *fold_inputs, *slots;
-  int n_folded, fold_from; /* of its inputs the first are held; then come the leaves from that shard on */
+  int n_folded, fold_from,
+      fold_to; /* of its inputs the first are held; then come the leaves of these shards */
   float *scratch;
 
   const reduce_late *late;  /* NULL: the leaves hold everything */
+  tree *late_fold;          /* of what is held and what reduce_late.c makes of a wave's leaves */
   tree_vector *late_inputs; /* [threads][wave + TREE_DEPTH] */
   float *late_scratch; /* [threads][late_stride]: a piece of late_room floats for each shard of a wave, and
                           for the sums */
@@ -101,6 +103,9 @@ status exchange_share(reducer *r);
  * worst status. */
 status exchange_rows(reducer *r, int *worst, int *who);
 
+/* Local. The program for what is late of the wave that the fold is for, while `held` is what it begins with.
+ */
+void reduce_prepare_late(reducer *r);
 /* Adds the leaves of a wave to what is held. */
 void reduce_fold_late(reducer *r);
 

@@ -114,10 +114,10 @@ typedef struct late_gradient {
   const tensor *left, *right; /* [k, rows] and [k, columns], as they are when the backward pass comes to the
                                  step: copied then */
   int64_t k, rows, columns;
-  /* Local. y[to - from, columns], the rows from..to of it, from the copies. The bits are those of backward.
-   */
+  /* Local. y[to - from, columns] becomes the rows from..to of it, from the copies, or y plus them. The bits
+   * are those of backward, and of adding that. */
   void (*make)(const struct late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
-               float *y);
+               bool add, float *y);
 } late_gradient;
 
 struct op {

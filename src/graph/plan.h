@@ -66,7 +66,7 @@ void plan_set_gradients(plan *p, float *block);
  *     plan_set_copies(p, copies);                          // float[plan_late_floats(p)], aligned to 64
  *     plan_forward, plan_backward
  *     for i < plan_n_late(p): rows from..to of plan_late(p, i), which begins at float `first` of the block:
- *       plan_make_late(p, i, copies, from, to, y)          // y[to - from, columns], by any thread */
+ *       plan_make_late(p, i, copies, from, to, add, y)     // y[to - from, columns], by any thread */
 typedef struct late_range {
   int value;
   int64_t first, rows, columns;
@@ -77,7 +77,7 @@ late_range plan_late(const plan *p, int i); /* by rising `first`, a multiple of 
 int64_t plan_late_floats(const plan *p);
 void plan_set_copies(plan *p, float *copies); /* local; borrowed */
 /* Local. From copies of this plan's own, wherever they lie. The bits are those without `late`. */
-void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, float *y);
+void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, bool add, float *y);
 
 /* Local. While plan_backward runs, `passed` is called after each of its steps: the gradient block is final
  * from float `from` on. NULL: it is not. */

@@ -95,9 +95,9 @@ void plan_set_copies(plan *p, float *copies) {
   p->copies = copies;
 }
 
-void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, float *y) {
+void plan_make_late(const plan *p, int i, const float *copies, int64_t from, int64_t to, bool add, float *y) {
   const late_copy *x = &p->late[i];
   const double at = profile_clock();
-  x->gradient.make(&x->gradient, copies + x->left_at, copies + x->right_at, from, to, y);
+  x->gradient.make(&x->gradient, copies + x->left_at, copies + x->right_at, from, to, add, y);
   profile_operator(x->of->op->name, true, at);
 }

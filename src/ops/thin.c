@@ -58,13 +58,14 @@ void thin_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float
 }
 
 static void make_rows(const late_gradient *l, const float *left, const float *right, int64_t from, int64_t to,
-                      float *y) {
+                      bool add, float *y) {
   const tile t = {.k = l->k,
                   .a = left + from,
                   .a_row = 1,
                   .a_column = l->rows,
                   .b = right,
                   .b_row = l->columns,
+                  .add = add,
                   .y = y,
                   .y_row = l->columns};
   tiles_run(&t, to - from, l->columns, true);

@@ -21,13 +21,16 @@ void trainer_late_mask(trainer *t, const plan *p) {
   for (int i = 0; i < plan_n_late(p); i++) t->late.mask[plan_late(p, i).value] = true;
 }
 
-static void make(void *data, int shard, int i, int64_t from, int64_t to, float *y) {
+static void make(void *data, int shard, int i, int64_t from, int64_t to, bool add, float *y) {
   const trainer_late *l = data;
   const int place = shard % l->n_places;
+  const int64_t n = (to - from) * l->matrices[i].columns;
   if (l->ran[place])
-    plan_make_late(l->ran[place], i, l->copies + (size_t)place * l->n_floats, from, to, y);
+    plan_make_late(l->ran[place], i, l->copies + (size_t)place * l->n_floats, from, to, add, y);
+  else if (add)
+    for (int64_t j = 0; j < n; j++) y[j] += 0; /* as any gradient: -0 becomes 0 */
   else
-    memset(y, 0, (size_t)((to - from) * l->matrices[i].columns) * sizeof *y);
+    memset(y, 0, (size_t)n * sizeof *y);
 }
 
 static int longest_wave(const trainer *t) {

@@ -115,10 +115,10 @@ static const reduce_matrix matrices[] = {
     {16, 13, 16}, {240, 8, 38}, {560, 16, 37}, {1152, 4, 500}, {3168, 40, 1600}};
 enum { LATE_FLOATS = 3168 + 40 * 1600 + 5 };
 
-static void make_rows(void *data, int shard, int i, int64_t from, int64_t to, float *y) {
+static void make_rows(void *data, int shard, int i, int64_t from, int64_t to, bool add, float *y) {
   const size_t begin = matrices[i].begin + (size_t)(from * matrices[i].columns);
   for (size_t k = 0; k < (size_t)((to - from) * matrices[i].columns); k++)
-    y[k] = leaf_value(shard, begin + k, *(const int *)data);
+    y[k] = (add ? y[k] : 0) + leaf_value(shard, begin + k, *(const int *)data);
 }
 
 static int late_step;

@@ -68,12 +68,18 @@ static void test_late(void **state) {
     const late_range r = plan_late(p, i);
     assert_int_equal(r.value, weights[i]);
     assert_true(got[r.first] == 7 && got[r.first + r.rows * r.columns - 1] == 7);
-    plan_make_late(p, i, copies, 50, r.rows, got + r.first + 50 * r.columns);
-    plan_make_late(p, i, copies, 0, 50, got + r.first);
+    plan_make_late(p, i, copies, 50, r.rows, false, got + r.first + 50 * r.columns);
+    plan_make_late(p, i, copies, 0, 50, false, got + r.first);
   }
   for (int i = 0; i < 6; i++) {
     const value *v = &g->values[weights[i]];
     assert_memory_equal(got + v->offset, expected + v->offset, (size_t)shape_count(&v->shape) * sizeof *got);
+  }
+  for (int i = 0; i < 3; i++) {
+    const late_range r = plan_late(p, i);
+    plan_make_late(p, i, copies, 0, r.rows, true, got + r.first);
+    for (int64_t k = r.first; k < r.first + r.rows * r.columns; k++)
+      assert_true(got[k] == expected[k] + expected[k]);
   }
   may[weights[1]] = false;
   plan_free(&p);

@@ -87,7 +87,7 @@ static void test_late_rows(void **state) {
     float *a = numbers(s->m * s->k, 1), *b = numbers(s->n * s->k, 2), *y = numbers(s->m * s->n, 3);
     assert_true(thin_late(NULL, NULL, s->k, s->m, s->n, &g));
     for (int64_t from = 0, n = 1; from < s->m; from += n, n = n % 40 + 12)
-      g.make(&g, a, b, from, from + n < s->m ? from + n : s->m, y + from * s->n);
+      g.make(&g, a, b, from, from + n < s->m ? from + n : s->m, false, y + from * s->n);
     compare(s, a, b, NULL, y);
     float *const all[] = {a, b, y};
     for (int j = 0; j < 3; j++) mem_free(all[j]);

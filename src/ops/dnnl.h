@@ -60,8 +60,9 @@ status conv_kernel_backward(conv_kernel *k, const float *x, const float *dy, flo
 
 typedef struct product_shape {
   int64_t batch, m, n, k;
-  bool transposed, bias;
+  bool turned, transposed, bias, add;
   activation after; /* without numbers of its own */
+  bool fast;        /* none but kernels that are faster than OpenBLAS with a handful of rows too */
 } product_shape;
 
 /* The k up to which products are for these kernels and in one piece for dnnl_product: they add up a long row
@@ -71,8 +72,9 @@ enum { PRODUCT_K_MAX = 4096 };
 
 typedef struct product_kernel product_kernel;
 
-/* batch times y[m, n] = after(x[m, k] w + bias[n]), w [k, n] or, with `transposed`, [n, k], which stands as
- * it is: no rank or thread has a copy of its own. *out becomes NULL when the library has no kernel for this.
+/* batch times y[m, n] = after(x[m, k] w + bias[n]), or of y + x w with `add`; x is [k, m] with `turned`; w is
+ * [k, n] or, with `transposed`, [n, k], which stands as it is: no rank or thread has a copy of its own. *out
+ * becomes NULL when the library has no kernel for this.
  */
 status product_kernel_new(product_kernel **out, const product_shape *p);
 void product_kernel_free(product_kernel **k);

@@ -2,13 +2,14 @@
 #include "ops/dnnl_pass.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 struct product_kernel {
   library library;
   pass pass;
 };
 
-static const port_row ports[] = {{DNNL_ARG_SRC, PORT_IN, dnnl_query_src_md, 0, 0},
+static const port_row ports[] = {{DNNL_ARG_SRC, PORT_OPAQUE, dnnl_query_src_md, 0, 0},
                                  {DNNL_ARG_WEIGHTS, PORT_OPAQUE, dnnl_query_weights_md, 0, 0},
                                  {DNNL_ARG_BIAS, PORT_IN, dnnl_query_weights_md, 1, 0},
                                  {DNNL_ARG_DST, PORT_OUT, dnnl_query_dst_md, 0, 0}};
@@ -29,12 +30,19 @@ static dnnl_memory_desc_t matrices(int64_t batch, int64_t rows, int64_t columns,
 }
 
 static status product_descriptor(const library *l, const product_shape *p, dnnl_primitive_desc_t *pd) {
-  dnnl_memory_desc_t x = matrices(p->batch, p->m, p->k, false),
+  dnnl_memory_desc_t x = matrices(p->batch, p->m, p->k, p->turned),
                      w = matrices(p->batch, p->k, p->n, p->transposed);
   dnnl_memory_desc_t y = matrices(p->batch, p->m, p->n, false), bias = matrices(1, 1, p->n, false);
   dnnl_matmul_desc_t d;
   dnnl_status_t code = dnnl_matmul_desc_init(&d, &x, &w, p->bias ? &bias : NULL, &y);
-  return pass_describe(l, code, &d, p->after ? &(finish){.after = p->after} : NULL, NULL, pd);
+  return pass_describe(l, code, &d, &(finish){.sum = p->add, .after = p->after}, NULL, pd);
+}
+
+/* Its kernels for AVX-512, which copy a few rows and columns at a time, if any; others pack both matrices. */
+static bool is_fast(const_dnnl_primitive_desc_t pd) {
+  const char *name = "";
+  dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);
+  return strstr(name, "brg") != NULL;
 }
 
 void product_kernel_free(product_kernel **k) {
@@ -52,6 +60,10 @@ status product_kernel_new(product_kernel **out, const product_shape *p) {
   TRY(mem_new(&k, 1, sizeof *k));
   TRY(library_open(&k->library));
   TRY(product_descriptor(&k->library, p, &pd));
+  if (pd && p->fast && !is_fast(pd)) {
+    dnnl_primitive_desc_destroy(pd);
+    pd = NULL;
+  }
   if (pd) TRY(pass_new(&k->pass, &k->library, pd, ports, COUNT(ports)));
 done:
   if (k && (st || !pd)) product_kernel_free(&k);

@@ -2,17 +2,21 @@
 #include "ops/blas.h"
 #include "ops/dnnl.h"
 #include "ops/follow.h"
+#include "ops/multiply.h"
 #include "ops/reference.h"
 #include "ops/thin.h"
 
 #include "base/mem.h"
+
+enum { FORWARD, TO_A, TO_B, WAYS };
 
 typedef struct gemm {
   bool ta, tb, plain;
   int64_t m, n, k;
   float alpha, beta;
   int64_t c_row, c_column; /* steps of C seen as [m, n]: 0 where it is repeated */
-  product_kernel *kernel;  /* not for training */
+  product_kernel *kernel;  /* not for training: with the bias and what follows; NULL: none */
+  multiply ways[WAYS];     /* then */
 } gemm;
 
 static bool known_type(dtype type) {
@@ -56,43 +60,25 @@ static status gemm_infer(step *s) {
   return STATUS_OK;
 }
 
-/* y[m, n] (+)= alpha op(a) op(b) of one shape, in the faster way for it. */
-typedef struct way {
-  bool ta, tb;
-  int64_t m, n, k;
-} way;
-
-static size_t way_scratch_bytes(const gemm *g, way w) {
-  return g->alpha == 1 ? thin_scratch_bytes(w.ta, w.tb, w.m, w.n, w.k) : 0;
-}
-
-static void way_run(const gemm *g, way w, const float *a, const float *b, bool add, float *y, void *scratch) {
-  if (g->alpha == 1 && thin_suits(w.ta, w.tb, w.m, w.n, w.k)) {
-    thin_product(w.ta, w.tb, w.m, w.n, w.k, a, b, add, y, scratch);
-  } else {
-    blas_product(w.ta, w.tb, w.m, w.n, w.k, g->alpha, a, b, add, y);
-  }
-}
-
 /* dA = alpha dy B' and dB = alpha A' dy, or the transposes of that where the input is one. */
-static way way_forward(const gemm *g) {
-  return (way){g->ta, g->tb, g->m, g->n, g->k};
-}
-
-static way way_to_a(const gemm *g) {
-  return g->ta ? (way){g->tb, true, g->k, g->m, g->n} : (way){false, !g->tb, g->m, g->k, g->n};
-}
-
-static way way_to_b(const gemm *g) {
-  return g->tb ? (way){true, g->ta, g->n, g->k, g->m} : (way){!g->ta, false, g->k, g->n, g->m};
-}
-
-static void find_scratch(step *s, const gemm *g) {
-  const way ways[] = {way_forward(g), way_to_a(g), way_to_b(g)};
-  for (int i = 0; i < (s->training ? 3 : 1); i++) {
-    size_t bytes = way_scratch_bytes(g, ways[i]);
-    if (bytes > s->scratch_bytes) s->scratch_bytes = bytes;
+static status open_ways(step *s, gemm *g, bool adds) {
+  status st = STATUS_OK;
+  const int64_t m = g->m, n = g->n, k = g->k;
+  const bool ta = g->ta, tb = g->tb, *add = s->accumulate;
+  g->ways[FORWARD] = (multiply){ta, tb, adds, m, n, k, .alpha = g->alpha};
+  TRY(multiply_open(s, &g->ways[FORWARD]));
+  if (s->din[0]) {
+    g->ways[TO_A] = ta ? (multiply){tb, true, add[0], k, m, n, .alpha = g->alpha}
+                       : (multiply){false, !tb, add[0], m, k, n, .alpha = g->alpha};
+    TRY(multiply_open(s, &g->ways[TO_A]));
   }
+  if (s->din[1]) {
+    g->ways[TO_B] = tb ? (multiply){true, ta, add[1], n, k, m, .alpha = g->alpha}
+                       : (multiply){!ta, false, add[1], k, n, m, .alpha = g->alpha};
+    TRY(multiply_open(s, &g->ways[TO_B]));
+  }
+done:
+  return st;
 }
 
 /* Products of more than a few rows that are not for training: a C that is a bias, nothing scaled. */
@@ -134,15 +120,15 @@ static status gemm_prepare(step *s) {
     if (st || g->kernel) return st;
   }
   g->plain = s->reference || s->in[0]->type != DTYPE_FLOAT || !blas_fits(g->m, g->n, g->k);
-  if (!g->plain) find_scratch(s, g);
-  if (s->n_in > 2 && s->in[2]) {
+  if (!g->plain) st = open_ways(s, g, s->n_in > 2 && s->in[2] && g->beta != 0);
+  if (!st && s->n_in > 2 && s->in[2]) {
     int64_t steps[SHAPE_MAX_RANK];
     shape y = {.rank = 2, .dims = {g->m, g->n}};
     shape_strides(&s->in[2]->shape, &y, steps);
     g->c_row = steps[0];
     g->c_column = steps[1];
   }
-  return STATUS_OK;
+  return st;
 }
 
 /* Writing beta C first and letting the product add to it costs no more than the zeros OpenBLAS would write
@@ -206,8 +192,7 @@ static status gemm_forward(step *s) {
     return STATUS_OK;
   }
   if (add) fill(g, c->data, s->out[0]->data);
-  way_run(g, way_forward(g), a->data, b->data, add, s->out[0]->data, s->scratch);
-  return STATUS_OK;
+  return multiply_run(&g->ways[FORWARD], a->data, b->data, s->out[0]->data, s->scratch);
 }
 
 /* dC: dy summed over what C was repeated along. */
@@ -247,27 +232,31 @@ static void plain_backward(const gemm *g, step *s) {
   }
 }
 
-static void fast_backward(const gemm *g, step *s) {
+static status fast_backward(const gemm *g, step *s) {
+  status st = STATUS_OK;
   const float *a = s->in[0]->data, *b = s->in[1]->data, *dy = s->dout[0]->data;
   if (s->din[0]) {
     const float *first = g->ta ? b : dy, *second = g->ta ? dy : b;
-    way_run(g, way_to_a(g), first, second, s->accumulate[0], s->din[0]->data, s->scratch);
+    TRY(multiply_run(&g->ways[TO_A], first, second, s->din[0]->data, s->scratch));
   }
   if (s->din[1]) {
     const float *first = g->tb ? dy : a, *second = g->tb ? a : dy;
-    way_run(g, way_to_b(g), first, second, s->accumulate[1], s->din[1]->data, s->scratch);
+    TRY(multiply_run(&g->ways[TO_B], first, second, s->din[1]->data, s->scratch));
   }
+done:
+  return st;
 }
 
 static status gemm_backward(step *s) {
+  status st = STATUS_OK;
   const gemm *g = s->state;
-  if (g->plain) {
+  if (g->plain)
     plain_backward(g, s);
-  } else {
-    fast_backward(g, s);
-  }
+  else
+    TRY(fast_backward(g, s));
   if (s->n_in > 2 && s->din[2]) backward_c(g, s->dout[0]->data, s->accumulate[2], s->din[2]->data);
-  return STATUS_OK;
+done:
+  return st;
 }
 
 /* dB = alpha A' dy, or its transpose. */
@@ -281,6 +270,7 @@ static bool gemm_late(const step *s, int input, late_gradient *out) {
 static void gemm_release(step *s) {
   gemm *g = s->state;
   if (g) product_kernel_free(&g->kernel);
+  for (int i = 0; g && i < WAYS; i++) multiply_close(&g->ways[i]);
   mem_free(s->state);
   s->state = NULL;
 }

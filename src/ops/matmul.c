@@ -4,18 +4,22 @@
 #include "ops/blas.h"
 #include "ops/dnnl.h"
 #include "ops/follow.h"
+#include "ops/multiply.h"
 #include "ops/reference.h"
 #include "ops/thin.h"
 
 #include "base/mem.h"
+
+enum { FORWARD, TO_A, TO_B, WAYS };
 
 typedef struct matmul {
   bool plain;
   int64_t m, n, k, batch;
   int64_t n_a, n_b;       /* matrices that A and B hold: fewer than batch where they are repeated */
   int64_t *at_a, *at_b;   /* [batch] which of them */
-  product_kernel *kernel; /* not for training: of all, or of one after the other */
+  product_kernel *kernel; /* not for training: of all, or of one after the other; NULL: none */
   bool whole;
+  multiply ways[WAYS]; /* then, of one */
 } matmul;
 
 /* A vector becomes the matrix it stands for. */
@@ -73,6 +77,7 @@ static void matmul_release(step *s) {
   matmul *m = s->state;
   if (!m) return;
   product_kernel_free(&m->kernel);
+  for (int i = 0; i < WAYS; i++) multiply_close(&m->ways[i]);
   mem_free(m->at_a);
   mem_free(m->at_b);
   mem_free(m);
@@ -92,6 +97,33 @@ static status make_kernel(step *s, matmul *m) {
   TRY(product_kernel_new(&m->kernel, &p));
   if (m->kernel) s->scratch_bytes = product_kernel_scratch_bytes(m->kernel);
   if (!m->kernel && s->n_followers) return step_error(s, "the library has no kernel for a product like this");
+done:
+  return st;
+}
+
+/* A repeated matrix gets the sum over its places. */
+static bool sums_a(const step *s, const matmul *m) {
+  return s->accumulate[0] || m->n_a < m->batch;
+}
+
+static bool sums_b(const step *s, const matmul *m) {
+  return s->accumulate[1] || m->n_b < m->batch;
+}
+
+/* dA = dy B', dB = A' dy */
+static status open_ways(step *s, matmul *x) {
+  status st = STATUS_OK;
+  const int64_t m = x->m, n = x->n, k = x->k;
+  x->ways[FORWARD] = (multiply){false, false, false, m, n, k, .alpha = 1};
+  TRY(multiply_open(s, &x->ways[FORWARD]));
+  if (s->din[0]) {
+    x->ways[TO_A] = (multiply){false, true, sums_a(s, x), m, k, n, .alpha = 1};
+    TRY(multiply_open(s, &x->ways[TO_A]));
+  }
+  if (s->din[1]) {
+    x->ways[TO_B] = (multiply){true, false, sums_b(s, x), k, n, m, .alpha = 1};
+    TRY(multiply_open(s, &x->ways[TO_B]));
+  }
 done:
   return st;
 }
@@ -123,6 +155,7 @@ static status matmul_prepare(step *s) {
   places(&batch_a, &batch, m->batch, m->at_a);
   places(&batch_b, &batch, m->batch, m->at_b);
   if (!m->plain && !s->training && m->batch && m->k <= PRODUCT_K_MAX) TRY(make_kernel(s, m));
+  if (!m->plain && !m->kernel && m->batch) TRY(open_ways(s, m));
 done:
   if (st) matmul_release(s);
   return st;
@@ -141,6 +174,7 @@ done:
 }
 
 static status matmul_forward(step *s) {
+  status st = STATUS_OK;
   const matmul *m = s->state;
   if (m->kernel) return run_kernel(s, m);
   size_t item = dtype_bytes(s->in[0]->type);
@@ -161,72 +195,72 @@ static status matmul_forward(step *s) {
     if (m->plain) {
       product_reference(s->in[0]->type, &p, a, b, y);
     } else {
-      blas_product(false, false, m->m, m->n, m->k, 1, (const float *)a, (const float *)b, 0, (float *)y);
+      TRY(multiply_run(&m->ways[FORWARD], (const float *)a, (const float *)b, (float *)y, s->scratch));
     }
   }
-  return STATUS_OK;
+done:
+  return st;
 }
 
-/* dA = dy B' */
-static void backward_a(const matmul *m, const float *dy, const float *b, bool accumulate, float *da) {
+static void plain_to_a(const matmul *m, const float *dy, const float *b, bool add, float *da) {
+  const product p = {.m = m->m,
+                     .n = m->k,
+                     .k = m->n,
+                     .a_row = m->n,
+                     .a_column = 1,
+                     .b_row = 1,
+                     .b_column = m->n,
+                     .y_row = m->k,
+                     .y_column = 1,
+                     .alpha = 1,
+                     .accumulate = add};
+  product_reference(DTYPE_FLOAT, &p, dy, b, da);
+}
+
+static void plain_to_b(const matmul *m, const float *a, const float *dy, bool add, float *db) {
+  const product p = {.m = m->k,
+                     .n = m->n,
+                     .k = m->m,
+                     .a_row = 1,
+                     .a_column = m->k,
+                     .b_row = m->n,
+                     .b_column = 1,
+                     .y_row = m->n,
+                     .y_column = 1,
+                     .alpha = 1,
+                     .accumulate = add};
+  product_reference(DTYPE_FLOAT, &p, a, dy, db);
+}
+
+static status one_backward(const step *s, const matmul *m, const float *a, const float *b, const float *dy,
+                           float *da, float *db) {
+  status st = STATUS_OK;
   if (m->plain) {
-    product p = {.m = m->m,
-                 .n = m->k,
-                 .k = m->n,
-                 .a_row = m->n,
-                 .a_column = 1,
-                 .b_row = 1,
-                 .b_column = m->n,
-                 .y_row = m->k,
-                 .y_column = 1,
-                 .alpha = 1,
-                 .accumulate = accumulate};
-    product_reference(DTYPE_FLOAT, &p, dy, b, da);
-  } else {
-    blas_product(false, true, m->m, m->k, m->n, 1, dy, b, accumulate, da);
+    if (da) plain_to_a(m, dy, b, sums_a(s, m), da);
+    if (db) plain_to_b(m, a, dy, sums_b(s, m), db);
+    return st;
   }
+  if (da) TRY(multiply_run(&m->ways[TO_A], dy, b, da, s->scratch));
+  if (db) TRY(multiply_run(&m->ways[TO_B], a, dy, db, s->scratch));
+done:
+  return st;
 }
 
-/* dB = A' dy */
-static void backward_b(const matmul *m, const float *a, const float *dy, bool accumulate, float *db) {
-  if (m->plain) {
-    product p = {.m = m->k,
-                 .n = m->n,
-                 .k = m->m,
-                 .a_row = 1,
-                 .a_column = m->k,
-                 .b_row = m->n,
-                 .b_column = 1,
-                 .y_row = m->n,
-                 .y_column = 1,
-                 .alpha = 1,
-                 .accumulate = accumulate};
-    product_reference(DTYPE_FLOAT, &p, a, dy, db);
-  } else if (thin_suits(true, false, m->k, m->n, m->m)) {
-    thin_product(true, false, m->k, m->n, m->m, a, dy, accumulate, db, NULL);
-  } else {
-    blas_product(true, false, m->k, m->n, m->m, 1, a, dy, accumulate, db);
-  }
-}
-
-/* A repeated matrix gets the sum over its places, in their order; an only one is overwritten at its only
+/* Sums over the places of a repeated matrix are made in their order; an only one is overwritten at its only
  * place. */
 static status matmul_backward(step *s) {
+  status st = STATUS_OK;
   const matmul *m = s->state;
   const float *a = s->in[0]->data, *b = s->in[1]->data, *dy = s->dout[0]->data;
-  bool sum_a = s->accumulate[0] || m->n_a < m->batch, sum_b = s->accumulate[1] || m->n_b < m->batch;
-  if (s->din[0] && sum_a && !s->accumulate[0]) {
-    memset(s->din[0]->data, 0, (size_t)(m->n_a * m->m * m->k) * sizeof(float));
-  }
-  if (s->din[1] && sum_b && !s->accumulate[1]) {
-    memset(s->din[1]->data, 0, (size_t)(m->n_b * m->k * m->n) * sizeof(float));
-  }
+  float *da = s->din[0] ? s->din[0]->data : NULL, *db = s->din[1] ? s->din[1]->data : NULL;
+  if (da && sums_a(s, m) && !s->accumulate[0]) memset(da, 0, (size_t)(m->n_a * m->m * m->k) * sizeof *da);
+  if (db && sums_b(s, m) && !s->accumulate[1]) memset(db, 0, (size_t)(m->n_b * m->k * m->n) * sizeof *db);
   for (int64_t i = 0; i < m->batch; i++, dy += m->m * m->n) {
-    int64_t at_a = m->at_a[i] * m->m * m->k, at_b = m->at_b[i] * m->k * m->n;
-    if (s->din[0]) backward_a(m, dy, b + at_b, sum_a, (float *)s->din[0]->data + at_a);
-    if (s->din[1]) backward_b(m, a + at_a, dy, sum_b, (float *)s->din[1]->data + at_b);
+    const int64_t at_a = m->at_a[i] * m->m * m->k, at_b = m->at_b[i] * m->k * m->n;
+    TRY(one_backward(s, m, a + at_a, b + at_b, dy, da ? da + at_a : NULL, db ? db + at_b : NULL));
   }
-  return STATUS_OK;
+done:
+  return st;
 }
 
 /* dB = A' dy, where the rows of all of A's matrices are one matrix. */

@@ -110,10 +110,10 @@ status adaptive_measure(adaptive *a, const float *block) {
 }
 
 void adaptive_apply(adaptive *a, objective *goal, sources *soft) {
-  int best = 0;
+  int best = -1;
   double sum = 0;
-  for (int i = 1; i < a->n; i++)
-    if (a->nll[i] < a->nll[best]) best = i;
+  for (int i = 0; i < a->n; i++)
+    if (a->given[i] > 0 && (best < 0 || a->nll[i] < a->nll[best])) best = i;
   const double r = fmax(1 - a->nll[best] / a->student, LEAST);
   bool has_hard = false;
   for (int i = 0; i < goal->n; i++) has_hard = has_hard || !goal->kinds[i]->needs_soft;

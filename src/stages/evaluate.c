@@ -320,9 +320,9 @@ status stage_evaluate(comm *c, const mpistill_evaluate_options *o, mpistill_eval
   TRY(subject_order(&s, c, d));
   stage_tell_mode(comm_rank(c) == 0, s.m, false);
   TRY(check_known(&s, o, NULL));
+  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, t.heads, &x));
   TRY(evaluate_rows(c, &s.k, s.block, d, s.sp, stage_threads(o->threads), !o->out.quiet, scores));
   TRY(check_known(&s, o, scores));
-  if (o->against) TRY(compare_models(c, &s.k, s.block, d, s.sp, o, t.heads, &x));
   TRY(evaluate_latency(c, &s.k, s.block, &e.latency_s));
   summarise(&scores[0], &e);
   e.parameters = model_parameters(s.m);

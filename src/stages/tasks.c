@@ -1,6 +1,7 @@
 #include "stages/tasks.h"
 
 #include "base/mem.h"
+#include "base/progress.h"
 #include "learn/loss.h"
 
 #include <stdio.h>
@@ -184,6 +185,11 @@ static status open_soft(tasks *t, int i, comm *c, const mpistill_train_options *
                                 .labels = labels};
   TRY(sources_open(&x->soft, c, &from, d, sp));
   if (!told) t->heads[i].values = x->values = x->soft.f.values;
+  say_warning(!told && x->values && !x->name && find_name(d, "label") && !find_name(d, "target") &&
+                  comm_rank(c) == 0,
+              "%s: holds numbers, so the student learns numbers, and not the classes in array 'label' of %s; "
+              "logits of classes are taught without values=true",
+              files.items[0], dataset_path(d));
   if (x->values != x->soft.f.values)
     THROW(STATUS_BAD_INPUT, "%s: holds %s, but %s%s%s learns %s", files.items[0],
           x->soft.f.values ? "numbers" : "logits (teach its teacher with values=true if they are numbers)",

@@ -36,6 +36,14 @@ for e in epochs:
     assert e["weights"] == wanted, (e, teachers)
 assert epochs[0]["weights"] == [0.5, 0.5] and epochs[-1]["weights"] == [1, 0], epochs
 END
+must 1 distill "${common[@]}" --weights 0,1 --epochs 2 --log poor.jsonl --quiet --output of-poor.onnx
+python_check 'a teacher of weight 0 decides nothing' <<'END'
+import checks, numpy as np
+y = checks.labels("set.h5", "held-out")
+poor = -checks.log_softmax(checks.logits("held/poor.h5"))[np.arange(len(y)), y].mean()
+for e in (e["adaptive"] for e in checks.events("poor.jsonl")):
+    assert e["weights"] == [0, 1] and abs(e["kd_weight"] - 0.8 * max(1 - poor / e["nll"], 0.1)) < 1e-4, (e, poor)
+END
 # A first epoch is one with the losses that it says.
 must 1 distill "${common[@]}" --epochs 1 --log first.jsonl --quiet --output first.onnx
 read -r kd temperature < <("$python" -c 'import checks; e = checks.events("first.jsonl")[0]["adaptive"]; print(repr(e["kd_weight"]), repr(e["temperature"]))')

@@ -283,6 +283,10 @@ run 1 distill --student student.onnx --dataset three.h5 --input image "${tasks[@
 expect_error 'labels of no task' 2 'TASK=FILE was expected'
 run 1 distill --student student.onnx --dataset three.h5 --input image "${tasks[@]}" --soft-labels ink=soft1/wide-parity.h5 --output bad.onnx
 expect_error 'logits for a task of numbers' 2 'soft1/wide-parity.h5: holds logits'
+must 0 create mlp --layers 64,8,10 --output of-digits.onnx
+must 1 teach --dataset "$digits" --teacher numbers=of-digits.onnx:values=true --quiet --output of-digits
+must 1 distill --student of-digits.onnx --dataset "$digits" --soft-labels of-digits/numbers.h5 --epochs 1 --quiet --output numbers.onnx
+check 'numbers beside classes are told' grep -q "warning: of-digits/numbers.h5: holds numbers, .* not the classes in array 'label'" err
 run 1 train --model student.onnx --dataset three.h5 --input image --output bad.onnx
 expect_error 'a task that is not named' 2 'say which is meant' "'parity' float"
 finish

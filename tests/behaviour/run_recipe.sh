@@ -220,7 +220,7 @@ teachers:
   - {name: wide, model: wide.onnx}
 teach:   {block: 8}
 student: {create: mlp, layers: [64, 200, 10], dropout: 0.1}
-distill: {epochs: 60, batch: 128, shards: 4}
+distill: {epochs: 240, batch: 128, shards: 4}
 checkpoint: {every_seconds: 0.05}
 END
 "$python" - <<'END' || exit 1

@@ -48,8 +48,8 @@ struct reducer {
   tree_node held[TREE_DEPTH]; /* what the folded waves came down to: the node in slot i */
   int n_held;
   tree_vector *fold_inputs, *slots;
-  int n_folded, fold_from,
-      fold_to; /* of its inputs the first are held; then come the leaves of these shards */
+  int n_folded;           /* of its inputs the first so many are held; */
+  int fold_from, fold_to; /* then come the leaves of these shards */
   float *scratch;
 
   const reduce_late *late;  /* NULL: the leaves hold everything */
@@ -103,8 +103,7 @@ status exchange_share(reducer *r);
  * worst status. */
 status exchange_rows(reducer *r, int *worst, int *who);
 
-/* Local. The program for what is late of the wave that the fold is for, while `held` is what it begins with.
- */
+/* Local. The program for what is late, of the fold's wave; `held` is still what that begins with. */
 void reduce_prepare_late(reducer *r);
 /* Adds the leaves of a wave to what is held. */
 void reduce_fold_late(reducer *r);

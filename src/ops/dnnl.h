@@ -62,7 +62,7 @@ typedef struct product_shape {
   int64_t batch, m, n, k;
   bool turned, transposed, bias, add;
   activation after; /* without numbers of its own */
-  bool fast;        /* none but kernels that are faster than OpenBLAS with a handful of rows too */
+  bool fast;        /* only by kernels for AVX-512, which do not pack whole matrices as OpenBLAS does */
 } product_shape;
 
 /* The k up to which products are for these kernels and in one piece for dnnl_product: they add up a long row
@@ -74,8 +74,7 @@ typedef struct product_kernel product_kernel;
 
 /* batch times y[m, n] = after(x[m, k] w + bias[n]), or of y + x w with `add`; x is [k, m] with `turned`; w is
  * [k, n] or, with `transposed`, [n, k], which stands as it is: no rank or thread has a copy of its own. *out
- * becomes NULL when the library has no kernel for this.
- */
+ * becomes NULL when the library has no kernel for this. */
 status product_kernel_new(product_kernel **out, const product_shape *p);
 void product_kernel_free(product_kernel **k);
 size_t product_kernel_scratch_bytes(const product_kernel *k);

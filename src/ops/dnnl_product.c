@@ -38,7 +38,7 @@ static status product_descriptor(const library *l, const product_shape *p, dnnl_
   return pass_describe(l, code, &d, &(finish){.sum = p->add, .after = p->after}, NULL, pd);
 }
 
-/* Its kernels for AVX-512, which copy a few rows and columns at a time, if any; others pack both matrices. */
+/* Its kernels for AVX-512 copy at most a few rows and columns at a time; the others pack both matrices. */
 static bool is_fast(const_dnnl_primitive_desc_t pd) {
   const char *name = "";
   dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name);

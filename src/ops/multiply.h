@@ -1,4 +1,4 @@
-/* One product of a shape that is known beforehand, in the fastest way for it: tiles of its own (thin.h), a
+/* One product of a shape that is known beforehand, in the fastest way for it: our own tiles (thin.h), a
  * kernel that oneDNN makes for processors with AVX-512, else OpenBLAS. */
 #ifndef MPISTILL_OPS_MULTIPLY_H
 #define MPISTILL_OPS_MULTIPLY_H
